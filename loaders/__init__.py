@@ -1,0 +1,77 @@
+"""Every loader, collected. `loaders_and_params` and `load_func_map` are derived from the specs.
+
+A loader is one file in this folder with `SPEC` on top. An extension adds one with the `loaders` hook;
+the server passes those to `Registry`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from loaders.base import LoaderSpec
+from modules.errors import NotFound
+
+_NOT_LOADERS = frozenset({"base"})
+
+
+def built_in_specs() -> tuple[LoaderSpec, ...]:
+    """The spec of every loader file here, llama.cpp first, then by name. Imports no engine."""
+    names = sorted(found.name for found in pkgutil.iter_modules(__path__) if found.name not in _NOT_LOADERS)
+    specs = [importlib.import_module(f"loaders.{name}").SPEC for name in names]
+    return tuple(sorted(specs, key=lambda spec: (spec.name != "llama.cpp", spec.name == "echo", spec.name)))
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The loaders of one running program: the built-in ones and those of its extensions."""
+
+    specs: tuple[LoaderSpec, ...] = field(default_factory=built_in_specs)
+
+    def with_more(self, more: Iterable[LoaderSpec]) -> Registry:
+        """A registry that also has `more`; a name that exists is replaced."""
+        by_name = {spec.name: spec for spec in (*self.specs, *more)}
+        return Registry(tuple(by_name.values()))
+
+    def get(self, name: str) -> LoaderSpec:
+        """The loader of that name. Raises NotFound with the names there are."""
+        for spec in self.specs:
+            if spec.name == name:
+                return spec
+        raise NotFound(
+            f"There is no loader called {name!r}.",
+            hint="There are: " + ", ".join(spec.name for spec in self.specs) + ".",
+            code="loader_not_found",
+        )
+
+    def for_format(self, fmt: str) -> tuple[LoaderSpec, ...]:
+        """Loaders that open this format, best first."""
+        return tuple(spec for spec in self.specs if fmt in spec.formats)
+
+    @property
+    def loaders_and_params(self) -> Mapping[str, tuple[str, ...]]:
+        """Loader name → the names of its settings, in the order of their widgets."""
+        return {spec.name: tuple(param.name for param in spec.params) for spec in self.specs}
+
+    @property
+    def load_func_map(self) -> Mapping[str, str]:
+        """Loader name → "module:function" that loads a model; imported in the worker only."""
+        return {spec.name: spec.load for spec in self.specs}
+
+
+def installed(spec: LoaderSpec) -> bool:
+    """Whether the engine's package is there, looked up without importing it."""
+    if not spec.needs:
+        return True
+    try:
+        return importlib.util.find_spec(spec.needs) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+_BUILT_IN = Registry()
+loaders_and_params = _BUILT_IN.loaders_and_params
+load_func_map = _BUILT_IN.load_func_map

@@ -1,0 +1,132 @@
+"""The contract of a loader: one spec on top of its file, one `load` function that runs in the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Literal, Protocol
+
+from modules.errors import BadParameter
+from modules.types import Chunk, EngineInfo, GenerationRequest, Message, ParamValue
+
+
+class Feature(StrEnum):
+    """What an engine can do beyond plain text; data, so nobody asks for a loader by name."""
+
+    PARALLEL = "parallel"
+    PROMPT_CACHE = "prompt cache"
+    LOGPROBS = "logprobs"
+    GRAMMAR = "grammar"
+    JSON_SCHEMA = "json schema"
+    CONTINUE = "continue a reply"
+    ECHO_PROMPT = "echo the prompt"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadParam:
+    """One setting of a loader: a widget on the Model tab, a `settings` key of the load API.
+
+    A `default` of 0 or "" usually means "let the engine decide"; `help` says so.
+    """
+
+    name: str
+    kind: Literal["int", "float", "bool", "text", "choice"]
+    default: ParamValue
+    label: str
+    help: str
+    low: float | None = None
+    high: float | None = None
+    step: float | None = None
+    choices: tuple[str, ...] = ()
+
+    def check(self, value: Any) -> ParamValue:
+        """`value` as this setting's type. Raises BadParameter naming what is allowed."""
+        if self.kind == "bool" and isinstance(value, bool):
+            return value
+        if self.kind == "text" and isinstance(value, str):
+            return value
+        if self.kind == "choice" and value in self.choices:
+            return str(value)
+        if self.kind in ("int", "float") and isinstance(value, (int, float)) and not isinstance(value, bool):
+            whole = self.kind == "float" or value % 1 == 0
+            inside = (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
+            if whole and inside:
+                return int(value) if self.kind == "int" else float(value)
+        span = f" from {self.low:g} to {self.high:g}" if self.low is not None and self.high is not None else ""
+        wanted = "one of " + ", ".join(self.choices) if self.choices else f"{self.kind}{span}"
+        raise BadParameter(f"{self.name} is {value!r}, but it has to be {wanted}.", param=self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class LoaderSpec:
+    """What the program knows about a loader without importing its engine.
+
+    formats   what it opens, in the catalogue's words ("gguf")
+    samplers  PARAMS name → the engine's own name; a name that is not here is not honoured
+    load      "package.module:function", imported in the worker only
+    needs     the module to look for (without importing it) to know whether the engine is installed
+    requirements  the file under requirements/ that installs it
+    """
+
+    name: str
+    title: str
+    formats: tuple[str, ...]
+    params: tuple[LoadParam, ...]
+    samplers: Mapping[str, str]
+    features: frozenset[Feature]
+    load: str
+    needs: str = ""
+    requirements: str = "base"
+    builtin_models: tuple[str, ...] = ()
+
+    def check_settings(self, settings: Mapping[str, Any]) -> dict[str, ParamValue]:
+        """All settings with defaults filled in. Raises BadParameter for an unknown name or a bad value."""
+        known = {param.name: param for param in self.params}
+        for name in settings:
+            if name not in known:
+                raise BadParameter(
+                    f"The loader {self.name} has no setting called {name!r}.",
+                    hint="It has: " + (", ".join(known) or "none") + ".",
+                    param=name,
+                )
+        return {name: param.check(settings.get(name, param.default)) for name, param in known.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRequest:
+    """What a worker is told to load.
+
+    path      the model on disk; for a built-in model its name
+    settings  complete and checked
+    scratch   a folder the engine may write to
+    """
+
+    model: str
+    path: str
+    loader: str
+    settings: Mapping[str, ParamValue]
+    scratch: str
+
+
+class EngineBackend(Protocol):
+    """An engine inside its worker.
+
+    `generate` is called from one thread per running request, at most `info.slots` at a time. It has to look
+    at `cancelled()` at least once per token and return soon after it turns true. It yields Text, Reasoning,
+    Progress and Notice, and ends with exactly one Done; an exception becomes Failed. Text holds whole
+    characters. Stop strings are not its business: the stream parser above finds them and cancels.
+    A backend whose `info.endpoint` is set is never asked to generate: the server speaks to the endpoint.
+    """
+
+    info: EngineInfo
+
+    def generate(self, request: GenerationRequest, cancelled: Callable[[], bool]) -> Iterator[Chunk]: ...
+    def render(self, messages: tuple[Message, ...], variables: Mapping[str, Any]) -> str: ...
+    def tokenize(self, text: str) -> list[int]: ...
+    def detokenize(self, tokens: list[int]) -> str: ...
+    def close(self) -> None: ...
+
+
+LoadFunction = Callable[[LoadRequest, Callable[[float, str], None]], EngineBackend]
+"""`load(request, progress)`: progress(fraction 0..1, what is being done). Raises LoadFailed with a reason."""

@@ -1,0 +1,133 @@
+"""One tree of errors.
+
+    EnginehouseError
+    ├── BadRequest            400  the request cannot be understood or is not allowed
+    │   ├── BadParameter           one parameter is wrong; `param` names it
+    │   └── ContextOverflow        the prompt does not fit the context
+    ├── Unauthorized          401  no key, or a wrong one
+    ├── Forbidden             403  a page or address that may not talk to this server
+    ├── NotFound              404  a name that is not there
+    ├── Conflict              409  somebody else changed it first (a stale tab)
+    ├── TooLarge              413  a body over its limit
+    ├── Unsupported           422  understood, but this loader or model cannot do it
+    ├── Cancelled             499  stopped by the person or the client
+    ├── EngineError           500  an engine failed
+    │   ├── EngineCrashed          its process ended
+    │   └── LoadFailed             the model did not load
+    ├── StorageError          507  the disk refused (full, read-only, gone)
+    └── NotReady              503  no model is loaded, or one is loading
+
+`message` is a sentence for people, `hint` the next step, `code` a stable word for programs, `status`
+the HTTP status. Raise; catch only at the edges (a route, an event, the worker's loop).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class EnginehouseError(Exception):
+    """Base of every error this program raises on purpose."""
+
+    status = 500
+    code = "internal_error"
+
+    def __init__(self, message: str, *, hint: str = "", code: str | None = None, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.param = param
+        if code is not None:
+            self.code = code
+
+    def as_dict(self) -> dict[str, Any]:
+        """The error as JSON-ready values; the same keys on every surface."""
+        return {
+            "message": self.message,
+            "hint": self.hint,
+            "code": self.code,
+            "param": self.param,
+            "status": self.status,
+        }
+
+
+class BadRequest(EnginehouseError):
+    status, code = 400, "bad_request"
+
+
+class BadParameter(BadRequest):
+    code = "invalid_parameter"
+
+
+class ContextOverflow(BadRequest):
+    code = "context_length_exceeded"
+
+
+class Unauthorized(EnginehouseError):
+    status, code = 401, "invalid_api_key"
+
+
+class Forbidden(EnginehouseError):
+    status, code = 403, "forbidden"
+
+
+class NotFound(EnginehouseError):
+    status, code = 404, "not_found"
+
+
+class Conflict(EnginehouseError):
+    status, code = 409, "conflict"
+
+
+class TooLarge(EnginehouseError):
+    status, code = 413, "too_large"
+
+
+class Unsupported(EnginehouseError):
+    status, code = 422, "unsupported"
+
+
+class Cancelled(EnginehouseError):
+    status, code = 499, "cancelled"
+
+
+class EngineError(EnginehouseError):
+    code = "engine_error"
+
+
+class EngineCrashed(EngineError):
+    code = "engine_crashed"
+
+
+class LoadFailed(EngineError):
+    code = "load_failed"
+
+
+class NotReady(EnginehouseError):
+    status, code = 503, "not_ready"
+
+
+class StorageError(EnginehouseError):
+    status, code = 507, "storage_error"
+
+
+BY_CODE: dict[str, type[EnginehouseError]] = {
+    cls.code: cls
+    for cls in (
+        EnginehouseError, BadRequest, BadParameter, ContextOverflow, Unauthorized, Forbidden,
+        NotFound, Conflict, TooLarge, Unsupported, Cancelled, EngineError, EngineCrashed,
+        LoadFailed, NotReady, StorageError,
+    )
+}  # fmt: skip
+
+
+def from_dict(data: dict[str, Any]) -> EnginehouseError:
+    """Rebuild an error that crossed a process boundary as `as_dict`; unknown codes become the base."""
+    code = str(data.get("code", ""))
+    cls = BY_CODE.get(code, EngineError)
+    return cls(
+        str(data.get("message", "The engine failed without saying why.")),
+        hint=str(data.get("hint", "")),
+        code=code or None,
+        param=data.get("param"),
+    )

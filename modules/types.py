@@ -1,0 +1,211 @@
+"""The values that travel: requests down, chunks up. Pure data, no behaviour beyond small helpers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+
+T = TypeVar("T")
+ParamValue = bool | int | float | str | list[Any] | dict[str, Any]
+Role = Literal["system", "user", "assistant"]
+FinishReason = Literal["stop", "length", "cancelled"]
+Overflow = Literal["error", "drop_oldest"]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen(Generic[T]):
+    """A value picked automatically, with the reason in people's words."""
+
+    value: T
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation as the engine sees it."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """One reply asked for. Exactly one of `messages` and `prompt` is set.
+
+    id          unique for the life of the server
+    model       a catalogue name; None = the model that is loaded
+    messages    a chat, rendered with the model's own template in the worker
+    prompt      raw text or token ids, sent as it is
+    params      values by PARAMS name; a name left out is neutral
+    stop        strings that end the reply and are not part of it
+    logprobs    None = off, n = the chosen token's logprob and the n best alternatives (0..20)
+    continue_last  the last message is the assistant's and is to be continued, not answered
+    overflow    what to do when the prompt does not fit: refuse, or drop the oldest messages (said in a Ledger)
+    grammar     GBNF text, or "" ; json_schema a JSON schema as dict, or None
+    template_vars  further variables for the chat template (enable_thinking …)
+    echo        raw prompts only: give the prompt back before the completion
+    origin      who asked ("chat", "openai", …), for hooks and logs
+    """
+
+    id: str
+    model: str | None = None
+    messages: tuple[Message, ...] | None = None
+    prompt: str | tuple[int, ...] | None = None
+    params: Mapping[str, ParamValue] = field(default_factory=dict)
+    stop: tuple[str, ...] = ()
+    logprobs: int | None = None
+    continue_last: bool = False
+    overflow: Overflow = "error"
+    grammar: str = ""
+    json_schema: Mapping[str, Any] | None = None
+    template_vars: Mapping[str, Any] = field(default_factory=dict)
+    echo: bool = False
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TopLogprob:
+    """One candidate token. `logprob` in nats; `bytes` its exact UTF-8 bytes (may be part of a character)."""
+
+    token: str
+    logprob: float
+    bytes: tuple[int, ...] = ()
+    token_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """The chosen token and its best rivals, best first."""
+
+    chosen: TopLogprob
+    top: tuple[TopLogprob, ...] = ()
+
+
+# ── Chunks: the closed union every engine yields and every surface consumes ─────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A piece of the reply. Always whole characters. `tokens` = how many tokens it stands for."""
+
+    text: str
+    tokens: int = 1
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """A piece of the model's thinking, split off by the stream parser."""
+
+    text: str
+    tokens: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Work before the first token. `stage`: "loading" (done/total in percent), "queued", "prompt" (tokens)."""
+
+    stage: str
+    done: int
+    total: int
+    cached: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something the server decided or could not do, said instead of done silently.
+
+    code: "sampler_ignored", "model_loaded", "loader_chosen", "context_dropped", "engine_restarted", …
+    """
+
+    code: str
+    message: str
+    param: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What went into the context. Counts in tokens unless the name says messages.
+
+    exact = False when the count is an upper bound (cheap path); the final Stats are always exact.
+    """
+
+    limit: int
+    prompt_tokens: int
+    reserved: int
+    kept_messages: int
+    dropped_messages: int
+    dropped_tokens: int = 0
+    exact: bool = True
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Figures of one reply. Times in milliseconds, speeds in tokens per second."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    prompt_ms: float = 0.0
+    completion_ms: float = 0.0
+    first_token_ms: float = 0.0
+    queued_ms: float = 0.0
+    seed: int | None = None
+    context_limit: int = 0
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Decoding speed, 0 when nothing was timed."""
+        if self.completion_ms <= 0 or self.completion_tokens < 2:
+            return 0.0
+        return self.completion_tokens / self.completion_ms * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The reply ended well. `stop` is the stop string that ended it, if one did."""
+
+    reason: FinishReason
+    stats: Stats = Stats()
+    stop: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The reply ended badly; what came before stays valid. `error` has the keys of errors.as_dict."""
+
+    error: Mapping[str, Any]
+
+
+Chunk = Text | Reasoning | Progress | Notice | Ledger | Stats | Done | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a worker that hosts an HTTP engine listens. `flavour` names the driver ("llama-server")."""
+
+    url: str
+    key: str
+    flavour: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What a loaded model turned out to be.
+
+    context       tokens one request may use
+    slots         requests that run at the same time; more wait in the engine's queue
+    chat_template whether the model brings one; without it chats use a plain fallback, said as a Notice
+    details       engine-specific facts for the Model tab (layers on GPU, KV type, threads, version …)
+    """
+
+    model: str
+    loader: str
+    context: int
+    slots: int = 1
+    chat_template: bool = True
+    endpoint: Endpoint | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
