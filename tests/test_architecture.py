@@ -1,0 +1,171 @@
+"""The house's own rules, read from the source: who may import whom, sizes, no work at import."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = sorted(
+    path
+    for folder in ("modules", "loaders", "extensions")
+    for path in (ROOT / folder).rglob("*.py")
+    if "__pycache__" not in path.parts
+) + [ROOT / "server.py"]
+
+# Every source file has one layer; a file may import its own layer and those below it.
+# First match wins; prefixes are of the dotted module name.
+LAYERS: tuple[tuple[str, int], ...] = (
+    ("modules.launcher", 0),
+    ("modules.doc_tables", 8),
+    ("modules.types", 1),
+    ("modules.errors", 1),
+    ("modules.params", 1),
+    ("modules.version", 1),
+    ("modules.chat_store", 3),
+    ("loaders", 3),
+    ("modules.catalog", 4),
+    ("modules.engine", 4),
+    ("modules.extension_api", 6),
+    ("modules.extensions", 6),
+    ("modules.hookspecs", 6),
+    ("modules.generation", 6),
+    ("modules.models", 5),
+    ("modules.replies", 6),
+    ("modules.app", 7),
+    ("modules.api", 8),
+    ("modules.ui", 8),
+    ("extensions", 8),
+    ("server", 9),
+    ("modules", 2),  # every other module is a leaf
+)
+ENGINE_LIBRARIES = {"torch", "transformers", "llama_cpp", "xllamacpp", "exllamav2", "exllamav3", "peft", "accelerate"}
+
+
+def dotted(path: Path) -> str:
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    return name.removesuffix(".__init__")
+
+
+def layer(name: str) -> int | None:
+    for prefix, number in LAYERS:
+        if name == prefix or name.startswith((prefix + ".", prefix + "_")):
+            return number
+    return None
+
+
+def imports(path: Path) -> Iterator[tuple[str, int, bool, bool]]:
+    """(module, line, inside a function, only for type checking) of every import in a file."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    inside: dict[ast.AST, tuple[bool, bool]] = {tree: (False, False)}
+    for node in ast.walk(tree):
+        in_function, for_types = inside.get(node, (False, False))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            in_function = True
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            for_types = True
+        for child in ast.iter_child_nodes(node):
+            inside[child] = (in_function, for_types)
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node.lineno, in_function, for_types
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                is_module = (ROOT / (full.replace(".", "/") + ".py")).exists() or (ROOT / full.replace(".", "/")).is_dir()
+                yield (full if is_module else str(node.module)), node.lineno, in_function, for_types
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=dotted)
+def test_a_file_imports_only_its_own_layer_and_those_below(path: Path) -> None:
+    own = layer(dotted(path))
+    wrong = []
+    for module, line, _, for_types in imports(path):
+        other = layer(module)
+        if other is not None and own is not None and other > own and not for_types:
+            wrong.append(f"{path.relative_to(ROOT)}:{line} imports {module}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=dotted)
+def test_heavy_and_edge_libraries_stay_where_they_belong(path: Path) -> None:
+    name, wrong = dotted(path), []
+    for module, line, in_function, _ in imports(path):
+        top = module.split(".")[0]
+        where = f"{path.relative_to(ROOT)}:{line} imports {module}"
+        if top == "gradio" and not name.startswith(("modules.ui", "extensions.")):
+            wrong.append(where)
+        if top in ("fastapi", "starlette") and not name.startswith(("modules.api", "server", "extensions.", "modules.ui.build")):
+            wrong.append(where)
+        if top in ENGINE_LIBRARIES and not (name.startswith("loaders.") and in_function):
+            wrong.append(where)
+        if name.startswith("modules.api") and module.startswith("modules.ui"):
+            wrong.append(where)
+        if name.startswith("modules.ui") and module.startswith("modules.api"):
+            wrong.append(where)
+        if name.startswith("extensions.") and module.startswith(("modules.", "loaders")) and module not in (
+            "modules.extension_api", "loaders.base"
+        ):  # fmt: skip
+            wrong.append(where)
+        if name.startswith("modules.launcher") and top not in sys.stdlib_module_names and not module.startswith("modules.launcher"):
+            if module != "modules":
+                wrong.append(where)
+    assert not wrong, "\n".join(wrong)
+
+
+def test_start_py_needs_nothing_but_the_standard_library() -> None:
+    wrong = [
+        module
+        for module, _, _, _ in imports(ROOT / "start.py")
+        if module.split(".")[0] not in sys.stdlib_module_names and not module.startswith("modules")
+    ]
+    assert not wrong
+
+
+def test_files_and_functions_stay_readable() -> None:
+    wrong = []
+    for path in [*SOURCES, ROOT / "start.py", *sorted((ROOT / "modules/ui/web").rglob("*.js"))]:
+        if "vendor" in path.parts:
+            continue
+        lines = path.read_text(encoding="utf-8").splitlines()
+        if len(lines) > 350:
+            wrong.append(f"{path.relative_to(ROOT)} has {len(lines)} lines")
+        if path.suffix == ".py":
+            for node in ast.walk(ast.parse("\n".join(lines))):
+                if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                    length = (node.end_lineno or node.lineno) - node.lineno + 1
+                    if length > 60:
+                        wrong.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name} has {length} lines")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_file_is_called_utils_or_common() -> None:
+    assert not [path for path in SOURCES if path.stem in ("utils", "common", "helpers", "misc")]
+
+
+def test_no_error_is_swallowed() -> None:
+    """`except …: pass` and a bare `except:` are not allowed; contextlib.suppress of one named error is."""
+    wrong = []
+    for path in [*SOURCES, ROOT / "start.py"]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ExceptHandler):
+                empty = all(isinstance(line, ast.Pass) for line in node.body)
+                if empty or node.type is None:
+                    wrong.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_importing_the_server_is_quick_and_brings_no_engine_and_no_gradio() -> None:
+    code = (
+        "import sys, time; start = time.perf_counter(); import server; took = time.perf_counter() - start; "
+        "bad = sorted({'torch', 'transformers', 'llama_cpp', 'xllamacpp', 'gradio', 'pandas', 'numpy'} & set(sys.modules)); "
+        "print(took, bad)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip().endswith("[]"), result.stdout
