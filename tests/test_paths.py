@@ -9,15 +9,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modules.errors import BadRequest, EnginehouseError, NotFound, StorageError
+from modules.errors import BadRequest, NotFound, StorageError
 from modules.paths import MAX_NAME, Paths, inside
 
-ORDINARY = ["Creative", "my preset (2)", "a/b/c", "Größe", "日本語", "角色：一", "note…", "v1.2", "emoji 👩‍👩‍👧", "console"]
+ORDINARY = [
+    "Creative",
+    "my preset (2)",
+    "a/b/c",
+    "Größe",
+    "日本語",
+    "角色：一",
+    "note…",
+    "v1.2",
+    "emoji 👩‍👩‍👧",
+    "console",
+]
 BAD = [
     "", " ", ".", "..", "../x", "a/../b", "a/..", "/etc/passwd", "//server/share", "a//b", "a/", "/", "~/x/../..",
     "..\\x", "a\\b", "C:", "C:\\x", "c:/x", "file:stream", "a\x00b", "a\nb", "a\x7fb", "\u202egpj.exe", "a\u200bb",
     "\ufeffx", "\udcff", "CON", "nul", "NUL.yaml", "com1", "COM¹.txt", "lpt9.a.b", "aux .yaml", "conin$", "x/nul/y",
-    "a.", "a ", " a", "a. ", ".hidden", "a/.hidden", "．．", "．．／x", "a／b", "a＼b", "‥", "…", "℀", "<x>", 'a"b', "a|b",
+    "a.", "a ", " a", "a. ", ".hidden", "a/.hidden", "．．", "．．／x", "a／b", "a＼b",
+    "‥", "…", "℀", "<x>", 'a"b', "a|b",
     "a?", "a*", "x" * (MAX_NAME + 1), "😀" * 60,
 ]  # fmt: skip
 
@@ -45,7 +57,26 @@ def test_what_is_not_text_is_refused(tmp_path: Path, name: object) -> None:
 
 
 PIECES = st.sampled_from(
-    ["..", ".", "/", "\\", "a", "b c", "\x00", "C:", "nul", "link", "loop", "inner", "~", "．", "／", "\u202e", " ", "%2e"]
+    [
+        "..",
+        ".",
+        "/",
+        "\\",
+        "a",
+        "b c",
+        "\x00",
+        "C:",
+        "nul",
+        "link",
+        "loop",
+        "inner",
+        "~",
+        "．",
+        "／",
+        "\u202e",
+        " ",
+        "%2e",
+    ]
 )
 
 
@@ -54,8 +85,7 @@ def test_no_name_at_all_leads_out_of_the_folder(tmp_path_factory: pytest.TempPat
     root = _linked_root(tmp_path_factory)
     try:
         path = inside(root, name)
-    except EnginehouseError as error:
-        assert isinstance(error, (BadRequest, NotFound))
+    except (BadRequest, NotFound):
         return
     assert path.resolve().is_relative_to(root.resolve())
     assert os.path.normpath(path) == str(path)
