@@ -1,0 +1,216 @@
+"""The echo engine: a real worker with an engine that computes nothing.
+
+It answers with the last user message, with a text it is given, or with seeded words, at an exact speed, and
+fails on demand. It serves the tests, the benchmarks, and people who write extensions without a model at hand.
+"""
+
+from __future__ import annotations
+
+import codecs
+import ctypes
+import math
+import os
+import random
+import re
+import signal
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from loaders.base import Feature, LoaderSpec, LoadParam, LoadRequest
+from modules.errors import ContextOverflow, EngineError, LoadFailed
+from modules.params import ECHO, dialect
+from modules.types import (
+    Chunk, Done, EngineInfo, FinishReason, GenerationRequest, Message, Progress, Stats, Text, TokenLogprob, TopLogprob,
+)  # fmt: skip
+
+MODEL = "echo"
+
+SPEC = LoaderSpec(
+    name="echo",
+    title="Echo (no model; for tests and extensions)",
+    formats=("echo",),
+    params=(
+        LoadParam("tokens", "int", 0, "Reply length", "Tokens in a reply of seeded words. 0 = echo.", 0, 10_000_000),
+        LoadParam("speed", "float", 0.0, "Speed", "Tokens per second. 0 = as fast as possible.", 0, 1e6),
+        LoadParam("script", "text", "", "Reply", "Answer with this text instead of an echo."),
+        LoadParam("context", "int", 8192, "Context", "Tokens of prompt and reply together.", 16, 10_000_000),
+        LoadParam("parallel", "int", 8, "Parallel requests", "Replies that run at the same time.", 1, 1024),
+        LoadParam("load_time", "float", 0.0, "Load time", "Seconds loading takes.", 0, 3600),
+        LoadParam("load_error", "text", "", "Load error", "Loading fails with this reason."),
+        LoadParam("memory", "int", 0, "Memory", "MiB to hold while loaded.", 0, 1_000_000),
+        LoadParam("crash_at", "int", -1, "Crash at", "Token before which the process dies. -1 = never.", -1, 10_000_000),
+        LoadParam("crash_signal", "choice", "SIGSEGV", "Crash signal", "The signal it dies of.",
+                  choices=("SIGSEGV", "SIGKILL", "SIGABRT", "SIGILL")),
+        LoadParam("error_at", "int", -1, "Error at", "Token before which the reply fails. -1 = never.", -1, 10_000_000),
+        LoadParam("hang_at", "int", -1, "Hang at", "Token before which it stops for good. -1 = never.", -1, 10_000_000),
+        LoadParam("noise", "bool", False, "Noise", "Print to stdout with every token, as C libraries do."),
+    ),
+    samplers=dialect(ECHO),
+    features=frozenset({Feature.PARALLEL, Feature.LOGPROBS, Feature.CONTINUE}),
+    load="loaders.echo:load",
+    builtin_models=(MODEL,),
+)  # fmt: skip
+
+_WORDS = (
+    "the of and to in is that it was for on are as with they be at one have this from or had by hot but some what "
+    "there we can out other were all your when up use word how said each she which do their time if will way about "
+    "many then them would write like so these her long make thing see him two has look more day could go come did"
+).split()
+_PIECE = re.compile(rb" ?[^ \n]{1,3}|[ \n]")
+_USER, _ASSISTANT = "<|user|>\n", "<|assistant|>\n"
+
+
+def pieces(text: str) -> list[bytes]:
+    """The tokens of a text: up to four bytes each, so that an emoji is always split over two."""
+    return _PIECE.findall(text.encode("utf-8", "replace"))
+
+
+def token_id(piece: bytes) -> int:
+    """A number that holds the piece itself: its length in the upper, its bytes in the lower 32 bits."""
+    return len(piece) << 32 | int.from_bytes(piece, "big")
+
+
+def piece_of(token: int) -> bytes:
+    """The piece of a number; what is no token of ours is empty."""
+    length, value = token >> 32, token & 0xFFFFFFFF
+    return value.to_bytes(4, "big")[4 - length :] if 0 < length <= 4 else b""
+
+
+class EchoEngine:
+    """The backend. Thread-safe: it has no state but its settings."""
+
+    def __init__(self, request: LoadRequest) -> None:
+        self._settings = request.settings
+        self._ballast = bytearray(os.urandom(1024) * 1024 * int(self._number("memory")))
+        self.info = EngineInfo(
+            request.model, SPEC.name, context=int(self._number("context")), slots=int(self._number("parallel")),
+            details={"version": "echo", "speed": self._number("speed") or "as fast as possible"},
+        )  # fmt: skip
+
+    def _number(self, name: str) -> float:
+        value = self._settings[name]
+        return value if isinstance(value, (int, float)) else 0
+
+    def generate(self, request: GenerationRequest, cancelled: Callable[[], bool]) -> Iterator[Chunk]:
+        """Answer `request.prompt`; see SPEC.params for what it does besides."""
+        started = time.monotonic()
+        prompt = request.prompt if isinstance(request.prompt, str) else self.detokenize(list(request.prompt or ()))
+        prompt_tokens = len(pieces(prompt))
+        if prompt_tokens >= self.info.context:
+            raise ContextOverflow(
+                f"The prompt has {prompt_tokens} tokens, but the context is {self.info.context}.",
+                hint="Shorten it, or load the model with a larger context.",
+            )
+        yield Progress("prompt", prompt_tokens, prompt_tokens)
+        seed = _whole(request.params.get("seed"), -1)
+        seed = random.randrange(2**31) if seed < 0 else seed
+        reply = pieces(self._reply(prompt, seed))
+        limit = _whole(request.params.get("n_predict", request.params.get("max_tokens")), 0)
+        room = min(limit or self.info.context, self.info.context - prompt_tokens)
+        reason: FinishReason = "length" if len(reply) > room else "stop"
+        count, first = 0, 0.0
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        held: list[bytes] = []
+        for piece in reply[:room]:
+            if not self._wait(started, count, cancelled):
+                reason = "cancelled"
+                break
+            count += 1
+            first = first or time.monotonic()
+            held.append(piece)
+            text = decoder.decode(piece, count == min(room, len(reply)))
+            if text:
+                yield Text(text, len(held), _logprobs(held, request.logprobs))
+                held.clear()
+        now = time.monotonic()
+        yield Done(reason, Stats(
+            prompt_tokens=prompt_tokens, completion_tokens=count, seed=seed, context_limit=self.info.context,
+            first_token_ms=((first or now) - started) * 1000, completion_ms=(now - (first or now)) * 1000,
+        ))  # fmt: skip
+
+    def _wait(self, started: float, count: int, cancelled: Callable[[], bool]) -> bool:
+        """Until token `count` is due, counted from the start so that no error adds up. False when cancelled."""
+        self._misbehave(count)
+        if speed := self._number("speed"):
+            due = started + count / speed
+            while (left := due - time.monotonic()) > 0 and not cancelled():
+                time.sleep(min(left, 0.02))
+        return not cancelled()
+
+    def _misbehave(self, count: int) -> None:
+        if self._settings["noise"]:
+            ctypes.CDLL(None).puts(b'{"id": 1, "kind": "text", "text": "noise", "tokens": 1}')
+        if count == self._number("crash_at"):
+            os.kill(os.getpid(), getattr(signal, str(self._settings["crash_signal"])))
+            time.sleep(60)
+        if count == self._number("error_at"):
+            raise EngineError(f"The echo engine fails at token {count}, as it was told to.")
+        while count == self._number("hang_at"):
+            time.sleep(60)
+
+    def _reply(self, prompt: str, seed: int) -> str:
+        begun = prompt.rpartition(_ASSISTANT)[2] if _ASSISTANT in prompt else ""
+        if script := str(self._settings["script"]):
+            reply = script
+        elif tokens := int(self._number("tokens")):
+            words = random.Random(seed)
+            reply = "".join(" " + words.choice(_WORDS) for _ in range(tokens))
+            return b"".join(pieces(reply)[:tokens]).decode()
+        else:
+            asked = prompt.rpartition(_ASSISTANT)[0].rpartition(_USER)[2] if _USER in prompt else prompt
+            reply = asked.removesuffix("\n")
+        return reply[len(begun) :] if begun and reply.startswith(begun) else reply
+
+    def render(self, messages: tuple[Message, ...], variables: Mapping[str, Any], continue_last: bool) -> str:
+        """Each message under its role; the assistant's open at the end."""
+        parts = [f"<|{message.role}|>\n{message.content}\n" for message in messages]
+        if continue_last and parts:
+            return "".join(parts)[:-1]
+        return "".join(parts) + _ASSISTANT
+
+    def tokenize(self, text: str, special: bool) -> list[int]:
+        """Numbers that hold their bytes; there are no special tokens."""
+        return [token_id(piece) for piece in pieces(text)]
+
+    def detokenize(self, tokens: list[int]) -> str:
+        """The text of those numbers."""
+        return b"".join(map(piece_of, tokens)).decode("utf-8", "replace")
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+def _whole(value: object, default: int) -> int:
+    return int(value) if isinstance(value, (int, float)) else default
+
+
+def _logprobs(held: list[bytes], wanted: int | None) -> tuple[TokenLogprob, ...]:
+    """Made up, but always the same for the same token: the chosen one is likeliest, rivals halve from there."""
+    if wanted is None:
+        return ()
+    out = []
+    for piece in held:
+        best = math.log(0.5 + 0.4 * (zlib.crc32(piece) % 1000) / 1000)
+        chosen = _candidate(piece, best)
+        rivals = (_candidate(b"~%d" % n, math.log(1 - math.exp(best)) - (n + 1) * math.log(2)) for n in range(wanted - 1))
+        out.append(TokenLogprob(chosen, (chosen, *rivals) if wanted else ()))
+    return tuple(out)
+
+
+def _candidate(piece: bytes, logprob: float) -> TopLogprob:
+    return TopLogprob(piece.decode("utf-8", "replace"), logprob, tuple(piece), token_id(piece))
+
+
+def load(request: LoadRequest, progress: Callable[[float, str], None]) -> EchoEngine:
+    """Take `load_time` seconds, then serve or fail, as the settings say."""
+    seconds = request.settings["load_time"]
+    total = float(seconds) if isinstance(seconds, (int, float)) else 0.0
+    until = time.monotonic() + total
+    while (left := until - time.monotonic()) > 0:
+        progress(1 - left / total, "loading")
+        time.sleep(min(left, 0.05))
+    if reason := request.settings["load_error"]:
+        raise LoadFailed(str(reason))
+    return EchoEngine(request)

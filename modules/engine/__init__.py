@@ -1,0 +1,1 @@
+"""Everything between the server process and the process an engine runs in."""

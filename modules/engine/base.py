@@ -1,0 +1,37 @@
+"""The contract of a loaded engine, as everything above it sees it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any, Protocol
+
+from loaders.base import LoaderSpec
+from modules.types import Chunk, EngineInfo, GenerationRequest, Message
+
+
+class Engine(Protocol):
+    """A model that is loaded and answers, wherever it runs.
+
+    `generate` needs `request.prompt` (rendered text or token ids; `messages` are not looked at). It ends
+    with exactly one Done or Failed and raises nothing for an engine's fault. `aclose()` on it cancels the
+    request in the engine at once. Text holds whole characters and may stand for several tokens. Stop
+    strings are not its business.
+
+    `render` runs the model's own chat template in the worker, because a template is untrusted code.
+    `continue_last` leaves the last message open, so that the reply goes on from it.
+
+    `render`, `tokenize` and `detokenize` raise EngineError or a BadRequest.
+    """
+
+    info: EngineInfo
+    spec: LoaderSpec
+
+    def generate(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]: ...
+
+    async def render(
+        self, messages: tuple[Message, ...], variables: Mapping[str, Any], continue_last: bool = False
+    ) -> str: ...
+
+    async def tokenize(self, text: str, special: bool = True) -> list[int]: ...
+
+    async def detokenize(self, tokens: Sequence[int]) -> str: ...

@@ -1,0 +1,116 @@
+"""An engine that runs inside our worker and is spoken to in JSON lines: echo, and every Python engine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from loaders.base import LoaderSpec
+from modules.engine import protocol
+from modules.engine.process import WorkerProcess
+from modules.errors import BadRequest, EnginehouseError, from_dict
+from modules.params import BY_NAME, without_neutral
+from modules.types import Chunk, Done, EngineInfo, Failed, GenerationRequest, Message, Text
+
+
+class PipeEngine:
+    """`Engine` over a worker's pipes. One object per loaded model; requests share the pipes."""
+
+    def __init__(self, process: WorkerProcess, info: EngineInfo, spec: LoaderSpec) -> None:
+        self.info = info
+        self.spec = spec
+        self._process = process
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
+        """See Engine. Pieces of text that wait for a slow reader are joined."""
+        chunks: asyncio.Queue[Chunk] = asyncio.Queue()
+        key = 0
+
+        def arrived(line: protocol.Line) -> None:
+            chunk = protocol.read_chunk(line)
+            if isinstance(chunk, (Done, Failed)):
+                self._process.close_key(key)
+                self._process.done()
+            chunks.put_nowait(chunk)
+
+        try:
+            line_for = self._line(request)
+            key = self._process.open(arrived)
+        except EnginehouseError as error:
+            yield Failed(error.as_dict())
+            return
+        self._process.began()
+        self._process.send(protocol.generate_line(key, line_for))
+        try:
+            while True:
+                for chunk in _joined(await chunks.get(), chunks):
+                    yield chunk
+                    if isinstance(chunk, (Done, Failed)):
+                        return
+        finally:
+            self._process.cancel(key)
+
+    def _line(self, request: GenerationRequest) -> GenerationRequest:
+        """The request as the engine gets it: its own names, and only what is not neutral."""
+        if not request.prompt:
+            raise BadRequest("The prompt is empty.", hint="Send at least one character or token.", param="prompt")
+        values = {name: value for name, value in request.params.items() if name in BY_NAME}
+        honoured = {
+            self.spec.samplers[name]: value
+            for name, value in without_neutral(values).items()
+            if name in self.spec.samplers
+        }
+        prompt = request.prompt
+        if isinstance(prompt, str):  # a lone surrogate cannot cross; the model could not read it either
+            prompt = prompt.encode("utf-8", "replace").decode("utf-8")
+        return replace(request, messages=None, prompt=prompt, params=honoured, template_vars={})
+
+    async def render(
+        self, messages: tuple[Message, ...], variables: Mapping[str, Any], continue_last: bool = False
+    ) -> str:
+        """See Engine."""
+        return str(await self._call("render", messages=messages, variables=variables, continue_last=continue_last))
+
+    async def tokenize(self, text: str, special: bool = True) -> list[int]:
+        """See Engine."""
+        return list(await self._call("tokenize", text=text, special=special))
+
+    async def detokenize(self, tokens: Sequence[int]) -> str:
+        """See Engine."""
+        return str(await self._call("detokenize", tokens=list(tokens)))
+
+    async def _call(self, method: str, **arguments: Any) -> Any:
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def arrived(line: protocol.Line) -> None:
+            self._process.close_key(key)
+            if answer.done():
+                return
+            if (error := line.get("error")) is not None:
+                answer.set_exception(from_dict(error))
+            else:
+                answer.set_result(line.get("result"))
+
+        key = self._process.open(arrived)
+        try:
+            line = protocol.call_line(key, method, arguments)
+        except TypeError as error:
+            self._process.close_key(key)
+            raise BadRequest(f"This cannot be sent to the engine: {error}") from None
+        self._process.send(line)
+        return await answer
+
+
+def _joined(first: Chunk, waiting: asyncio.Queue[Chunk]) -> list[Chunk]:
+    """`first` and everything that waits behind it, neighbouring pieces of text as one."""
+    out = [first]
+    while not waiting.empty():
+        chunk = waiting.get_nowait()
+        last = out[-1]
+        if type(chunk) is Text and type(last) is Text:
+            out[-1] = Text(last.text + chunk.text, last.tokens + chunk.tokens, last.logprobs + chunk.logprobs)
+        else:
+            out.append(chunk)
+    return out
