@@ -120,11 +120,19 @@ BY_CODE: dict[str, type[EnginehouseError]] = {
     )
 }  # fmt: skip
 
+BY_STATUS: dict[int, type[EnginehouseError]] = {
+    cls.status: cls
+    for cls in (
+        BadRequest, Unauthorized, Forbidden, NotFound, Conflict, TooLarge, Unsupported, Cancelled, EngineError,
+        NotReady, StorageError,
+    )
+}  # fmt: skip
+
 
 def from_dict(data: dict[str, Any]) -> EnginehouseError:
-    """Rebuild an error that crossed a process boundary as `as_dict`; unknown codes become the base."""
+    """Rebuild an error that crossed a process boundary as `as_dict`; a code of its own keeps the class of its status."""
     code = str(data.get("code", ""))
-    cls = BY_CODE.get(code, EngineError)
+    cls = BY_CODE.get(code) or BY_STATUS.get(data.get("status", 500), EngineError)
     return cls(
         str(data.get("message", "The engine failed without saying why.")),
         hint=str(data.get("hint", "")),

@@ -129,6 +129,7 @@ class Ledger:
     """What went into the context. Counts in tokens unless the name says messages.
 
     exact = False when the count is an upper bound (cheap path); the final Stats are always exact.
+    model = the model that answers, also when the request left the choice to the server.
     """
 
     limit: int
@@ -139,6 +140,7 @@ class Ledger:
     dropped_tokens: int = 0
     exact: bool = True
     why: str = ""
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)

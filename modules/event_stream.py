@@ -1,0 +1,122 @@
+"""Sending an answer over ASGI while watching for the client's hang-up; pure ASGI, no web framework.
+
+Server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.html . The headers go out with
+the first event, so that an error before it still gets its own HTTP status; when the first event is long in
+coming, they go out with a comment line that keeps proxies and clients from giving up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, MutableMapping
+from typing import Any
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Answer = tuple[int, bytes]
+SSE_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+]
+KEEP_ALIVE_S = 5.0
+
+
+class _Line:
+    """The one response being written. `started` = headers are out."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.started = False
+        self.ended = False
+        self.last = asyncio.get_running_loop().time()
+
+    async def event(self, body: bytes) -> None:
+        if not self.started:
+            await self._begin()
+        self.last = asyncio.get_running_loop().time()
+        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+
+    async def _begin(self) -> None:
+        self.started = True
+        await self._send({"type": "http.response.start", "status": 200, "headers": SSE_HEADERS})
+
+    async def finish(self) -> None:
+        if not self.started:
+            await self._begin()
+        self.ended = True
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def keep_alive(self, every_s: float, comment: Callable[[], str]) -> None:
+        loop = asyncio.get_running_loop()
+        while not self.ended:
+            wait = self.last + every_s - loop.time()
+            if wait > 0:
+                await asyncio.sleep(wait)
+            elif not self.ended:
+                await self.event(b": " + comment().replace("\n", " ").encode() + b"\n\n")
+
+
+async def disconnected(receive: Receive) -> None:
+    """Returns when the client is gone. The request's body has to be read before."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def unless_disconnected(receive: Receive, work: Coroutine[Any, Any, Any]) -> bool:
+    """Run `work` until it ends or the client hangs up; then cancel it and wait for it. True = it ended."""
+    task = asyncio.ensure_future(work)
+    hangup = asyncio.ensure_future(disconnected(receive))
+    try:
+        await asyncio.wait({task, hangup}, return_when=asyncio.FIRST_COMPLETED)
+        return task.done()
+    finally:
+        for running in (task, hangup):
+            running.cancel()
+        await asyncio.gather(task, hangup, return_exceptions=True)
+        if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+            raise error
+
+
+async def send_events(
+    receive: Receive,
+    send: Send,
+    events: AsyncGenerator[bytes, None],
+    error_answer: Callable[[Exception], Answer],
+    comment: Callable[[], str] = lambda: "keep-alive",
+    keep_alive_s: float = KEEP_ALIVE_S,
+) -> None:
+    """Send each of `events` (complete SSE events as bytes) at once.
+
+    A hang-up closes `events`. An exception in `events` becomes `error_answer(exception)`: a JSON answer with
+    that status while nothing has been sent, one `data:` event afterwards.
+    """
+    line = _Line(send)
+
+    async def pump() -> None:
+        try:
+            async for event in events:
+                await line.event(event)
+        except Exception as error:
+            status, body = error_answer(error)
+            if not line.started:
+                line.ended = line.started = True
+                await send_answer(send, status, body)
+                return
+            await line.event(b"data: " + body + b"\n\n")
+        await line.finish()
+
+    beat = asyncio.ensure_future(line.keep_alive(keep_alive_s, comment))
+    try:
+        await unless_disconnected(receive, pump())
+    finally:
+        beat.cancel()
+        await asyncio.gather(beat, return_exceptions=True)
+        await events.aclose()
+
+
+async def send_answer(send: Send, status: int, body: bytes) -> None:
+    """One whole JSON answer."""
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
