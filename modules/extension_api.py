@@ -33,11 +33,13 @@ from modules.errors import (
     TooLarge,
     Unauthorized,
     Unsupported,
+    from_dict,
 )
-from modules.event_stream import send_answer, send_events
+from modules.event_stream import send_answer, send_events, unless_disconnected
 from modules.generation import Generation, Result
 from modules.hookspecs import hookimpl
 from modules.params import BY_NAME, CANONICAL, PARAMS, Param, check_values
+from modules.stream_parser import token_spans
 from modules.types import (
     Chunk,
     Done,
@@ -61,7 +63,8 @@ __all__ = [
     "Feature", "Forbidden", "Generation", "GenerationRequest", "Ledger", "LoadFailed", "LoadParam", "LoaderSpec",
     "Message", "ModelAccess", "NotFound", "NotReady", "Notice", "Param", "Presets", "Progress", "Reasoning",
     "Result", "Services", "Stats", "StorageError", "Text", "TokenLogprob", "TooLarge", "TopLogprob", "Unauthorized",
-    "Unsupported", "check_values", "hookimpl", "send_answer", "send_events",
+    "Unsupported", "check_values", "from_dict", "hookimpl", "send_answer", "send_events", "token_spans",
+    "unless_disconnected",
 ]  # fmt: skip
 
 

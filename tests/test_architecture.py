@@ -34,6 +34,7 @@ LAYERS: tuple[tuple[str, int], ...] = (
     ("modules.extension_api", 6),
     ("modules.extensions", 6),
     ("modules.hookspecs", 6),
+    ("modules.hooks", 6),
     ("modules.generation", 6),
     ("modules.models", 5),
     ("modules.replies", 6),

@@ -1,0 +1,117 @@
+"""/v1/chat/completions"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any
+
+from fastapi.responses import Response
+
+from modules.extension_api import BadParameter, BadRequest, ExtensionContext, GenerationRequest, Result
+
+from .body import Body
+from .endpoint import Events, Whole
+from .extras import enginehouse, finish_reason, usage
+from .fields import Common, read_common, unknown_fields
+from .logprobs import chat_logprobs
+from .messages import read_messages
+from .models import ModelList
+from .parallel import results
+from .schemas import CHAT_SCHEMA
+from .streaming import CHAT, Streaming
+
+KNOWN = tuple(CHAT_SCHEMA["properties"])
+TEMPLATE_FIELDS = ("enable_thinking", "reasoning_effort", "preserve_thinking", "thinking_budget")
+
+
+class Chat:
+    """Answers a conversation."""
+
+    def __init__(self, context: ExtensionContext, models: ModelList) -> None:
+        self._context = context
+        self._models = models
+
+    async def answer(self, values: dict[str, Any]) -> Response:
+        """The response to one request. Raises EnginehouseError for a request that cannot be answered."""
+        body = Body(values)
+        messages, said = read_messages(body.take("messages"))
+        logprobs = _logprobs(body)
+        variables = _variables(body)
+        goes_on = body.flag("continue_final_message") or body.flag("continue_")
+        if body.take("add_generation_prompt", True) is False and not goes_on:
+            raise BadParameter("add_generation_prompt false means that the last message is continued: say it with "
+                               "continue_final_message true.", param="add_generation_prompt")  # fmt: skip
+        common = await read_common(body, self._context)
+        notices = (*said, *common.notices, *unknown_fields(body, KNOWN))
+        await self._models.check(common.model)
+        ident = f"chatcmpl-{uuid.uuid4().hex}"
+        requests = [
+            GenerationRequest(
+                id=f"{ident}-{number}", model=common.model, messages=messages,
+                params=seeded(common, number), stop=common.stop, logprobs=logprobs, continue_last=goes_on,
+                overflow=common.overflow, grammar=common.grammar, json_schema=common.schema,  # type: ignore[arg-type]
+                template_vars=variables, origin="openai",
+            )
+            for number in range(common.n)
+        ]  # fmt: skip
+        generation = self._context.generation
+        if common.stream:
+            stream = Streaming(generation, requests, CHAT, ident, common.n, common.usage, notices)
+            return Events(stream.events(), stream.comment)
+
+        async def work() -> dict[str, Any]:
+            replies = await results(generation, requests)
+            ended = [(reply.ledger, reply.done) for reply in replies]
+            return {
+                "id": ident,
+                "object": "chat.completion",
+                "created": int(time.time()),
+                "model": replies[0].ledger.model if replies[0].ledger else common.model or "",
+                "system_fingerprint": None,
+                "choices": [_choice(index, reply, logprobs is not None) for index, reply in enumerate(replies)],
+                "usage": usage(ended, common.n),
+                "enginehouse": enginehouse(ended, [*notices, *(n for reply in replies for n in reply.notices)]),
+            }
+
+        return Whole(work)
+
+
+def seeded(common: Common, number: int) -> dict[str, Any]:
+    """The values for one of several choices: the same seed would give the same reply n times."""
+    seed = common.params.get("seed", -1)
+    if not number or seed < 0:
+        return dict(common.params)
+    return {**common.params, "seed": (seed + number) % 2**32}
+
+
+def _choice(index: int, reply: Result, with_logprobs: bool) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": reply.text, "refusal": None}
+    if reply.reasoning:
+        message["reasoning_content"] = reply.reasoning
+    return {
+        "index": index,
+        "message": message,
+        "logprobs": chat_logprobs(reply.logprobs) if with_logprobs else None,
+        "finish_reason": finish_reason(reply.done),
+    }
+
+
+def _logprobs(body: Body) -> int | None:
+    wanted = body.flag("logprobs")
+    has_top = body.has("top_logprobs")
+    top = body.whole("top_logprobs", 0, 0, 20)
+    if has_top and top and not wanted:
+        raise BadParameter("top_logprobs needs logprobs true.", param="top_logprobs")
+    return top if wanted else None
+
+
+def _variables(body: Body) -> dict[str, Any]:
+    """Variables for the chat template; the ones people know by name may stand at the top level."""
+    variables = body.object("chat_template_kwargs")
+    for name in TEMPLATE_FIELDS:
+        if body.has(name):
+            variables = {**variables, name: body.take(name)}
+    if any(name in variables for name in ("messages", "tools")):
+        raise BadRequest("chat_template_kwargs cannot replace messages or tools.", param="chat_template_kwargs")
+    return variables

@@ -1,0 +1,113 @@
+"""/v1/completions: text goes on as it is, without a chat template."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any
+
+from fastapi.responses import Response
+
+from modules.extension_api import BadParameter, ExtensionContext, GenerationRequest, Result
+
+from .body import Body
+from .chat import seeded
+from .endpoint import Events, Whole
+from .extras import enginehouse, finish_reason, usage
+from .fields import read_common, refuse, unknown_fields
+from .logprobs import CompletionLogprobs
+from .models import ModelList
+from .parallel import results
+from .schemas import COMPLETION_SCHEMA
+from .streaming import COMPLETION, Streaming
+
+KNOWN = tuple(COMPLETION_SCHEMA["properties"])
+MOST_REPLIES = 64
+Prompt = str | tuple[int, ...]
+
+
+class Completions:
+    """Continues texts."""
+
+    def __init__(self, context: ExtensionContext, models: ModelList) -> None:
+        self._context = context
+        self._models = models
+
+    async def answer(self, values: dict[str, Any]) -> Response:
+        """The response to one request. Raises EnginehouseError for a request that cannot be answered."""
+        body = Body(values)
+        prompts = read_prompts(body.take("prompt"))
+        refuse(bool(body.take("suffix")), "suffix", "suffix is not offered: no loader here fills in the middle yet.")
+        echo = body.flag("echo")
+        logprobs = body.whole("logprobs", 0, 0, 20) if body.has("logprobs") else None
+        best_of = body.take("best_of")
+        common = await read_common(body, self._context)
+        refuse(best_of not in (None, common.n), "best_of", "best_of is offered only as the same number as n.")
+        if len(prompts) * common.n > MOST_REPLIES:
+            raise BadParameter(f"{len(prompts)} prompts times n = {common.n} is more than {MOST_REPLIES}.",
+                               param="prompt", hint="Send several requests.")  # fmt: skip
+        notices = (*common.notices, *unknown_fields(body, KNOWN))
+        await self._models.check(common.model)
+        ident = f"cmpl-{uuid.uuid4().hex}"
+        requests = [
+            GenerationRequest(
+                id=f"{ident}-{place}-{number}", model=common.model, prompt=prompt, params=seeded(common, number),
+                stop=common.stop, logprobs=logprobs, grammar=common.grammar, json_schema=common.schema, echo=echo,
+                origin="openai",
+            )
+            for place, prompt in enumerate(prompts)
+            for number in range(common.n)
+        ]  # fmt: skip
+        generation = self._context.generation
+        if common.stream:
+            stream = Streaming(generation, requests, COMPLETION, ident, common.n, common.usage, notices)
+            return Events(stream.events(), stream.comment)
+
+        async def work() -> dict[str, Any]:
+            replies = await results(generation, requests)
+            ended = [(reply.ledger, reply.done) for reply in replies]
+            return {
+                "id": ident,
+                "object": "text_completion",
+                "created": int(time.time()),
+                "model": replies[0].ledger.model if replies[0].ledger else common.model or "",
+                "system_fingerprint": None,
+                "choices": [_choice(index, reply, logprobs is not None) for index, reply in enumerate(replies)],
+                "usage": usage(ended, common.n),
+                "enginehouse": enginehouse(ended, [*notices, *(n for reply in replies for n in reply.notices)]),
+            }
+
+        return Whole(work)
+
+
+def _choice(index: int, reply: Result, with_logprobs: bool) -> dict[str, Any]:
+    return {
+        "index": index,
+        "text": reply.text,
+        "logprobs": CompletionLogprobs().of(reply.text, reply.logprobs) if with_logprobs else None,
+        "finish_reason": finish_reason(reply.done),
+    }
+
+
+def read_prompts(value: Any) -> list[Prompt]:
+    """A text, token ids, or a list of either. Raises BadParameter."""
+    if value is None:
+        raise BadParameter("prompt is missing.", param="prompt")
+    if isinstance(value, str) or (isinstance(value, list) and value and all(map(_is_token, value))):
+        value = [value]
+    if not isinstance(value, list) or not value:
+        raise BadParameter("prompt has to be a text, a list of token ids, or a list of several of either.",
+                           param="prompt")  # fmt: skip
+    return [_prompt(item, f"prompt.{place}") for place, item in enumerate(value)]
+
+
+def _prompt(value: Any, where: str) -> Prompt:
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, list) and value and all(map(_is_token, value)):
+        return tuple(value)
+    raise BadParameter("A prompt has to be a text that is not empty, or a list of token ids.", param=where)
+
+
+def _is_token(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63

@@ -1,0 +1,57 @@
+"""A conversation in OpenAI's shape → our messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modules.extension_api import BadParameter, Message, Notice
+
+ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+KNOWN = frozenset({"role", "content", "name", "refusal", "audio", "annotations", "reasoning_content", "tool_calls",
+                   "function_call"})  # fmt: skip
+MEDIA = {"image_url": "Images", "input_audio": "Audio", "file": "Files", "video_url": "Videos"}
+
+
+def read_messages(value: Any) -> tuple[tuple[Message, ...], tuple[Notice, ...]]:
+    """The messages and what of them had no effect. Raises BadParameter naming the place."""
+    if not isinstance(value, list) or not value:
+        raise BadParameter("messages has to be a list of at least one message.", param="messages")
+    notices: dict[str, Notice] = {}
+    messages = tuple(_message(item, f"messages.{place}", notices) for place, item in enumerate(value))
+    return messages, tuple(notices.values())
+
+
+def _message(item: Any, where: str, notices: dict[str, Notice]) -> Message:
+    if not isinstance(item, dict):
+        raise BadParameter(f"{where} has to be an object with role and content.", param=where)
+    role = item.get("role")
+    if role in ("tool", "function") or item.get("tool_calls") or item.get("function_call"):
+        raise BadParameter(f"{where} is part of a tool call, and tool calls are not offered yet.", param=where,
+                           code="unsupported")  # fmt: skip
+    if not isinstance(role, str) or role not in ROLES:
+        raise BadParameter(f"{where}.role has to be one of {', '.join(ROLES)}.", param=f"{where}.role")
+    for name in item:
+        if item[name] and (name == "name" or name not in KNOWN):
+            text = f"{name[:80]} in a message has no effect here: chat templates have no place for it."
+            notices.setdefault(name, Notice("without_effect", text, param=f"{where}.{name[:80]}"))
+    return Message(ROLES[role], _content(item.get("content"), f"{where}.content"))  # type: ignore[arg-type]
+
+
+def _content(value: Any, where: str) -> str:
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list):
+        raise BadParameter(f"{where} has to be a string or a list of text parts.", param=where)
+    return "".join(_part(part, f"{where}.{place}") for place, part in enumerate(value))
+
+
+def _part(part: Any, where: str) -> str:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind in ("text", "input_text", "output_text") and isinstance(part.get("text"), str):
+        return str(part["text"])
+    if kind == "refusal" and isinstance(part.get("refusal"), str):
+        return str(part["refusal"])
+    if kind in MEDIA:
+        raise BadParameter(f"{where} is of the type {kind}: {MEDIA[kind]} are not understood yet, only text is.",
+                           param=where, code="unsupported")  # fmt: skip
+    raise BadParameter(f"{where} has to be a text part: {{\"type\": \"text\", \"text\": …}}.", param=where)

@@ -1,0 +1,69 @@
+"""The requests as JSON schemas for /docs; the sampling fields come from the PARAMS table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modules.extension_api import PARAMS, Param
+
+_KINDS = {"float": "number", "int": "integer", "bool": "boolean", "text": "string", "choice": "string",
+          "list": "array", "map": "object"}  # fmt: skip
+
+
+def _field(kind: str, text: str, **more: Any) -> dict[str, Any]:
+    return {"type": kind, "description": text, **more}
+
+
+def _param(param: Param) -> dict[str, Any]:
+    field: dict[str, Any] = {"type": _KINDS[param.kind], "description": param.help, "nullable": True}
+    if param.kind == "list":
+        field["items"] = {"type": "string"}
+    if param.choices:
+        field["enum"] = list(param.choices)
+    return field
+
+
+_COMMON = {
+    "model": _field("string", 'A model\'s name from /v1/models. Empty or "default": the one that is loaded.'),
+    "stream": _field("boolean", "Send the reply as server-sent events."),
+    "stream_options": _field("object", "include_usage: end the stream with the token counts."),
+    "stop": {"description": "Up to 16 strings that end the reply.", "anyOf": [
+        {"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
+    "n": _field("integer", "How many replies, 1 to 16; they run in parallel, with the seeds seed, seed + 1, …"),
+    "preset": _field("string", "A preset's name; its values count where the request names none."),
+    "response_format": _field("object", "text, json_object or json_schema."),
+    "grammar": _field("string", "A GBNF grammar the reply has to follow."),
+    "context_overflow": _field("string", "What to do when it does not fit.", enum=["error", "drop_oldest"]),
+}  # fmt: skip
+_SAMPLING = {param.name: _param(param) for param in PARAMS}
+_MESSAGE = _field("object", "One turn.", required=["role", "content"], properties={
+    "role": _field("string", "Who speaks.", enum=["system", "developer", "user", "assistant"]),
+    "content": {"description": "Text, or a list of text parts."},
+})  # fmt: skip
+
+CHAT_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["messages"],
+    "properties": {
+        "messages": {"type": "array", "minItems": 1, "items": _MESSAGE},
+        **_COMMON,
+        **_SAMPLING,
+        "max_completion_tokens": _field("integer", "The same as max_tokens."),
+        "logprobs": _field("boolean", "Give each token's log probability."),
+        "top_logprobs": _field("integer", "Give the n likeliest tokens at each place, 0 to 20."),
+        "chat_template_kwargs": _field("object", "Further variables for the model's chat template."),
+        "continue_final_message": _field("boolean", "Go on with the last message, which is the assistant's."),
+    },
+}
+COMPLETION_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["prompt"],
+    "properties": {
+        "prompt": {"description": "Text, token ids, or a list of several."},
+        **_COMMON,
+        **_SAMPLING,
+        "logprobs": _field("integer", "Give the n likeliest tokens at each place, 0 to 20."),
+        "echo": _field("boolean", "Give the prompt back before the completion."),
+        "best_of": _field("integer", "Only the same number as n."),
+    },
+}
