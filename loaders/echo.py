@@ -22,7 +22,17 @@ from loaders.base import Feature, LoaderSpec, LoadParam, LoadRequest
 from modules.errors import ContextOverflow, EngineError, LoadFailed
 from modules.params import ECHO, dialect
 from modules.types import (
-    Chunk, Done, EngineInfo, FinishReason, GenerationRequest, Message, Progress, Stats, Text, TokenLogprob, TopLogprob,
+    Chunk,
+    Done,
+    EngineInfo,
+    FinishReason,
+    GenerationRequest,
+    Message,
+    Progress,
+    Stats,
+    Text,
+    TokenLogprob,
+    TopLogprob,
 )  # fmt: skip
 
 MODEL = "echo"
@@ -40,7 +50,7 @@ SPEC = LoaderSpec(
         LoadParam("load_time", "float", 0.0, "Load time", "Seconds loading takes.", 0, 3600),
         LoadParam("load_error", "text", "", "Load error", "Loading fails with this reason."),
         LoadParam("memory", "int", 0, "Memory", "MiB to hold while loaded.", 0, 1_000_000),
-        LoadParam("crash_at", "int", -1, "Crash at", "Token before which the process dies. -1 = never.", -1, 10_000_000),
+        LoadParam("crash_at", "int", -1, "Crash at", "Token before which it dies. -1 = never.", -1, 10_000_000),
         LoadParam("crash_signal", "choice", "SIGSEGV", "Crash signal", "The signal it dies of.",
                   choices=("SIGSEGV", "SIGKILL", "SIGABRT", "SIGILL")),
         LoadParam("error_at", "int", -1, "Error at", "Token before which the reply fails. -1 = never.", -1, 10_000_000),
@@ -57,7 +67,7 @@ _WORDS = (
     "the of and to in is that it was for on are as with they be at one have this from or had by hot but some what "
     "there we can out other were all your when up use word how said each she which do their time if will way about "
     "many then them would write like so these her long make thing see him two has look more day could go come did"
-).split()
+)
 _PIECE = re.compile(rb" ?[^ \n]{1,3}|[ \n]")
 _USER, _ASSISTANT = "<|user|>\n", "<|assistant|>\n"
 
@@ -155,8 +165,8 @@ class EchoEngine:
         if script := str(self._settings["script"]):
             reply = script
         elif tokens := int(self._number("tokens")):
-            words = random.Random(seed)
-            reply = "".join(" " + words.choice(_WORDS) for _ in range(tokens))
+            drawn, words = random.Random(seed), _WORDS.split(" ")
+            reply = "".join(" " + drawn.choice(words) for _ in range(tokens))
             return b"".join(pieces(reply)[:tokens]).decode()
         else:
             asked = prompt.rpartition(_ASSISTANT)[0].rpartition(_USER)[2] if _USER in prompt else prompt
@@ -194,7 +204,9 @@ def _logprobs(held: list[bytes], wanted: int | None) -> tuple[TokenLogprob, ...]
     for piece in held:
         best = math.log(0.5 + 0.4 * (zlib.crc32(piece) % 1000) / 1000)
         chosen = _candidate(piece, best)
-        rivals = (_candidate(b"~%d" % n, math.log(1 - math.exp(best)) - (n + 1) * math.log(2)) for n in range(wanted - 1))
+        rivals = (
+            _candidate(b"~%d" % n, math.log(1 - math.exp(best)) - (n + 1) * math.log(2)) for n in range(wanted - 1)
+        )
         out.append(TokenLogprob(chosen, (chosen, *rivals) if wanted else ()))
     return tuple(out)
 

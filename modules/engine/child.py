@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import psutil
-
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -57,14 +55,6 @@ class Child:
             while data := await self.process.stdout.read(1 << 16):
                 yield data
         await self.process.wait()
-
-    def cpu_seconds(self) -> float:
-        """Processor time it has used; 0.0 when unknown."""
-        try:
-            times = psutil.Process(self.process.pid).cpu_times()
-        except psutil.Error:
-            return 0.0
-        return float(times.user + times.system)
 
     async def put_down(self, close: float, terminate: float) -> None:
         """Close its stdin and wait `close` seconds, terminate and wait `terminate`, kill. Nothing is left after."""

@@ -81,6 +81,9 @@ class PipeEngine:
         """See Engine."""
         return str(await self._call("detokenize", tokens=list(tokens)))
 
+    async def close(self) -> None:
+        """Nothing to close: the pipes are the worker's."""
+
     async def _call(self, method: str, **arguments: Any) -> Any:
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 

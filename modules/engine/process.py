@@ -19,30 +19,12 @@ from typing import Any, Literal
 from loaders.base import LoadRequest
 from modules.engine import crash, protocol
 from modules.engine.child import Child
+from modules.engine.watch import Limits, Watch
 from modules.engine.worker_log import WorkerLog
-from modules.errors import EngineCrashed, EngineError, from_dict
+from modules.errors import EngineCrashed, EngineError, LoadFailed, from_dict
 from modules.types import EngineInfo
 
 State = Literal["stopped", "starting", "ready", "busy", "stopping", "crashed"]
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Times in seconds.
-
-    start   without any progress while loading, before the load is given up
-    stall   without a sign of life (nothing sent, no processor time used) while replies run, before the engine
-            counts as hung; ten times as long when it computes without sending anything
-    linger  a cancelled request may go on before the engine counts as hung
-    close, terminate   how long each step of a stop may take before the next, harder one
-    """
-
-    start: float = 120.0
-    stall: float = 30.0
-    linger: float = 20.0
-    close: float = 2.0
-    terminate: float = 2.0
-    tick: float = 1.0
 
 
 Handler = Callable[[protocol.Line], None]
@@ -88,7 +70,7 @@ class WorkerProcess:
         self._next_key = 0
         self._ended = asyncio.Event()
         self._started: asyncio.Future[EngineInfo] | None = None
-        self._cpu_used = 0.0
+        self._watch = Watch(request.path)
 
     # ── messages from outside ───────────────────────────────────────────────────────────────────────
 
@@ -177,13 +159,14 @@ class WorkerProcess:
 
     async def _own(self) -> None:
         try:
+            look_at = time.monotonic() + self.limits.tick
             while not self._ended.is_set():
                 try:
-                    message = await asyncio.wait_for(self._inbox.get(), self.limits.tick)
+                    left = max(0.0, look_at - time.monotonic())
+                    await self._act(await asyncio.wait_for(self._inbox.get(), left))
                 except TimeoutError:
                     await self._look()
-                    continue
-                await self._act(message)
+                    look_at = time.monotonic() + self.limits.tick
         finally:
             if not self._ended.is_set() and self._child is not None:  # the program ends without having asked
                 self._child.kill()
@@ -243,7 +226,7 @@ class WorkerProcess:
     async def _loading(self, line: protocol.Line) -> None:
         match line.get("event"):
             case "progress":
-                self.fraction, self.stage = float(line["fraction"]), str(line["stage"])
+                self.fraction, self.stage = max(self.fraction, float(line["fraction"])), str(line["stage"])
                 self._on_change()
             case "ready":
                 self.info = protocol.read_info(line["info"])
@@ -270,20 +253,29 @@ class WorkerProcess:
     async def _look(self) -> None:
         """Once a tick: is it stuck, is its log too long?"""
         self.log.trim()
+        if self._child is None or self.state not in ("starting", "busy", "ready"):
+            return
+        limits = self.limits
+        if self.state != "ready":
+            self._watch.look(self._child, self.log)
         now = time.monotonic()
-        idle = now - self.last_sign
-        if self.state == "starting" and idle > self.limits.start:
-            text = f"Loading made no progress for {self.limits.start:.0f} seconds and was ended."
-            await self._end("crashed", crash.load_failed(None, self._log_text(), text))
-        elif self.alive and any(now - at > self.limits.linger for at in self._cancelled_at.values()):
-            await self._end("crashed", crash.hung(self.limits.linger))
-        elif self.state == "busy" and idle > self.limits.stall:
-            used = 0.0 if self._child is None else self._child.cpu_seconds()
-            if idle > 10 * self.limits.stall or used - self._cpu_used < 0.01 * self.limits.tick:
-                await self._end("crashed", crash.hung(idle))
-            self._cpu_used = used
-        elif self.state == "busy":
-            self._cpu_used = 0.0
+        if self.state == "starting":
+            if self._watch.moved:
+                self.sign()
+            if self._watch.fraction > self.fraction + 0.01:
+                self.fraction = self._watch.fraction
+                self._on_change()
+            if self._stuck(limits.start):
+                said = f"Loading made no progress for {now - self.last_sign:.0f} seconds and was ended."
+                await self._end("crashed", crash.load_failed(None, self._log_text(), said))
+        elif any(now - at > limits.linger for at in self._cancelled_at.values()):
+            await self._end("crashed", crash.hung(limits.linger))
+        elif self.state == "busy" and self._stuck(limits.stall):
+            await self._end("crashed", crash.hung(now - self.last_sign))
+
+    def _stuck(self, limit: float) -> bool:
+        idle = time.monotonic() - self.last_sign
+        return idle > limit and (not self._watch.computing or idle > limit * self.limits.patience)
 
     def _log_text(self) -> str:
         return self.log.tail_bytes().decode("utf-8", "replace")
@@ -296,8 +288,9 @@ class WorkerProcess:
         if state == "stopped" and self.state in ("ready", "busy", "starting"):
             self._become("stopping")
         if self._child is not None:
-            gently = error is None
-            await self._child.put_down(*((self.limits.close, self.limits.terminate) if gently else (0.0, 0.0)))
+            # A load may hold Python's lock, and a worker at fault need not be asked: no waiting for those.
+            close = self.limits.close if error is None and self.info is not None else 0.0
+            await self._child.put_down(close, self.limits.terminate if error is None else 0.0)
         if self._reader is not None:
             await asyncio.gather(self._reader, return_exceptions=True)
         self._ended.set()
@@ -326,4 +319,4 @@ def _engine_error(data: dict[str, Any]) -> EngineError:
     error = from_dict(data)
     if isinstance(error, EngineError):
         return error
-    return crash.LoadFailed(error.message, hint=error.hint, param=error.param)
+    return LoadFailed(error.message, hint=error.hint, param=error.param)

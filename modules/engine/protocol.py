@@ -15,8 +15,21 @@ import orjson
 
 from loaders.base import LoadRequest
 from modules.types import (
-    Chunk, Done, Endpoint, EngineInfo, Failed, GenerationRequest, Ledger, Message, Notice, Progress, Reasoning, Stats,
-    Text, TokenLogprob, TopLogprob,
+    Chunk,
+    Done,
+    Endpoint,
+    EngineInfo,
+    Failed,
+    GenerationRequest,
+    Ledger,
+    Message,
+    Notice,
+    Progress,
+    Reasoning,
+    Stats,
+    Text,
+    TokenLogprob,
+    TopLogprob,
 )  # fmt: skip
 
 Line = dict[str, Any]

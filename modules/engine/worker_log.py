@@ -37,9 +37,9 @@ class WorkerLog:
 
     def trim(self) -> bool:
         """Keep the file below its limit; True when it was cut. The last quarter of it stays readable."""
+        if self.size() <= self.limit:
+            return False
         try:
-            if self.path.stat().st_size <= self.limit:
-                return False
             kept = self.tail_bytes(self.limit // 4)
             with open(self.path, "r+b") as file:
                 file.truncate(0)
@@ -48,6 +48,13 @@ class WorkerLog:
         except OSError:  # a full disk must not end the engine; the next look tries again
             return False
         return True
+
+    def size(self) -> int:
+        """Bytes in the file; 0 when there is none."""
+        try:
+            return self.path.stat().st_size
+        except OSError:
+            return 0
 
     def tail_bytes(self, size: int = 64 * 1024) -> bytes:
         """The last `size` bytes, from the start of a line; empty when there is no file."""

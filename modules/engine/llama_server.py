@@ -1,0 +1,229 @@
+"""The driver for engines that speak llama-server's HTTP protocol, whoever hosts them.
+
+It knows an address and a key, not the binding: the server inside our own worker and a person's own llama-server
+look the same. Source: llama.cpp, tools/server/README.md.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from loaders.base import LoaderSpec
+from modules.engine.http_client import Connection, ConnectionLost, HttpClient, events, read_all
+from modules.engine.llama_request import completion_body
+from modules.engine.process import WorkerProcess
+from modules.errors import BadRequest, ContextOverflow, EngineCrashed, EngineError, EnginehouseError, NotReady
+from modules.types import (
+    Chunk,
+    Done,
+    Endpoint,
+    EngineInfo,
+    Failed,
+    FinishReason,
+    GenerationRequest,
+    Message,
+    Progress,
+    Stats,
+    Text,
+    TokenLogprob,
+    TopLogprob,
+)  # fmt: skip
+
+_GONE = (OSError, TimeoutError, ConnectionLost)
+_NOTICE_DEATH = 2.0
+"""Seconds to wait for the worker's end to be known after its connection broke."""
+
+
+class LlamaServerEngine:
+    """`Engine` over HTTP. `process` is the worker that hosts the endpoint, if it is one of ours."""
+
+    def __init__(
+        self, endpoint: Endpoint, info: EngineInfo, spec: LoaderSpec, process: WorkerProcess | None = None
+    ) -> None:
+        self.info = info
+        self.spec = spec
+        self._http = HttpClient(endpoint.url, endpoint.key)
+        self._process = process
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
+        """See Engine. Hanging up is the cancel; text that arrives together is yielded together."""
+        connection: Connection | None = None
+        if self._process is not None:
+            self._process.began()
+        try:
+            started = time.monotonic()
+            body = completion_body(request)
+            connection = await self._http.stream("/completion", body)
+            if connection.status != 200:
+                raise _refusal(connection.status, await read_all(connection))
+            reader = _Reader(request, started, int(body["seed"]), self.info.context)
+            async for batch in events(connection):
+                if self._process is not None:
+                    self._process.sign()
+                for chunk in reader.read(batch):
+                    yield chunk
+                    if isinstance(chunk, (Done, Failed)):
+                        async for _ in events(connection):  # to the end of the body, so that it can be used again
+                            pass
+                        return
+            raise ConnectionLost(True)
+        except _GONE:
+            yield Failed((await self._why_gone()).as_dict())
+        except EnginehouseError as error:
+            yield Failed(error.as_dict())
+        except (TypeError, ValueError) as error:
+            yield Failed(EngineError(f"The engine's answer is not readable: {error}").as_dict())
+        finally:
+            if connection is not None:
+                self._http.release(connection)
+            if self._process is not None:
+                self._process.done()
+
+    async def render(
+        self, messages: tuple[Message, ...], variables: Mapping[str, Any], continue_last: bool = False
+    ) -> str:
+        """See Engine. The template runs in the engine's process."""
+        if not messages:
+            raise BadRequest("There is no message.", hint="Send at least one.", param="messages")
+        body = {
+            "messages": [{"role": message.role, "content": message.content} for message in messages],
+            "chat_template_kwargs": dict(variables),
+            "add_generation_prompt": not continue_last,
+            "continue_final_message": continue_last,
+        }
+        return str((await self._ask("/apply-template", body))["prompt"])
+
+    async def tokenize(self, text: str, special: bool = True) -> list[int]:
+        """See Engine. Names of special tokens in the text are read as such, as they are in a prompt."""
+        body = {"content": text, "add_special": special, "parse_special": True}
+        return list((await self._ask("/tokenize", body))["tokens"])
+
+    async def detokenize(self, tokens: Sequence[int]) -> str:
+        """See Engine."""
+        return str((await self._ask("/detokenize", {"tokens": list(tokens)}))["content"])
+
+    async def close(self) -> None:
+        """Hang up on the engine."""
+        await self._http.close()
+
+    async def _ask(self, path: str, body: Any) -> Any:
+        try:
+            status, answer = await self._http.post(path, body)
+        except _GONE:
+            raise (await self._why_gone()) from None
+        except (TypeError, ValueError) as error:
+            raise BadRequest(f"This cannot be sent to the engine: {error}") from None
+        if status != 200 or not isinstance(answer, dict):
+            raise _refusal(status, orjson.dumps(answer))
+        return answer
+
+    async def _why_gone(self) -> EngineError:
+        """The reason of a broken connection: the end of the worker, if that is it."""
+        error = None if self._process is None else await self._process.ended(_NOTICE_DEATH)
+        return error or EngineCrashed("The engine closed the connection.", hint="Try again.", code="engine_unreachable")
+
+
+def _refusal(status: int, raw: bytes) -> EnginehouseError:
+    """The error of an answer that is not 200."""
+    try:
+        data = orjson.loads(raw)
+    except ValueError:
+        data = {}
+    error = data.get("error", {}) if isinstance(data, dict) else {}
+    return _error(error if isinstance(error, dict) else {"message": str(error)}, status)
+
+
+def _error(error: Mapping[str, Any], status: int) -> EnginehouseError:
+    said = str(error.get("message") or f"The engine refused the request (HTTP {status}).")[:1000]
+    if error.get("type") == "exceed_context_size_error":
+        prompt, limit = error.get("n_prompt_tokens", "?"), error.get("n_ctx", "?")
+        return ContextOverflow(
+            f"The prompt has {prompt} tokens, but the context is {limit}.",
+            hint="Shorten it, or load the model with a larger context.",
+        )
+    status = int(error.get("code", status)) if isinstance(error.get("code", status), int) else status
+    if "context size has been exceeded" in said.lower():
+        return EngineError(
+            "The context filled up: the replies that run at the same time share it.",
+            hint="Try again, or load the model with a larger context.", code="context_full")  # fmt: skip
+    if status == 503:
+        return NotReady("The engine is still loading.", hint="Try again in a moment.")
+    if 400 <= status < 500 and status not in (401, 403):
+        return BadRequest(said)
+    return EngineError(f"The engine reported: {said}")
+
+
+class _Reader:
+    """Turns the events of one /completion stream into chunks."""
+
+    def __init__(self, request: GenerationRequest, started: float, seed: int, context: int) -> None:
+        self._top = request.logprobs
+        self._started = started
+        self._seed = seed
+        self._context = context
+        self._begun = 0.0
+        self._first = 0.0
+        self._tokens = 0
+
+    def read(self, batch: list[bytes]) -> list[Chunk]:
+        """The chunks of events that arrived together; the last may be Done or Failed."""
+        out: list[Chunk] = []
+        text = ""
+        tokens = 0
+        logprobs: tuple[TokenLogprob, ...] = ()
+        for event in batch:
+            if not event.startswith(b"data: "):
+                if event.startswith(b"error: "):
+                    out.append(self._failed(orjson.loads(event[7:])))
+                continue  # a comment that keeps the connection alive
+            data = orjson.loads(event[6:])
+            if "error" in data:
+                out.append(self._failed(data["error"]))
+                break
+            if (progress := data.get("prompt_progress")) is not None:
+                self._begun = self._begun or time.monotonic()
+                out.append(Progress("prompt", progress["processed"], progress["total"], progress["cache"]))
+                continue
+            count = data["tokens_predicted"]
+            if content := data["content"]:
+                self._first = self._first or time.monotonic()
+                text += content
+                tokens += count - self._tokens
+                self._tokens = count
+                if self._top is not None:
+                    logprobs += tuple(map(self._logprob, data.get("completion_probabilities", ())))
+            if data["stop"]:
+                if text:
+                    out.append(Text(text, tokens, logprobs))
+                out.append(self._done(data))
+                return out
+        if text:
+            out.append(Text(text, tokens, logprobs))
+        return out
+
+    def _failed(self, error: Any) -> Failed:
+        return Failed(_error(error if isinstance(error, dict) else {"message": str(error)}, 500).as_dict())
+
+    def _logprob(self, value: Mapping[str, Any]) -> TokenLogprob:
+        return TokenLogprob(_candidate(value), tuple(_candidate(top) for top in value["top_logprobs"][: self._top]))
+
+    def _done(self, data: Mapping[str, Any]) -> Done:
+        timings = data.get("timings", {})
+        now = time.monotonic()
+        reason: FinishReason = "length" if data.get("stop_type") == "limit" else "stop"
+        return Done(reason, Stats(
+            prompt_tokens=data["tokens_evaluated"], cached_tokens=timings.get("cache_n", 0),
+            completion_tokens=data["tokens_predicted"], prompt_ms=timings.get("prompt_ms", 0.0),
+            completion_ms=timings.get("predicted_ms", 0.0),
+            first_token_ms=((self._first or now) - self._started) * 1000,
+            queued_ms=max(0.0, ((self._begun or self._started) - self._started) * 1000),
+            seed=self._seed, context_limit=self._context,
+        ))  # fmt: skip
+
+
+def _candidate(value: Mapping[str, Any]) -> TopLogprob:
+    return TopLogprob(value["token"], value["logprob"], tuple(value["bytes"]), value["id"])
