@@ -1,0 +1,1 @@
+"""What `start.py` does before there is a virtual environment. Standard library only."""

@@ -1,0 +1,97 @@
+"""The launcher's commands, step by step: run, test, install, help."""
+
+from __future__ import annotations
+
+import io
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from modules.launcher.chromium import ensure_chromium
+from modules.launcher.console import Console, StepFailed
+from modules.launcher.environment import Environment
+from modules.launcher.extras import LOADERS, selected
+from modules.launcher.layout import Layout, has_a_model
+from modules.launcher.options import HELP, Options, parse
+from modules.launcher.serve import browser_wanted, serve, server_help
+from modules.launcher.starter import STARTER, StarterFetcher, is_fetched
+
+
+def run(arguments: Sequence[str], root: str) -> int:
+    """Do what was typed after `start.py`; returns the exit code. A failed step is told in words, not in a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # an old console's character set must not end an installation
+    console = Console()
+    try:
+        options = parse(arguments)
+        user_data = Path(options.user_data).expanduser() if options.user_data else Path(root) / "user_data"
+        layout = Layout(Path(root), user_data.absolute())
+        if options.help:
+            return _help(layout, console)
+        command = {"run": _run, "test": _test, "install": _install}[options.command]
+        return command(options, layout, console)
+    except StepFailed as error:
+        console.failed(error, _typed(arguments))
+    except OSError as error:
+        # The disk or the rights: a step that has not foreseen it still ends in words.
+        console.failed(StepFailed("the last step above", f"{error}"), _typed(arguments))
+    return 1
+
+
+def _help(layout: Layout, console: Console) -> int:
+    console.say(HELP)
+    flags = server_help(layout)
+    if flags:
+        console.say(f"flags of the server:\n\n{flags}")
+    else:
+        console.say("The server's flags are shown here once it is installed.")
+    return 0
+
+
+def _run(options: Options, layout: Layout, console: Console) -> int:
+    environment = Environment(layout, console)
+    environment.ensure(("base",), options.engine)
+    if options.starter and not is_fetched(layout.models) and not has_a_model(layout.models):
+        StarterFetcher(layout, environment.installer, console).fetch()
+    wanted = browser_wanted(options.browser, options.rest, os.environ, sys.platform)
+    return serve(layout, options.rest, browser=wanted.value)
+
+
+def _test(options: Options, layout: Layout, console: Console) -> int:
+    environment = Environment(layout, console)
+    environment.ensure(("base", "dev"), "")
+    if not (layout.models / STARTER.file_name).exists():
+        StarterFetcher(layout, environment.installer, console).fetch()
+    ensure_chromium(layout, environment.installer, console)
+    command = [str(layout.python), "-m", "pytest", *options.rest]
+    console.say("Running the tests: " + shlex.join(["pytest", *options.rest]))
+    child = subprocess.Popen(command, cwd=layout.root)
+    while True:
+        try:
+            code = child.wait()
+            return code if code >= 0 else 128 - code  # ended by a signal: the shell's way to say so
+        except KeyboardInterrupt:
+            # pytest got the same Ctrl+C and is writing its summary.
+            continue
+
+
+def _install(options: Options, layout: Layout, console: Console) -> int:
+    environment = Environment(layout, console)
+    names = selected(options.loaders, environment.machine, force=options.force, console=console)
+    environment.ensure(("base",), "")
+    for name in names:
+        environment.add(name, options.torch)
+    console.say(f"Installed: {', '.join(names) or 'nothing'} (of {', '.join(LOADERS)})")
+    return 0
+
+
+def _typed(arguments: Sequence[str]) -> str:
+    """The command line to type again, with the interpreter by the name it was most likely called by."""
+    name = Path(sys.executable).stem
+    known = name if shutil.which(name) else sys.executable
+    words = [known, os.path.relpath(sys.argv[0]) if sys.argv and sys.argv[0] else "start.py", *arguments]
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)

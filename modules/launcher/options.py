@@ -1,0 +1,130 @@
+"""What was typed after `start.py`: the launcher's own flags, and all else for the server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from modules.launcher.accelerator import ENGINE_KINDS
+from modules.launcher.console import StepFailed
+from modules.launcher.extras import LOADERS
+
+HELP = f"""\
+usage: python3 start.py [flags] [server flags]     install what is missing, then start Enginehouse
+       python3 start.py test [pytest arguments]    install what the tests need, then run them
+       python3 start.py install LOADER             add a loader: {", ".join(LOADERS)}, all
+
+The first start makes .venv, installs requirements/base.txt and fetches a small starter model
+(98 MB). Later starts need no network.
+
+flags of the launcher:
+  --no-starter         do not fetch the starter model
+  --no-browser         do not open a browser
+  --engine KIND        build of the llama.cpp engine: auto, {", ".join(ENGINE_KINDS)}
+                       (default: the one found to fit this machine; auto looks again)
+  --user-data-dir DIR  where models, chats and settings are kept (default: user_data)
+  -h, --help           this page, and the server's flags once it is installed
+
+flags of install:
+  --torch BUILD        cpu, cuda, default, or the address of a wheel index
+                       (default: chosen for this machine)
+  --force              install ExLlama although no NVIDIA GPU is seen
+
+environment:
+  ENGINEHOUSE_ENGINE_INDEX   root of a mirror of the engine's own wheel index
+  pip's and uv's own settings (index, proxy, certificates) are honoured
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The command line, taken apart.
+
+    command    "run", "test" or "install"
+    engine     "" = keep what is installed; "auto" = look again; else a kind
+    user_data  as typed, or "" for the default; it also stays in `rest`
+    rest       handed on: to the server (run) or to pytest (test)
+    loaders    names for install
+    """
+
+    command: str = "run"
+    help: bool = False
+    starter: bool = True
+    browser: bool = True
+    engine: str = ""
+    user_data: str = ""
+    torch: str = ""
+    force: bool = False
+    loaders: tuple[str, ...] = ()
+    rest: tuple[str, ...] = ()
+
+
+def parse(arguments: Sequence[str]) -> Options:
+    """Take the command line apart. Raises StepFailed for a launcher flag that makes no sense."""
+    words = list(arguments)
+    if words and words[0] == "test":
+        # Everything after `test` is pytest's, its -h included.
+        return Options(command="test", rest=tuple(words[1:]))
+    if words and words[0] == "install":
+        return _parse_install(words[1:])
+    return _parse_run(words)
+
+
+def _parse_run(words: list[str]) -> Options:
+    rest: list[str] = []
+    engine = user_data = ""
+    flags = {"--no-starter": False, "--no-browser": False, "--help": False}
+    while words:
+        word = words.pop(0)
+        name, equals, value = word.partition("=")
+        if word == "-h":
+            flags["--help"] = True
+        elif word in flags:
+            flags[word] = True
+        elif name == "--engine":
+            engine = _engine(value if equals else _value(name, words))
+        elif name == "--user-data-dir":
+            user_data = value if equals else _value(name, words)
+            rest += [name, user_data]
+        else:
+            rest.append(word)
+    return Options(
+        help=flags["--help"], starter=not flags["--no-starter"], browser=not flags["--no-browser"],
+        engine=engine, user_data=user_data, rest=tuple(rest),
+    )  # fmt: skip
+
+
+def _parse_install(words: list[str]) -> Options:
+    loaders: list[str] = []
+    torch, force, show_help = "", False, False
+    while words:
+        word = words.pop(0)
+        name, equals, value = word.partition("=")
+        if word in ("-h", "--help"):
+            show_help = True
+        elif word == "--force":
+            force = True
+        elif name == "--torch":
+            torch = value if equals else _value(name, words)
+        elif word in LOADERS or word == "all":
+            loaders.append(word)
+        else:
+            raise StepFailed(
+                "reading the command line",
+                f"install does not know {word!r}; it takes {', '.join(LOADERS)} or all",
+            )
+    if not loaders and not show_help:
+        raise StepFailed("reading the command line", f"install needs a name: {', '.join(LOADERS)} or all")
+    return Options(command="install", help=show_help, loaders=tuple(loaders), torch=torch, force=force)
+
+
+def _engine(value: str) -> str:
+    if value == "auto" or value in ENGINE_KINDS:
+        return value
+    raise StepFailed("reading the command line", f"--engine {value}: it takes auto, {', '.join(ENGINE_KINDS)}")
+
+
+def _value(name: str, words: list[str]) -> str:
+    if not words:
+        raise StepFailed("reading the command line", f"{name} needs a value")
+    return words.pop(0)
