@@ -10,143 +10,20 @@ sources of the methods stand in `help` or beside the row.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from modules.errors import BadParameter
+from modules.params_row import Kind, Param
 from modules.types import ParamValue
 
-Kind = Literal["float", "int", "bool", "text", "choice", "list", "map"]
+__all__ = [
+    "BY_NAME", "CANONICAL", "DEFAULT_BREAKERS", "DEFAULT_SAMPLER_ORDER", "ECHO", "LLAMA", "PARAMS", "SAMPLER_NAMES",
+    "SWITCHES", "Kind", "Param", "check_values", "dialect", "ignored", "starting_values", "without_neutral",
+]  # fmt: skip
+
 LLAMA = "llama-server"
 ECHO = "echo"
-
-
-@dataclass(frozen=True, slots=True)
-class Param:
-    """One sampling parameter.
-
-    default   the neutral value: sending it changes nothing; presets leave it out
-    start     the value a fresh installation uses, when it is not the neutral one
-    group     heading it stands under in the Parameters tab
-    engines   engine dialect → the name that engine's interface uses
-    aliases   other names accepted in presets and API requests
-    """
-
-    name: str
-    kind: Kind
-    default: ParamValue
-    group: str
-    label: str
-    help: str
-    low: float | None = None
-    high: float | None = None
-    step: float | None = None
-    choices: tuple[str, ...] = ()
-    engines: Mapping[str, str] = field(default_factory=dict)
-    aliases: tuple[str, ...] = ()
-    start: ParamValue | None = None
-    hard_low: float | None = None
-    hard_high: float | None = None
-
-    def check(self, value: Any) -> ParamValue:
-        """`value` as this parameter's type. Raises BadParameter naming the allowed range."""
-        checked = _CHECKS[self.kind](self, value)
-        low = self.low if self.hard_low is None else self.hard_low
-        if isinstance(checked, (int, float)) and not isinstance(checked, bool):
-            high = self.hard_high
-            if checked != checked or (low is not None and checked < low) or (high is not None and checked > high):
-                raise _bad(self, value, f"a number {_span(low, high)}")
-        return checked
-
-
-def _span(low: float | None, high: float | None) -> str:
-    if low is not None and high is not None:
-        return f"from {low:g} to {high:g}"
-    if low is not None:
-        return f"of at least {low:g}"
-    return f"of at most {high:g}" if high is not None else "that is finite"
-
-
-def _bad(param: Param, value: Any, wanted: str) -> BadParameter:
-    shown = repr(value)
-    if len(shown) > 60:
-        shown = shown[:57] + "..."
-    return BadParameter(
-        f"{param.name} is {shown}, but it has to be {wanted}.",
-        hint=f"Neutral is {param.default!r}.",
-        param=param.name,
-    )
-
-
-def _as_float(param: Param, value: Any) -> ParamValue:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or abs(value) == float("inf"):
-        raise _bad(param, value, "a number")
-    return float(value)
-
-
-def _as_int(param: Param, value: Any) -> ParamValue:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value or value % 1:
-        raise _bad(param, value, "a whole number")
-    return int(value)
-
-
-def _as_bool(param: Param, value: Any) -> ParamValue:
-    if not isinstance(value, bool):
-        raise _bad(param, value, "true or false")
-    return value
-
-
-def _as_text(param: Param, value: Any) -> ParamValue:
-    if not isinstance(value, str):
-        raise _bad(param, value, "text")
-    return value
-
-
-def _as_choice(param: Param, value: Any) -> ParamValue:
-    if value not in param.choices:
-        raise _bad(param, value, "one of " + ", ".join(param.choices))
-    return str(value)
-
-
-def _as_list(param: Param, value: Any) -> ParamValue:
-    """A list of strings; presets write it as lines, or as quoted items with commas."""
-    if isinstance(value, str):
-        text = value.strip()
-        if text.startswith('"'):
-            try:
-                value = json.loads(f"[{text}]")
-            except ValueError:
-                raise _bad(param, value, 'quoted strings with commas between, such as "\\n", ":"') from None
-        else:
-            value = [line for line in text.replace(",", "\n").splitlines() if line.strip()]
-    if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
-        raise _bad(param, value, "a list of strings")
-    return [str(item) for item in value]
-
-
-def _as_map(param: Param, value: Any) -> ParamValue:
-    if not isinstance(value, dict):
-        raise _bad(param, value, "an object of token id to bias")
-    out: dict[str, Any] = {}
-    for key, bias in value.items():
-        numeric = isinstance(bias, (int, float)) and not isinstance(bias, bool)
-        if not str(key).isdigit() or not numeric or not -100 <= bias <= 100:
-            raise _bad(param, value, "an object of token id to a bias from -100 to 100")
-        out[str(key)] = float(bias)
-    return out
-
-
-_CHECKS = {
-    "float": _as_float,
-    "int": _as_int,
-    "bool": _as_bool,
-    "text": _as_text,
-    "choice": _as_choice,
-    "list": _as_list,
-    "map": _as_map,
-}
 
 
 def _f(name: str, label: str, group: str, default: float, low: float, high: float, help: str, **more: Any) -> Param:
@@ -174,14 +51,21 @@ LENGTH, SHAPE, CUT, REPEAT, MIRO, ORDER, TOKENS = (
 DEFAULT_SAMPLER_ORDER = (
     "repetition_penalty", "dry", "top_n_sigma", "top_k", "typical_p", "top_p", "min_p", "xtc", "temperature",
 )  # fmt: skip
+# The order list may name what its loader does not have (a preset from another program): that is left out there.
+SAMPLER_NAMES = (
+    *DEFAULT_SAMPLER_ORDER, "presence_penalty", "frequency_penalty", "dynamic_temperature", "quadratic_sampling",
+    "epsilon_cutoff", "eta_cutoff", "tfs", "top_a", "adaptive_p", "mirostat", "encoder_repetition_penalty",
+    "no_repeat_ngram", "penalties", "typ_p", "typical",
+)  # fmt: skip
 DEFAULT_BREAKERS = ["\n", ":", '"', "*"]
 
 PARAMS: tuple[Param, ...] = (
     _i("max_tokens", "Maximum reply length", LENGTH, 0, 0, 8192,
        "Tokens after which a reply is cut. 0 = until the model ends it or the context is full.",
-       engines=_both("n_predict"), aliases=("max_new_tokens", "max_completion_tokens", "n_predict", "max_length")),
+       engines=_both("n_predict"), in_presets=False,
+       aliases=("max_new_tokens", "max_completion_tokens", "n_predict", "max_length")),
     _i("seed", "Seed", LENGTH, -1, -1, 2**31 - 1, "The same seed gives the same reply to the same prompt. -1 = random.",
-       engines=_both("seed"), hard_high=2**32 - 1),
+       engines=_both("seed"), hard_high=2**32 - 1, in_presets=False),
     _f("temperature", "Temperature", SHAPE, 1.0, 0.0, 5.0,
        "Below 1 the likely tokens gain, above 1 the unlikely ones. 0 = always the likeliest.",
        engines={LLAMA: "temperature"}, start=0.7, aliases=("temp",), hard_high=100),
@@ -194,6 +78,9 @@ PARAMS: tuple[Param, ...] = (
        engines={LLAMA: "dynatemp_range"}),
     _f("dynatemp_exponent", "Dynamic temperature: exponent", SHAPE, 1.0, 0.01, 5.0, "How the entropy maps to it.",
        engines={LLAMA: "dynatemp_exponent"}),
+    _f("smoothing_factor", "Smoothing factor", SHAPE, 0.0, 0.0, 10.0,
+       "Quadratic sampling: lowers unlikely tokens by a curve round the likeliest. 0 = off."),
+    _f("smoothing_curve", "Smoothing curve", SHAPE, 1.0, 1.0, 10.0, "How steep the smoothing curve is. 1 = quadratic."),
     _i("top_k", "Top-k", CUT, 0, 0, 200, "Keeps the k likeliest tokens. 0 = off.", engines={LLAMA: "top_k"}, start=40),
     _f("top_p", "Top-p", CUT, 1.0, 0.0, 1.0,
        "Keeps the likeliest tokens up to this summed probability. 1 = off. (Holtzman et al. 2019)",
@@ -207,6 +94,14 @@ PARAMS: tuple[Param, ...] = (
     _f("top_n_sigma", "Top-n-sigma", CUT, 0.0, 0.0, 5.0,
        "Keeps logits within n standard deviations of the largest. 0 = off. (Tang et al. 2024)",
        engines={LLAMA: "top_n_sigma"}),
+    _f("tfs", "Tail-free sampling", CUT, 1.0, 0.0, 1.0,
+       "Cuts the tail where the curve of probabilities flattens. 1 = off. (Phénix and Egan 2019)", hard_high=1),
+    _f("top_a", "Top-a", CUT, 0.0, 0.0, 1.0,
+       "Drops tokens below this share of the likeliest one's probability squared. 0 = off.", hard_high=1),
+    _f("epsilon_cutoff", "Epsilon cut-off", CUT, 0.0, 0.0, 9.0,
+       "Drops tokens less likely than this, in units of 1/10,000. 0 = off. (Hewitt et al. 2022)"),
+    _f("eta_cutoff", "Eta cut-off", CUT, 0.0, 0.0, 20.0,
+       "The same with a floor that follows the entropy, in units of 1/10,000. 0 = off. (Hewitt et al. 2022)"),
     _f("xtc_probability", "XTC probability", CUT, 0.0, 0.0, 1.0,
        "How often the likeliest choices are left out, for less expected text. 0 = off.",
        engines={LLAMA: "xtc_probability"}, hard_high=1),
@@ -224,6 +119,12 @@ PARAMS: tuple[Param, ...] = (
     _f("presence_penalty", "Presence penalty", REPEAT, 0.0, -2.0, 2.0,
        "Lowers a token's logit by this much once it was used.",
        engines={LLAMA: "presence_penalty"}, step=0.05, hard_high=2),
+    _f("encoder_repetition_penalty", "Prompt repetition penalty", REPEAT, 1.0, 0.8, 1.5,
+       "Above 1 keeps the reply near the words of the prompt. 1 = off.", hard_low=0.01),
+    _i("no_repeat_ngram_size", "No-repeat n-gram size", REPEAT, 0, 0, 20,
+       "Forbids a sequence of this many tokens to occur twice. 0 = off."),
+    _f("penalty_alpha", "Contrastive search", REPEAT, 0.0, 0.0, 5.0,
+       "Weight of the penalty for tokens like earlier ones. 0 = off. (Su et al. 2022)"),
     _f("dry_multiplier", "DRY strength", REPEAT, 0.0, 0.0, 5.0,
        "Penalises continuing a sequence that already occurred. 0 = off.", engines={LLAMA: "dry_multiplier"}),
     _f("dry_base", "DRY base", REPEAT, 1.75, 1.0, 4.0, "How fast the DRY penalty grows with the sequence's length.",
@@ -244,12 +145,16 @@ PARAMS: tuple[Param, ...] = (
     _f("adaptive_decay", "Adaptive-p memory", MIRO, 0.9, 0.0, 0.99, "How far back it looks.",
        engines={LLAMA: "adaptive_decay"}),
     Param("sampler_priority", "list", list(DEFAULT_SAMPLER_ORDER), ORDER, "Order of the samplers",
-          "One name a line, first applied first.", engines={LLAMA: "samplers"}, aliases=("samplers",)),
+          "One name a line, first applied first. The names: " + ", ".join(DEFAULT_SAMPLER_ORDER) + ".",
+          choices=SAMPLER_NAMES, engines={LLAMA: "samplers"}, aliases=("samplers",)),
+    _f("guidance_scale", "Guidance scale", TOKENS, 1.0, -0.5, 2.5,
+       "Classifier-free guidance: above 1 moves away from the negative prompt. 1 = off. (Sanchez et al. 2023)",
+       step=0.05, hard_low=-100),
     _b("ban_eos_token", "Ignore the end token", TOKENS, "The model cannot end its reply by itself.",
-       engines={LLAMA: "ignore_eos"}, aliases=("ignore_eos",)),
+       engines={LLAMA: "ignore_eos"}, aliases=("ignore_eos",), in_presets=False),
     Param("logit_bias", "map", {}, TOKENS, "Token bias",
           'Token ids and what to add to their logits, as JSON: {"1234": -100} forbids a token.',
-          engines={LLAMA: "logit_bias"}),
+          engines={LLAMA: "logit_bias"}, in_presets=False),
 )  # fmt: skip
 
 BY_NAME: Mapping[str, Param] = {param.name: param for param in PARAMS}
@@ -271,12 +176,39 @@ def check_values(values: Mapping[str, Any]) -> dict[str, ParamValue]:
     """
     out: dict[str, ParamValue] = {}
     for name, value in values.items():
+        if name in SWITCHES:
+            continue
         if name not in CANONICAL:
             raise BadParameter(f"There is no parameter called {name!r}.", param=name,
                                hint="See the Parameters tab or docs/parameters.md for the names.")  # fmt: skip
         param = BY_NAME[CANONICAL[name]]
         out[param.name] = param.check(value)
+    for name in SWITCHES:
+        if name in values:
+            out |= _switched(name, values[name], out)
     return out
+
+
+SWITCHES: Mapping[str, str] = {
+    "do_sample": "`false` becomes `temperature: 0` without dynamic temperature; `true` changes nothing.",
+    "temperature_last": "`true` moves the temperature to the end of `sampler_priority`; `false` changes nothing.",
+}
+"""Names from other programs that say what a parameter of ours says already, and what they become."""
+
+
+def _switched(name: str, value: Any, others: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
+    """What a switch becomes. Raises BadParameter when it is not true or false."""
+    if not isinstance(value, bool):
+        raise BadParameter(f"{name} is {value!r}, but it has to be true or false.", param=name)
+    if name == "do_sample" and not value:
+        return {"temperature": 0.0, "dynamic_temperature": False}
+    if name == "temperature_last" and value:
+        order = others.get("sampler_priority", list(DEFAULT_SAMPLER_ORDER))
+        names = [str(one) for one in order] if isinstance(order, list) else []
+        late = ("temperature", "dynamic_temperature", "quadratic_sampling")
+        names.sort(key=lambda one: one in late)
+        return {"sampler_priority": names}
+    return {}
 
 
 def without_neutral(values: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
