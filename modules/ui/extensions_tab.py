@@ -1,0 +1,45 @@
+"""The Extensions tab: what was loaded, what was not and why, and where the API is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from modules.ui.fields import QUIET
+from modules.ui.surface import heading, line, surface
+
+if TYPE_CHECKING:
+    from modules.app import App
+
+
+def extensions_tab(app: App, tab: gr.Tab) -> None:
+    """Fill the tab. Call it inside `with tab:`."""
+    with gr.Column(elem_classes=["eh-page"]):
+        with gr.Column(elem_classes=["eh-cards"]):
+            with gr.Column(elem_classes=["eh-card"]):
+                heading("Loaded at the start")
+                listing = surface("extensions_list", "eh-extensions", rows(app))
+                line("eh-extensions-how", HOW, classes=["eh-muted"])
+            with gr.Column(elem_classes=["eh-card"]):
+                heading("API for other programs")
+                surface("api_card", "eh-api")
+
+    async def refresh() -> list[dict[str, Any]]:
+        return rows(app)
+
+    tab.select(refresh, outputs=[listing], **QUIET)
+
+
+HOW = (
+    "An extension is a folder with a script.py under extensions or user_data/extensions. Which ones are loaded is "
+    "set by extensions in settings.yaml or --extensions, and takes effect at the next start."
+)
+
+
+def rows(app: App) -> list[dict[str, Any]]:
+    """Name, version, state and problem of each extension that was asked for."""
+    return [
+        {"name": info.name, "version": info.version, "ok": info.ok, "problem": info.problem}
+        for info in app.extensions.loaded
+    ]

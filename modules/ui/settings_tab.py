@@ -1,0 +1,155 @@
+"""The Settings tab: the SETTINGS table as controls, each saving itself to settings.yaml."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+from gradio.components import Component
+
+from modules.errors import BadParameter
+from modules.setting import Setting
+from modules.settings import SETTINGS
+from modules.ui.fields import QUIET, bind, make, note, setting_field, shown, toast
+from modules.ui.surface import heading, line, surface
+
+if TYPE_CHECKING:
+    from modules.app import App
+
+Updates = dict[Any, Any]
+
+BOUNDARIES = frozenset({
+    "host", "listen", "allowed_hosts", "cors_origins", "models_dir", "user_data_dir", "extensions",
+})  # fmt: skip
+"""Settings that decide who gets in, which files are reached or which code runs. A browser shows them; they are
+changed in settings.yaml or at the start, because no page may widen the boundary it is kept in by."""
+
+THEME_JS = "(value) => { window.enginehouseTheme?.(value); return value; }"
+
+
+@dataclass(slots=True)
+class SettingsTab:
+    """The tab's components and what updates them."""
+
+    app: App
+    messages: gr.HTML
+    controls: dict[str, Component]
+    fixed: gr.HTML
+    restart: gr.HTML
+    key_state: gr.HTML
+
+    def everything(self) -> Updates:
+        """Updates that make the tab show what is stored."""
+        settings = self.app.settings
+        out: Updates = {
+            self.controls[one.name]: shown(setting_field(one), settings.stored(one.name))
+            for one in editable()
+            if not one.secret
+        }
+        return out | self.words()
+
+    def words(self) -> Updates:
+        """Updates of the sentences only."""
+        settings = self.app.settings
+        waiting = settings.waiting_for_restart
+        return {
+            self.restart: "" if not waiting else "Saved, in force after a restart: " + ", ".join(waiting) + ".",
+            self.key_state: key_words(bool(settings.stored("api_key")), bool(settings.get("api_key"))),
+            self.fixed: fixed_rows(self.app),
+        }
+
+    @property
+    def outputs(self) -> list[Any]:
+        """Every component this tab's events may update."""
+        return [*self.controls.values(), self.fixed, self.restart, self.key_state, self.messages]
+
+
+def editable() -> list[Setting]:
+    """The settings that have a control."""
+    return [one for one in SETTINGS if one.in_file and one.name not in BOUNDARIES]
+
+
+def settings_tab(app: App, tab: gr.Tab, messages: gr.HTML) -> SettingsTab:
+    """Fill the tab. Call it inside `with tab:`."""
+    controls: dict[str, Component] = {}
+    with gr.Column(elem_classes=["eh-page"]):
+        restart = line("eh-settings-restart", classes=["eh-notice"])
+        with gr.Column(elem_classes=["eh-cards"]):
+            for group, members in groupby(editable(), key=lambda one: one.group):
+                with gr.Column(elem_classes=["eh-card"]):
+                    heading(group)
+                    for one in members:
+                        field = setting_field(one)
+                        value = "" if one.secret else shown(field, app.settings.stored(one.name))
+                        controls[one.name] = make(field, value)
+                        if one.secret:
+                            key_state = line("eh-key-state", classes=["eh-muted"])
+                            remove = gr.Button("Remove the key", elem_id="eh-key-remove", size="sm", scale=0)
+            with gr.Column(elem_classes=["eh-card"]):
+                heading("Set in settings.yaml or at the start")
+                fixed = surface("facts", "eh-settings-fixed")
+    made = SettingsTab(app, messages, controls, fixed, restart, key_state)
+    for one in editable():
+        _bind(made, one)
+    _events(made, tab, remove)
+    return made
+
+
+def _bind(made: SettingsTab, setting: Setting) -> None:
+    settings = made.app.settings
+
+    async def save(value: Any) -> Any:
+        # A secret is never sent to the browser, so an empty box means "as it was", not "none".
+        if value == "" and setting.secret:
+            return ""
+        if setting.kind == "int" and isinstance(value, float) and value.is_integer():
+            value = int(value)
+        kept = settings.set(setting.name, value)
+        return "" if setting.secret else kept
+
+    def current() -> Any:
+        return "" if setting.secret else settings.stored(setting.name)
+
+    bind(setting_field(setting), made.controls[setting.name], made.messages, save, current,
+         js=THEME_JS if setting.name == "theme" else None, then=(made.words, made.outputs))  # fmt: skip
+
+
+def _events(made: SettingsTab, tab: gr.Tab, remove: gr.Button) -> None:
+    async def refresh() -> Updates:
+        return made.everything()
+
+    async def remove_key() -> Updates:
+        try:
+            made.app.settings.set("api_key", "")
+        except BadParameter as error:
+            return {made.messages: toast(error, "API key")}
+        return made.words() | {made.messages: note("The key is removed. It stays in force until the next start.")}
+
+    tab.select(refresh, outputs=made.outputs, **QUIET)
+    remove.click(remove_key, outputs=made.outputs, **QUIET)
+
+
+def key_words(stored: bool, in_force: bool) -> str:
+    """Whether there is a key, without the key."""
+    if stored:
+        return "A key is stored. Type another one to replace it."
+    if in_force:
+        return "A key is in force for this run and not stored."
+    return "There is no key."
+
+
+def fixed_rows(app: App) -> list[dict[str, str]]:
+    """The boundary settings as rows for the page: what they are and how to change them."""
+    out = []
+    for one in SETTINGS:
+        if one.name not in BOUNDARIES:
+            continue
+        value = app.settings.get(one.name)
+        if isinstance(value, (list, tuple)):
+            value = ", ".join(str(item) for item in value)
+        words = {True: "yes", False: "no", "": "not set"}.get(value, value)
+        how = f"{one.help} Change it with {one.flag}."
+        out.append({"name": setting_field(one).label, "value": str(words), "help": how})
+    return out

@@ -1,0 +1,50 @@
+// The page's theme, and two small things Gradio's controls leave out. Inlined in <head>; no modules here.
+(() => {
+  const CHOICES = ["system", "light", "dark"];
+  const media = matchMedia("(prefers-color-scheme: dark)");
+  const fallback = "system"/* setting */;
+
+  // What was chosen in this browser wins over the server's setting; the chat's own menu writes the same key.
+  const choice = () => {
+    try {
+      const own = JSON.parse(localStorage.getItem("enginehouse.theme"));
+      if (CHOICES.includes(own)) return own;
+    } catch {
+      return fallback; // storage is off or holds something else
+    }
+    return fallback;
+  };
+  const apply = () => {
+    const chosen = choice();
+    const dark = chosen === "dark" || (chosen === "system" && media.matches);
+    if (chosen === "system") document.documentElement.removeAttribute("data-theme");
+    else document.documentElement.dataset.theme = chosen;
+    if (document.body && document.body.classList.contains("dark") !== dark) document.body.classList.toggle("dark", dark);
+  };
+  window.enginehouseTheme = (chosen) => {
+    try {
+      localStorage.setItem("enginehouse.theme", JSON.stringify(chosen));
+    } catch {
+      return; // without storage the next page load shows the setting
+    }
+    apply();
+  };
+  apply();
+  media.addEventListener("change", apply);
+  // Gradio sets its class by the system's preference alone, at start and when that changes.
+  const watch = () => new MutationObserver(apply).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+  if (document.body) watch();
+  else document.addEventListener("DOMContentLoaded", () => { apply(); watch(); });
+
+  // Gradio's slider tells of a change when the pointer lets go; the keyboard never lets go of anything.
+  const MOVES = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown"];
+  document.addEventListener("keyup", ({ target, key }) => {
+    if (target instanceof HTMLInputElement && target.type === "range" && MOVES.includes(key)) {
+      target.dispatchEvent(new PointerEvent("pointerup", { bubbles: true }));
+    }
+  });
+  // Enter in a number box means "done", as leaving it does.
+  document.addEventListener("keydown", ({ target, key }) => {
+    if (key === "Enter" && target instanceof HTMLInputElement && target.type === "number") target.blur();
+  });
+})();

@@ -1,0 +1,29 @@
+/** Where the API is, with the lines a client needs. */
+
+import { Api } from "../core/api.js";
+import { button, fill, h } from "../core/dom.js";
+import { icon } from "../core/icons.js";
+
+export function mount({ element }) {
+  new Api().state().then(
+    ({ api }) => fill(element,
+      address("Base address", api.base_url),
+      h("p", { class: "eh-muted", text: api.key_needed
+        ? "Give the API key as “Authorization: Bearer …”, the way OpenAI's clients do."
+        : "No key is needed from this computer; clients that insist on one may send anything." })),
+    (error) => fill(element, h("p", { class: "eh-problem", text: error.message })),
+  );
+}
+
+function address(label, text) {
+  const said = h("span", { class: "eh-muted", role: "status" });
+  const copy = button({ icon: icon("copy"), label: `Copy the ${label.toLowerCase()}`, onClick: async () => {
+    try {
+      await navigator.clipboard.writeText(text);
+      said.textContent = "copied";
+    } catch {
+      said.textContent = "copying is not allowed here"; // a page without https on another computer
+    }
+  } });
+  return h("p", { class: "eh-address" }, h("span", { text: `${label}: ` }), h("code", { text }), copy, said);
+}

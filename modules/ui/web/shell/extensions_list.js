@@ -1,0 +1,22 @@
+/** The extensions that were asked for: loaded, or not and why. */
+
+import { fill, h } from "../core/dom.js";
+import { icon } from "../core/icons.js";
+
+export function mount({ element, props, watch }) {
+  const draw = () => {
+    const rows = props.value || [];
+    fill(element, rows.length === 0 && h("p", { class: "eh-muted", text: "No extension was asked for." }), rows.map(row));
+  };
+  watch("value", draw);
+  draw();
+}
+
+function row({ name, version, ok, problem }) {
+  return h("div", { class: `eh-extension${ok ? "" : " is-bad"}` },
+    icon(ok ? "check" : "alert"),
+    h("div", {},
+      h("strong", { text: name }),
+      version && h("span", { class: "eh-muted", text: ` ${version}` }),
+      h("p", { class: problem ? "eh-problem" : "eh-muted", text: problem || "loaded" })));
+}

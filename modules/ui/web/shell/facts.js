@@ -1,0 +1,12 @@
+/** A short table of names and values, each with its explanation. Everything is written as text. */
+
+import { fill, h } from "../core/dom.js";
+
+export function mount({ element, props, watch }) {
+  const draw = () => fill(element, h("dl", { class: "eh-facts" }, (props.value || []).flatMap(({ name, value, help }) => [
+    h("dt", { text: name }),
+    h("dd", {}, h("span", { class: "eh-fact-value", text: value, dir: "auto" }), help && h("span", { class: "eh-muted", text: help })),
+  ])));
+  watch("value", draw);
+  draw();
+}

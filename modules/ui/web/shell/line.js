@@ -1,0 +1,10 @@
+/** One line of text, written as text: it may hold names that people or files gave. */
+
+export function mount({ element, props, watch }) {
+  const draw = () => {
+    element.textContent = props.value ?? "";
+    element.hidden = !props.value;
+  };
+  watch("value", draw);
+  draw();
+}

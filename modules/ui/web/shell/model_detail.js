@@ -1,0 +1,134 @@
+/** The selected model: facts, state, and what can be done with it now. */
+
+import { button, fill, h } from "../core/dom.js";
+import { bytes, count, gigabytes, plural, short } from "../core/format.js";
+import { icon } from "../core/icons.js";
+import { api, attempt, start, store } from "./model_store.js";
+import { STATES } from "./models_list.js";
+
+export function mount({ element, trigger }) {
+  const head = h("div", { class: "eh-detail-head" });
+  const state = h("div", { class: "eh-detail-state" });
+  const cards = h("div", { "aria-live": "polite" });
+  const memory = h("div", { class: "eh-detail-memory" });
+  element.append(head, state, cards, memory);
+  store.on(["models", "status", "selected"], () => drawHead(head, trigger));
+  store.on(["status", "selected"], () => drawState(state));
+  store.on(["models", "status", "selected", "problem"], () => drawCards(cards));
+  store.on(["memory", "status"], () => drawMemory(memory));
+  start();
+}
+
+const selected = () => (store.get("models") ?? []).find((model) => model.name === store.get("selected"));
+const RUNNING = ["ready", "busy"];
+
+function drawHead(head, trigger) {
+  const model = selected();
+  if (!model) {
+    const waiting = store.get("models") === null;
+    fill(head, h("p", { class: "eh-muted", text: waiting ? "" : "Choose a model on the list, or put one into the folder and rescan." }));
+    return;
+  }
+  fill(head,
+    h("div", { class: "eh-detail-title" },
+      h("h2", { text: model.name, dir: "auto" }),
+      h("p", { class: "eh-muted", text: facts(model) })),
+    h("div", { class: "eh-detail-actions" }, actions(model, trigger)));
+}
+
+function facts(model) {
+  return [
+    model.builtin ? "built in, for trying things out" : model.format?.toUpperCase(),
+    model.size ? bytes(model.size) : "",
+    model.quant,
+    model.parameters ? `${short(model.parameters / 1e6)} M parameters` : "",
+    model.arch,
+    model.layers ? plural(model.layers, "layer") : "",
+    model.context_length ? `trained for ${count(model.context_length)} tokens` : "",
+    model.builtin || !model.runnable ? "" : model.chat_template ? "has a chat template" : "no chat template: chats use a plain one",
+  ].filter(Boolean).join(" · ");
+}
+
+function actions(model, trigger) {
+  const status = store.get("status");
+  const mine = status.model === model.name;
+  const load = (text, kind = "eh-btn-primary") => button({
+    text, label: text, id: "eh-load", class: `eh-btn ${kind}`, disabled: !model.runnable,
+    onClick: () => trigger("load", {}),
+  });
+  const unload = (text) => button({
+    text, label: text, id: "eh-unload", class: "eh-btn", onClick: () => attempt(() => api.unload()),
+  });
+  if (status.state === "starting" && mine) return [unload("Cancel loading")];
+  if (status.state === "stopping" && mine) return [h("span", { class: "eh-muted", text: "Unloading …" })];
+  if (RUNNING.includes(status.state) && mine) return [load("Reload", ""), unload("Unload")];
+  return [load(mine && status.error ? "Try again" : "Load")];
+}
+
+function drawState(state) {
+  const status = store.get("status");
+  if (!status.model || status.state === "empty") {
+    fill(state, dot("empty"), h("span", { text: "No model is loaded." }));
+    return;
+  }
+  const mine = status.model === store.get("selected");
+  const words = mine ? "" : `${status.model}: `;
+  const parts = [dot(status.state), h("span", { text: words + describe(status) })];
+  if (status.state === "starting") parts.push(bar(status));
+  fill(state, parts);
+}
+
+const dot = (state) => h("span", { class: `eh-dot is-${state}`, "aria-hidden": "true" });
+
+function describe(status) {
+  if (status.state === "starting") {
+    const percent = status.progress === null ? "" : ` ${Math.round(status.progress * 100)} %`;
+    return `${status.stage || "loading"}${percent}`;
+  }
+  if (!RUNNING.includes(status.state)) return STATES[status.state] ?? status.state;
+  return [
+    `${STATES[status.state]} with ${status.loader}`,
+    status.info ? `${count(status.info.context)} tokens of context` : "",
+    status.info?.slots > 1 ? `${status.info.slots} replies at a time` : "",
+    status.memory_bytes ? `${bytes(status.memory_bytes)} of memory` : "",
+    status.running ? `${plural(status.running, "reply", "replies")} running` : "",
+    status.waiting ? `${status.waiting} waiting` : "",
+  ].filter(Boolean).join(" · ");
+}
+
+function bar(status) {
+  const known = status.progress !== null && status.progress !== undefined;
+  const percent = known ? Math.round(status.progress * 100) : null;
+  return h("div", {
+    class: `eh-progress${known ? "" : " is-open"}`, role: "progressbar", "aria-label": "Loading", "aria-valuemin": "0",
+    "aria-valuemax": "100", "aria-valuenow": percent, vars: { "--eh-part": `${percent ?? 30}%` },
+  }, h("span"));
+}
+
+function drawCards(cards) {
+  const model = selected();
+  const status = store.get("status");
+  const problem = store.get("problem");
+  const failed = status.error && (status.model === store.get("selected") || !status.model) ? status.error : null;
+  const replaced = model?.runnable && RUNNING.includes(status.state) && status.model !== model.name;
+  fill(cards,
+    problem && card(problem.message, problem.hint),
+    failed && card(failed.message, failed.hint),
+    model && !model.runnable && card(`This file cannot run: ${model.reason}`, ""),
+    replaced && h("p", { class: "eh-muted", text: `Loading it ends ${status.model}, once its replies are done.` }));
+}
+
+function card(message, hint) {
+  return h("div", { class: "eh-alert", role: "alert" }, icon("alert"),
+    h("div", {}, h("strong", { text: message }), hint && h("span", { text: hint })));
+}
+
+function drawMemory(memory) {
+  const known = store.get("memory");
+  if (!known?.total) return fill(memory);
+  const used = known.total - known.available;
+  const share = Math.min(100, Math.round((used / known.total) * 100));
+  return fill(memory,
+    h("span", { class: "eh-muted", text: `Memory: ${gigabytes(known.available)} of ${gigabytes(known.total)} GB free · engine ${bytes(known.engine)} · server ${bytes(known.server)}` }),
+    h("div", { class: "eh-meter", "aria-hidden": "true", vars: { "--eh-part": `${share}%` } }, h("span")));
+}

@@ -1,0 +1,86 @@
+/** The list of models on disk: search, one row each, and where the folder is. */
+
+import { button, fill, h, show } from "../core/dom.js";
+import { bytes, plural, short } from "../core/format.js";
+import { icon } from "../core/icons.js";
+import { rescan, start, store } from "./model_store.js";
+
+const SEARCH_FROM = 8; // fewer models than this fit on the screen
+
+export function mount({ element, trigger, props }) {
+  const search = h("input", {
+    type: "search", class: "eh-search-input", placeholder: "Find a model", "aria-label": "Find a model", autocomplete: "off",
+  });
+  const searchRow = h("div", { class: "eh-search" }, icon("search"), search);
+  const rows = h("div", { class: "eh-model-rows", role: "group", "aria-label": "Models" });
+  const foot = h("div", { class: "eh-model-foot" });
+  element.append(h("h3", { class: "eh-heading", text: "Models" }), searchRow, rows, foot);
+
+  const draw = () => {
+    const models = store.get("models");
+    show(searchRow, (models?.length ?? 0) >= SEARCH_FROM);
+    drawRows(rows, models, search.value.trim().toLowerCase());
+    drawFoot(foot, models);
+  };
+  search.addEventListener("input", draw);
+  store.on(["models", "status", "selected", "scanning", "folder"], draw);
+  store.on(["selected"], () => {
+    const name = store.get("selected");
+    if (!name || name === props.value) return;
+    props.value = name;
+    trigger("chosen", {});
+  });
+  start();
+}
+
+function drawRows(rows, models, query) {
+  if (models === null) {
+    fill(rows, h("p", { class: "eh-muted", text: "Looking at the folder …" }));
+    return;
+  }
+  const focused = rows.contains(document.activeElement) ? document.activeElement.dataset.name : null;
+  const found = models.filter((model) => `${model.name} ${model.quant} ${model.arch}`.toLowerCase().includes(query));
+  const runnable = found.filter((model) => model.runnable);
+  const rest = found.filter((model) => !model.runnable);
+  fill(
+    rows,
+    runnable.map(row),
+    rest.length > 0 && h("h4", { class: "eh-model-group", text: `Cannot run (${rest.length})` }),
+    rest.map(row),
+    found.length === 0 && h("p", { class: "eh-muted", text: models.length ? "No model is called that." : "There is no model yet." }),
+  );
+  if (focused) rows.querySelector(`[data-name="${CSS.escape(focused)}"]`)?.focus();
+}
+
+function row(model) {
+  const status = store.get("status");
+  const mine = status.model === model.name;
+  const facts = [model.quant, model.size ? bytes(model.size) : "", model.context_length ? `${short(model.context_length)} context` : ""];
+  return h(
+    "button",
+    {
+      type: "button", class: `eh-model-row${model.runnable ? "" : " is-off"}`, "data-name": model.name,
+      "aria-pressed": String(store.get("selected") === model.name),
+      on: { click: () => store.set({ selected: model.name, problem: null }) },
+    },
+    h("span", { class: "eh-model-name", text: model.name, dir: "auto" }),
+    mine && h("span", { class: `eh-badge is-${status.state}`, text: STATES[status.state] ?? status.state }),
+    h("span", { class: "eh-model-facts", text: model.runnable ? facts.filter(Boolean).join(" · ") : model.reason }),
+  );
+}
+
+export const STATES = {
+  empty: "not loaded", starting: "loading", ready: "loaded", busy: "answering", stopping: "unloading",
+  crashed: "stopped by a fault", failed: "did not load",
+};
+
+function drawFoot(foot, models) {
+  const scanning = store.get("scanning");
+  fill(
+    foot,
+    h("p", { class: "eh-muted" }, "Where are my models? Put files ending in .gguf into ", h("code", { text: store.get("folder") || "the models folder" }), "."),
+    h("div", { class: "eh-foot-row" },
+      button({ text: scanning ? "Looking …" : "Rescan", icon: icon("retry"), label: "Rescan", class: "eh-btn eh-btn-quiet", disabled: scanning, onClick: rescan }),
+      h("span", { class: "eh-muted", role: "status", text: models ? plural(models.length, "model") : "" })),
+  );
+}

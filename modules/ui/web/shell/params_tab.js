@@ -1,0 +1,68 @@
+/** The Parameters tab's own part: a search box, and following changes made elsewhere. */
+
+import { h } from "../core/dom.js";
+import { icon } from "../core/icons.js";
+import { hear } from "./bus.js";
+
+const GATHER = 120; // ms; a preset changes many values in one event, a slider one after the other
+
+export function mount({ element, trigger }) {
+  element.append(searchBox());
+  follow(trigger);
+}
+
+function searchBox() {
+  const input = h("input", {
+    type: "search", class: "eh-search-input", placeholder: "Find a parameter", "aria-label": "Find a parameter",
+    autocomplete: "off", spellcheck: "false",
+  });
+  const nothing = h("span", { class: "eh-muted", role: "status" });
+  input.addEventListener("input", () => {
+    const found = filter(input.value.trim().toLowerCase());
+    nothing.textContent = found ? "" : "No parameter is called that.";
+  });
+  return h("div", { class: "eh-search" }, icon("search"), input, nothing);
+}
+
+/** Show the controls whose name, label or explanation has the words. Gives back how many are shown. */
+function filter(query) {
+  let shown = 0;
+  for (const card of document.querySelectorAll("#eh-parameters .eh-card")) {
+    let here = 0;
+    for (const control of card.querySelectorAll("[id^='param-']")) {
+      const text = `${control.id.slice(6)} ${control.textContent}`.toLowerCase();
+      const match = query === "" || text.includes(query) || text.includes(query.replaceAll("_", "-"));
+      control.classList.toggle("eh-filtered", !match);
+      here += match;
+    }
+    card.classList.toggle("eh-filtered", here === 0);
+    shown += here;
+  }
+  return shown;
+}
+
+/** Ask Python for what changed: exact names for a change of values, the whole tab for a change of model. */
+function follow(trigger) {
+  let names = new Set();
+  let timer = 0;
+  let loader = null;
+  let greeted = false;
+  const send = () => {
+    trigger("changed", { names: [...names] });
+    names = new Set();
+    timer = 0;
+  };
+  hear((event) => {
+    if (event.type === "params") {
+      Object.keys(event.values ?? {}).forEach((name) => names.add(name));
+      timer ||= setTimeout(send, GATHER);
+    } else if (event.type === "model") {
+      if (loader !== null && event.status.loader !== loader) trigger("refresh", {});
+      loader = event.status.loader;
+    } else if (event.type === "resync" || event.type === "hello") {
+      if (event.type === "hello") loader = event.state.model.loader;
+      if (greeted) trigger("refresh", {}); // the first hello only says what the page was just built from
+      greeted = true;
+    }
+  });
+}

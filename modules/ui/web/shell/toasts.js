@@ -1,0 +1,14 @@
+/** Short messages of the tabs: something was saved, or a value was refused and why. */
+
+import { Toasts } from "../panels/toasts.js";
+
+export function mount({ element, props, watch }) {
+  const toasts = new Toasts();
+  element.append(toasts.node);
+  watch("value", () => {
+    const value = props.value;
+    if (!value?.message) return;
+    const message = value.title ? `${value.title}: ${value.message}` : value.message;
+    toasts.show({ message, hint: value.hint, level: value.level === "warning" ? "warning" : "info" });
+  });
+}
