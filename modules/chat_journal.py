@@ -54,6 +54,8 @@ class Journal:
         raw = _read(path)
         lines = raw.split(b"\n")
         tail = lines.pop()
+        if not tail and lines and b"\0" in lines[-1]:  # torn too: the power went with only its end written
+            tail = lines.pop() + b"\n"
         records: list[Record] = []
         problems: list[str] = []
         partials = 0
