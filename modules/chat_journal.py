@@ -20,6 +20,8 @@ from modules.errors import NotFound, StorageError
 
 _log = logging.getLogger(__name__)
 FORMAT = 1
+COMPACT_FROM = 64 * 1024
+"""Bytes of partials that are not worth a rewrite yet."""
 _PRIVATE = 0o600
 
 
@@ -100,7 +102,7 @@ class Journal:
 
     def worth_compacting(self) -> bool:
         """Whether most of the file is partials; asked at the end of a reply, so the cost is spread thin."""
-        return self.partials > 64 * 1024 and self.partials * 2 > self.length
+        return self.partials > COMPACT_FROM and self.partials * 2 > self.length
 
     def compact(self) -> None:
         """Drop the partials of replies whose final line is there; all else, unknown and damaged lines too,
