@@ -93,6 +93,8 @@ class StreamParser:
 
     def feed(self, chunk: Text) -> Sequence[Text | Reasoning]:
         """What can be shown now. After `stopped` is set nothing more comes."""
+        if self.stopped is not None:
+            return ()
         text = chunk.text
         settled = self._head is None and self._close is None and not self._fresh and not self._tokens
         if settled and text and not self._marks and self._finder.idle(text):
