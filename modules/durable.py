@@ -194,7 +194,10 @@ def remove_leftovers(folder: Path) -> int:
 def write_yaml(path: Path, value: Any, *, comment: str = "", mode: int | None = None) -> None:
     """Write `value` as YAML in the order given, under an optional `comment`. Raises StorageError."""
     head = "".join(f"# {line}".rstrip() + "\n" for line in comment.splitlines())
-    durable_write(path, head + yaml.safe_dump(value, sort_keys=False, allow_unicode=True), mode=mode)
+    body = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+    if yaml.safe_load(body) != value:  # PyYAML takes U+0085 and its like for line ends; escaped they survive
+        body = yaml.safe_dump(value, sort_keys=False)
+    durable_write(path, head + body, mode=mode)
 
 
 def read_yaml(path: Path, *, keep_copy: bool = False) -> tuple[Any, str | None]:
