@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
-from modules.durable import durable_write, put_aside, read_yaml
-from modules.errors import StorageError
+from modules.durable import durable_write
+from modules.yaml_mapping import read_mapping
 
 _PRIVATE = 0o600  # it may hold the API key
 _TITLE = """\
@@ -44,17 +44,8 @@ class SettingsFile:
 
     def read(self) -> tuple[dict[str, Any], list[str]]:
         """The values the file holds, unchecked, and what was wrong with it, in people's words."""
-        value, problem = read_yaml(self.path, keep_copy=True)
-        problems = [problem] if problem else []
-        if value is None:
-            return {}, problems
-        if isinstance(value, dict):
-            return {str(name): one for name, one in value.items()}, problems
-        try:
-            kept = f"It is kept as {put_aside(self.path, 'corrupt').name}"
-        except StorageError as error:
-            kept = f"It was left as it is, because {error.message}"
-        return {}, [*problems, f"{self.path.name} is not a list of “name: value” lines. {kept}; defaults are used."]
+        value, problems = read_mapping(self.path, by_hand=True)
+        return value or {}, problems
 
     def make(self) -> bool:
         """Write the file with every setting explained when there is none. True when it was written."""
