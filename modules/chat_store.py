@@ -137,10 +137,10 @@ class ChatStore:
             return self._added(session, records.message(parent, role, text, meta=meta))
 
     def begin_reply(
-        self, chat: str, parent: str | None, model: str | None, continue_of: str | None = None
+        self, chat: str, parent: str | None, model: str | None, continue_of: str | None = None, rev: int | None = None
     ) -> MessageNode:
         """An empty reply below `parent`, running; with `continue_of` one that begins with that reply's text."""
-        with self._table.using(chat) as session:
+        with self._table.using(chat, rev) as session:
             _need(session, parent)
             more: dict[str, Any] = {"state": "running", "model": model}
             text = ""
@@ -194,6 +194,17 @@ class ChatStore:
             )  # fmt: skip
             session.tidy()
             return session.tree.nodes[message]
+
+    def save_waiting(self, chat: str) -> None:
+        """Try again to save what the disk refused at `finish`. Raises StorageError when it still does."""
+        with self._table.using(chat, trashed_too=True) as session:
+            session.save_waiting()
+
+    def save_waiting(self, chat: str) -> None:
+        """Try once more to save the ends of replies that the disk refused. Raises as `finish` does."""
+        with self._table.using(chat, trashed_too=True) as session:
+            session.save_waiting()
+            self._index.touch(chat)
 
     def select(self, chat: str, leaf: str, rev: int | None = None) -> int:
         """Show the version `leaf`, down to its most recent end. Returns the new revision."""
