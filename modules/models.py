@@ -21,8 +21,8 @@ from modules.engine.watch import Limits
 from modules.engine.worker_log import WorkerLog
 from modules.errors import BadParameter, Cancelled, EngineCrashed, EnginehouseError, LoadFailed, NotFound, NotReady
 from modules.last_used import LastUsed
-from modules.models_host import Host, ModelLike
 from modules.model_status import ModelStatus
+from modules.models_host import Host, ModelLike
 from modules.paths import Paths
 from modules.types import Chosen, Notice, ParamValue, Progress
 

@@ -1,0 +1,89 @@
+"""Real workers for tests: the echo engine and the starter model, each in its own process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from loaders import echo, llama_cpp
+from loaders.base import LoaderSpec, LoadRequest
+from modules.engine.connect import ConnectedEngine, connect
+from modules.engine.process import WorkerProcess
+from modules.engine.watch import Limits
+from modules.engine.worker_log import WorkerLog
+from modules.types import Chunk, Done, Failed, GenerationRequest, Text
+
+ROOT = Path(__file__).resolve().parents[2]
+MODEL = ROOT / "user_data" / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
+QUICK = Limits(start=10.0, stall=0.6, linger=0.6, patience=4.0, close=1.0, terminate=1.0, tick=0.1)
+
+
+def worker(
+    folder: Path, spec: LoaderSpec = echo.SPEC, path: str = "echo", limits: Limits = QUICK,
+    on_change: Callable[[], None] = lambda: None, **settings: Any,
+) -> WorkerProcess:  # fmt: skip
+    """A worker that has not been started."""
+    request = LoadRequest(Path(path).stem, path, spec.name, spec.check_settings(settings), str(folder))
+    return WorkerProcess(request, spec.load, WorkerLog(folder / "logs" / "engine.log"), limits, on_change)
+
+
+@asynccontextmanager
+async def running(
+    folder: Path, spec: LoaderSpec = echo.SPEC, path: str = "echo", limits: Limits = QUICK, **settings: Any
+) -> AsyncIterator[tuple[ConnectedEngine, WorkerProcess]]:
+    """A loaded engine and its worker, gone at the end."""
+    process = worker(folder, spec, path, limits, **settings)
+    try:
+        engine = connect(process, await process.start(), spec)
+        yield engine, process
+        await engine.close()
+    finally:
+        await process.stop()
+
+
+def real(folder: Path, **settings: Any) -> Any:
+    """The starter model in the real engine."""
+    return running(folder, llama_cpp.SPEC, str(MODEL), Limits(), **settings)
+
+
+def ask(prompt: str | tuple[int, ...] = "hello", **more: Any) -> GenerationRequest:
+    """A request; `params` by PARAMS name."""
+    return GenerationRequest(id="test", prompt=prompt, **more)
+
+
+async def collect(engine: ConnectedEngine, request: GenerationRequest) -> list[Chunk]:
+    """Every chunk of a reply."""
+    return [chunk async for chunk in engine.generate(request)]
+
+
+def text_of(chunks: list[Chunk]) -> str:
+    return "".join(chunk.text for chunk in chunks if isinstance(chunk, Text))
+
+
+def done_of(chunks: list[Chunk]) -> Done:
+    """The Done a reply has to end with; it and no other."""
+    ends = [chunk for chunk in chunks if isinstance(chunk, (Done, Failed))]
+    assert ends == chunks[-1:], ends
+    assert isinstance(ends[0], Done), ends[0]
+    return ends[0]
+
+
+def failed_of(chunks: list[Chunk]) -> Failed:
+    """The Failed a reply has to end with; it and no other."""
+    ends = [chunk for chunk in chunks if isinstance(chunk, (Done, Failed))]
+    assert ends == chunks[-1:], ends
+    assert isinstance(ends[0], Failed), ends[0]
+    return ends[0]
+
+
+async def until(true: Callable[[], bool], seconds: float = 5.0) -> float:
+    """Wait for a condition; the seconds it took. Fails after `seconds`."""
+    started = time.monotonic()
+    while not true():
+        assert time.monotonic() - started < seconds, f"still not so after {seconds} seconds"
+        await asyncio.sleep(0.005)
+    return time.monotonic() - started
