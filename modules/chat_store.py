@@ -196,11 +196,6 @@ class ChatStore:
             return session.tree.nodes[message]
 
     def save_waiting(self, chat: str) -> None:
-        """Try again to save what the disk refused at `finish`. Raises StorageError when it still does."""
-        with self._table.using(chat, trashed_too=True) as session:
-            session.save_waiting()
-
-    def save_waiting(self, chat: str) -> None:
         """Try once more to save the ends of replies that the disk refused. Raises as `finish` does."""
         with self._table.using(chat, trashed_too=True) as session:
             session.save_waiting()
