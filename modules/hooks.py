@@ -24,7 +24,7 @@ class HookLimits:
     """Seconds an extension may take. `start` covers import, setup, loaders and routes; `request` edit_request;
     `chunk` the time a wrap_stream may sit on one chunk."""
 
-    start: float = 30.0
+    start: float = 15.0
     request: float = 5.0
     chunk: float = 5.0
 
