@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from modules.launcher.chosen import Chosen
 from modules.launcher.machine import Machine, NvidiaGpu, Version
-from modules.types import Chosen
 
 ENGINE_KINDS = ("cpu", "cuda", "rocm", "vulkan", "metal")
 ENGINE_INDEX = "https://xorbitsai.github.io/xllamacpp/whl"

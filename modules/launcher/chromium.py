@@ -7,11 +7,11 @@ import shutil
 import sys
 from collections.abc import Callable
 
+from modules.launcher.chosen import Chosen
 from modules.launcher.console import Console
 from modules.launcher.installer import Installer
 from modules.launcher.layout import Layout
 from modules.launcher.tool import Ask, Ended, ask, follow
-from modules.types import Chosen
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 # A browser without any font measures all text as empty.

@@ -8,13 +8,11 @@ import time
 from collections.abc import Sequence
 from typing import TextIO
 
-from modules.errors import EnginehouseError
-
 HEARTBEAT_S = 15.0
 REDRAW_S = 0.2
 
 
-class StepFailed(EnginehouseError):
+class StepFailed(Exception):
     """One step of the launcher went wrong.
 
     message  what failed, as a phrase ("installing requirements/base.txt")
@@ -23,10 +21,10 @@ class StepFailed(EnginehouseError):
     hint     another way, or ""; the command to repeat is added by the caller, who knows how it was called
     """
 
-    code = "step_failed"
-
     def __init__(self, message: str, why: str, *, detail: Sequence[str] = (), hint: str = "") -> None:
-        super().__init__(message, hint=hint)
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
         self.why = why
         self.detail = tuple(detail)
 

@@ -17,23 +17,20 @@ from email.message import Message
 from pathlib import Path
 from typing import Protocol
 
-from modules.errors import EnginehouseError
-
 CHUNK = 256 * 1024
 # Answers that another try will not change.
 FINAL_STATUSES = frozenset({400, 401, 403, 404, 407, 410, 451})
 
 
-class DownloadFailed(EnginehouseError):
-    """The file could not be had. `status` is the HTTP status that ended it, 0 for anything else.
+class DownloadFailed(Exception):
+    """The file could not be had. `http_status` is the HTTP status that ended it, 0 for anything else.
 
     What arrived stays in the .part file, so that the next try goes on from there.
     """
 
-    code = "download_failed"
-
     def __init__(self, message: str, *, http_status: int = 0, certificate: bool = False) -> None:
         super().__init__(message)
+        self.message = message
         self.http_status = http_status
         self.certificate = certificate
 
@@ -70,7 +67,7 @@ class Body(Protocol):
     status: int
     headers: Message
 
-    def read(self, amount: int) -> bytes: ...
+    def read1(self, amount: int) -> bytes: ...
 
 
 def fetch(
@@ -139,7 +136,8 @@ def _append(
         with open(part, "ab") as out:
             # A server that sends more than the file has is cut off; the hash decides about the rest.
             while done < known.size:
-                data = response.read(min(CHUNK, known.size - done))
+                # read1: what has come so far, so that a stall loses nothing.
+                data = response.read1(min(CHUNK, known.size - done))
                 if not data:
                     break
                 out.write(data)
@@ -157,7 +155,7 @@ def _continues_at(response: Body, start: int) -> bool:
 
 def _skip(response: Body, amount: int) -> None:
     while amount > 0:
-        data = response.read(min(CHUNK, amount))
+        data = response.read1(min(CHUNK, amount))
         if not data:
             return
         amount -= len(data)

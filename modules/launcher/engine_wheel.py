@@ -9,13 +9,13 @@ import signal
 from collections.abc import Mapping
 
 from modules.launcher.accelerator import CPU, ENGINE_INDEX, EngineBuild, choose_engine, missing_avx2
+from modules.launcher.chosen import Chosen
 from modules.launcher.console import Console, StepFailed
 from modules.launcher.installer import Installer
 from modules.launcher.layout import Layout
 from modules.launcher.machine import Machine
 from modules.launcher.stamp import Engine
 from modules.launcher.tool import Answer
-from modules.types import Chosen
 
 PACKAGE = "xllamacpp"
 # One line on standard output: the devices the build sees. Older builds cannot list them.

@@ -115,7 +115,7 @@ def _nvidia(root: Path, run: Ask, system: str) -> tuple[Version | None, tuple[Nv
                     return version_of(rows[0]), tuple(_gpu(row, fields) for row in rows), ""
             elif answer.code > 0:
                 error = answer.text.strip().splitlines()[0] if answer.text.strip() else f"exit code {answer.code}"
-    kernel = re.search(r"(?:Kernel Module\D*)(\d+(?:\.\d+)+)", _read(root / "proc/driver/nvidia/version"))
+    kernel = re.search(r"Kernel Module.*?\s(\d{3,}(?:\.\d+)+)", _read(root / "proc/driver/nvidia/version"))
     if kernel and (root / "dev/nvidiactl").exists():
         return version_of(kernel.group(1)), (NvidiaGpu("NVIDIA GPU", None),), ""
     return None, (), error

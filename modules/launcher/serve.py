@@ -13,9 +13,9 @@ from pathlib import Path
 from types import FrameType
 
 from modules.launcher.browser import open_when_ready
+from modules.launcher.chosen import Chosen
 from modules.launcher.layout import Layout
 from modules.launcher.tool import ask
-from modules.types import Chosen
 
 
 def browser_wanted(asked: bool, rest: Sequence[str], environ: Mapping[str, str], platform: str) -> Chosen[bool]:

@@ -11,10 +11,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from modules.launcher.chosen import Chosen
 from modules.launcher.console import Console, StepFailed
 from modules.launcher.installer import Installer
 from modules.launcher.machine import Machine
-from modules.types import Chosen
 
 TORCH_INDEX = "https://download.pytorch.org/whl"
 TORCH_NEEDED = "torch>=2.6,<3"
