@@ -94,9 +94,10 @@ class Chat:
 
 def title_from(text: str) -> str:
     """A title made of a message: its first line with words in it, at most 60 characters."""
-    line = next((" ".join(line.split()) for line in text[:2000].splitlines() if line.strip(" \t#>*-`")), "")
+    lines = (" ".join(line.split()).lstrip("#> ") for line in text[:2000].splitlines() if line.strip(" \t#>*-`"))
+    line = next(lines, "")
     if len(line) <= TITLE_LENGTH:
         return line
     cut = line[: TITLE_LENGTH - 1]
-    word = cut.rfind(" ")
+    word = len(cut) if line[len(cut)] == " " else cut.rfind(" ")
     return (cut[:word] if word > TITLE_LENGTH // 2 else cut).rstrip() + "…"
