@@ -32,8 +32,8 @@ def build_blocks(app: App) -> gr.Blocks:
     with gr.Blocks(title="Enginehouse", analytics_enabled=False, fill_width=True, fill_height=True) as blocks:
         messages = surface("toasts", "eh-messages")
         with gr.Tabs(elem_id="eh-tabs", selected="chat"):
-            with gr.Tab("Chat", id="chat", elem_id="eh-chat", elem_classes=["eh-tab-chat"]):
-                chat_tab(app)
+            with gr.Tab("Chat", id="chat", elem_id="eh-chat", elem_classes=["eht-tab-chat"]):
+                chat_tab()
             with gr.Tab("Parameters", id="parameters", elem_id="eh-parameters") as parameters:
                 parameters_tab(app, parameters, messages)
             with gr.Tab("Model", id="model", elem_id="eh-model") as model:

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 def extensions_tab(app: App, tab: gr.Tab) -> None:
     """Fill the tab. Call it inside `with tab:`."""
-    with gr.Column(elem_classes=["eh-page"]):
-        with gr.Column(elem_classes=["eh-cards"]):
-            with gr.Column(elem_classes=["eh-card"]):
+    with gr.Column(elem_classes=["eht-page"]):
+        with gr.Column(elem_classes=["eht-cards"]):
+            with gr.Column(elem_classes=["eht-card"]):
                 heading("Loaded at the start")
                 listing = surface("extensions_list", "eh-extensions", rows(app))
-                line("eh-extensions-how", HOW, classes=["eh-muted"])
-            with gr.Column(elem_classes=["eh-card"]):
+                line("eh-extensions-how", HOW, classes=["eht-muted"])
+            with gr.Column(elem_classes=["eht-card"]):
                 heading("API for other programs")
                 surface("api_card", "eh-api")
 

@@ -37,6 +37,19 @@ QUIET: Mapping[str, Any] = {"queue": False, "show_progress": "hidden", "api_visi
 """What every event of this page has in common. An event that is not private becomes an API of its own."""
 
 
+_SETTING_LABELS: Mapping[str, str] = {
+    "api_key": "API key",
+    "cors_origins": "CORS origins",
+    "context_overflow": "When a chat outgrows the context",
+    "loader": "Loader of that model",
+    "max_loaded": "Models loaded at the same time",
+    "model": "Model to load at the start",
+    "models_dir": "Models folder",
+    "ui": "Web page",
+    "user_data_dir": "User-data folder",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """What a control needs to know of its row. `prefix` makes its element id unique on the page."""
@@ -63,7 +76,8 @@ class Field:
         if self.kind not in ("int", "float") or self.low is None or self.high is None:
             return False
         step = self.step or (1 if self.kind == "int" else 0.01)
-        return (self.high - self.low) / step <= SLIDER_STEPS
+        aligned = self.kind == "float" or self.low % step == 0  # else 0 and 1024 lie between two steps
+        return aligned and (self.high - self.low) / step <= SLIDER_STEPS
 
 
 def param_field(param: Param) -> Field:
@@ -80,7 +94,7 @@ def load_field(loader: str, param: LoadParam) -> Field:
 
 def setting_field(setting: Setting) -> Field:
     """A program setting's field; one that waits for a restart says so."""
-    label = setting.name.replace("_", " ").capitalize().replace("Api ", "API ").replace("Cors ", "CORS ")
+    label = _SETTING_LABELS.get(setting.name) or setting.name.replace("_", " ").capitalize()
     help_text = f"{setting.help} Takes effect after a restart." if setting.restart_needed else setting.help
     return Field(setting.name, setting.kind, label, help_text, "setting", setting.low, setting.high,
                  choices=setting.choices, secret=setting.secret)  # fmt: skip

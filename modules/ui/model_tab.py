@@ -89,15 +89,15 @@ class ModelTab:
 
 def model_tab(app: App, tab: gr.Tab, messages: gr.HTML) -> ModelTab:
     """Fill the tab. Call it inside `with tab:`."""
-    with gr.Row(elem_classes=["eh-page", "eh-split"], equal_height=False):
-        with gr.Column(elem_classes=["eh-side"], min_width=280):
+    with gr.Row(elem_classes=["eht-page", "eht-split"], equal_height=False):
+        with gr.Column(elem_classes=["eht-list"], min_width=280):
             listing = surface("models_list", "eh-models", "", events=["chosen"])
-        with gr.Column(elem_classes=["eh-main"], min_width=300):
-            detail = surface("model_detail", "eh-model-detail", events=["load"])
-            with gr.Column(visible=False, elem_classes=["eh-card"]) as panel:
+        with gr.Column(elem_classes=["eht-detail"], min_width=300):
+            detail = surface("model_detail", "eh-model-detail", events=["start"])
+            with gr.Column(visible=False, elem_classes=["eht-card"]) as panel:
                 heading("How to load it")
                 loader = gr.Dropdown([], label="Loader", elem_id="eh-loader", interactive=True)
-                why = line("eh-loader-why", classes=["eh-muted"])
+                why = line("eh-loader-why", classes=["eht-muted"])
                 groups, controls = _groups(app)
                 reset = gr.Button("Back to the defaults", elem_id="eh-load-defaults", size="sm", scale=0)
     made = ModelTab(app, messages, listing, detail, loader, why, panel, reset, groups, controls)
@@ -112,7 +112,7 @@ def _groups(app: App) -> tuple[dict[str, gr.Column], dict[tuple[str, str], Compo
     groups: dict[str, gr.Column] = {}
     controls: dict[tuple[str, str], Component] = {}
     for spec in app.registry.specs:
-        with gr.Column(visible=False, elem_classes=["eh-grid"]) as groups[spec.name]:
+        with gr.Column(visible=False, elem_classes=["eht-grid"]) as groups[spec.name]:
             for param in spec.params:
                 made = load_field(spec.name, param)
                 controls[spec.name, param.name] = make(made, shown(made, param.default))
@@ -165,7 +165,7 @@ def _events(made: ModelTab, tab: gr.Tab) -> None:
         trigger(chosen, inputs=[made.listing], outputs=made.outputs, **quiet)
     made.loader.input(pick, inputs=[made.loader, made.listing], outputs=made.outputs, **quiet)
     made.reset.click(defaults, inputs=[made.listing], outputs=made.outputs, **quiet)
-    made.detail.load(load, inputs=[made.listing], outputs=[made.messages], **quiet)
+    made.detail.start(load, inputs=[made.listing], outputs=[made.messages], **quiet)
 
 
 async def start_loading(made: ModelTab, name: str) -> Any:

@@ -81,14 +81,15 @@ class ParametersTab:
 
 def parameters_tab(app: App, tab: gr.Tab, messages: gr.HTML) -> ParametersTab:
     """Fill the tab. Call it inside `with tab:`."""
-    with gr.Column(elem_classes=["eh-page"]):
+    with gr.Column(elem_classes=["eht-page"]):
         bar = PresetBar.build(app)
-        listener = surface("params_tab", "eh-params-tools", events=["changed", "refresh"])
-        with gr.Row(elem_classes=["eh-bar", "eh-hidden-row"]):
-            hidden_line = line("eh-params-hidden", classes=["eh-muted"])
-            show_all = gr.Checkbox(
-                False, label="Show them", container=False, elem_id="eh-params-show-all", min_width=120, scale=0
-            )
+        with gr.Row(elem_classes=["eht-tools"]):
+            listener = surface("params_tab", "eh-params-tools", events=["changed", "refresh"])
+            with gr.Row(elem_classes=["eht-hidden-row"]):
+                hidden_line = line("eh-params-hidden", classes=["eht-muted"])
+                show_all = gr.Checkbox(
+                    False, label="Show them", container=False, elem_id="eh-params-show-all", min_width=120, scale=0
+                )
         controls, groups = _groups(app)
     made = ParametersTab(app, messages, controls, groups, hidden_line, show_all, bar)
     for param in PARAMS:
@@ -101,9 +102,9 @@ def _groups(app: App) -> tuple[dict[str, Component], dict[str, gr.Column]]:
     controls: dict[str, Component] = {}
     groups: dict[str, gr.Column] = {}
     values = app.params.values
-    with gr.Column(elem_classes=["eh-cards"]):
+    with gr.Column(elem_classes=["eht-cards"]):
         for group, members in groupby(PARAMS, key=lambda param: param.group):
-            with gr.Column(elem_classes=["eh-card"]) as groups[group]:
+            with gr.Column(elem_classes=["eht-card"]) as groups[group]:
                 heading(group)
                 for param in members:
                     controls[param.name] = make(param_field(param), shown(param_field(param), values[param.name]))

@@ -43,7 +43,7 @@ class PresetBar:
     @classmethod
     def build(cls, app: App) -> PresetBar:
         """Draw the bar where it is called."""
-        with gr.Row(elem_classes=["eh-bar"]):
+        with gr.Row(elem_classes=["eht-bar"]):
             choice = gr.Dropdown(
                 choices=_choices(app), value=app.params.preset or NONE, label="Preset", elem_id="eh-preset",
                 scale=0, min_width=220,
@@ -53,17 +53,17 @@ class PresetBar:
             delete = gr.Button("Delete", elem_id="eh-preset-delete", size="md", scale=0, min_width=84)
             start = gr.Button("Start values", elem_id="eh-params-start", size="md", scale=0, min_width=110)
             neutral = gr.Button("All neutral", elem_id="eh-params-neutral", size="md", scale=0, min_width=104)
-        with gr.Row(visible=False, elem_classes=["eh-bar", "eh-ask"]) as name_row:
+        with gr.Row(visible=False, elem_classes=["eht-bar", "eht-ask"]) as name_row:
             name = gr.Textbox(label="Name of the preset", elem_id="eh-preset-name", max_lines=1, scale=0, min_width=260)
             name_save = gr.Button(
                 "Save preset", variant="primary", elem_id="eh-preset-name-save", scale=0, min_width=110
             )
             name_cancel = gr.Button("Cancel", elem_id="eh-preset-name-cancel", scale=0, min_width=84)
-        with gr.Row(visible=False, elem_classes=["eh-bar", "eh-ask"]) as delete_row:
+        with gr.Row(visible=False, elem_classes=["eht-bar", "eht-ask"]) as delete_row:
             delete_line = line("eh-preset-delete-line")
             delete_yes = gr.Button("Delete", variant="stop", elem_id="eh-preset-delete-yes", scale=0, min_width=84)
             delete_no = gr.Button("Keep it", elem_id="eh-preset-delete-no", scale=0, min_width=84)
-        state = line("eh-preset-state", _state(app), classes=["eh-muted"])
+        state = line("eh-preset-state", _state(app), classes=["eht-muted"])
         return cls(app, choice, state, save, save_as, delete, start, neutral, name_row, name, name_save, name_cancel,
                    delete_row, delete_line, delete_yes, delete_no)  # fmt: skip
 

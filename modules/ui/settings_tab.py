@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 Updates = dict[Any, Any]
 
 BOUNDARIES = frozenset({
-    "host", "listen", "allowed_hosts", "cors_origins", "models_dir", "user_data_dir", "extensions",
+    "host", "listen", "allowed_hosts", "cors_origins", "models_dir", "user_data_dir", "extensions", "ui",
 })  # fmt: skip
-"""Settings that decide who gets in, which files are reached or which code runs. A browser shows them; they are
-changed in settings.yaml or at the start, because no page may widen the boundary it is kept in by."""
+"""Settings that decide who gets in, which files are reached, which code runs, or whether this page is there. A
+browser shows them; they are changed in settings.yaml or at the start: no page may widen what keeps it in."""
 
 THEME_JS = "(value) => { window.enginehouseTheme?.(value); return value; }"
 
@@ -48,6 +48,8 @@ class SettingsTab:
             for one in editable()
             if not one.secret
         }
+        for name, choices in named_choices(self.app).items():
+            out[self.controls[name]] = gr.update(choices=choices, value=settings.stored(name))
         return out | self.words()
 
     def words(self) -> Updates:
@@ -71,23 +73,37 @@ def editable() -> list[Setting]:
     return [one for one in SETTINGS if one.in_file and one.name not in BOUNDARIES]
 
 
+def named_choices(app: App) -> dict[str, list[tuple[str, str]]]:
+    """Settings that name something there is a list of: what can be picked."""
+    models = [(model.name, model.name) for model in app.catalog.scan() if model.runnable]
+    loaders = [(spec.title, spec.name) for spec in app.registry.specs]
+    return {"model": [("none: load when needed", ""), *models], "loader": [("the best for its format", ""), *loaders]}
+
+
 def settings_tab(app: App, tab: gr.Tab, messages: gr.HTML) -> SettingsTab:
     """Fill the tab. Call it inside `with tab:`."""
     controls: dict[str, Component] = {}
-    with gr.Column(elem_classes=["eh-page"]):
-        restart = line("eh-settings-restart", classes=["eh-notice"])
-        with gr.Column(elem_classes=["eh-cards"]):
+    offered = named_choices(app)
+    with gr.Column(elem_classes=["eht-page"]):
+        restart = line("eh-settings-restart", classes=["eht-notice"])
+        with gr.Column(elem_classes=["eht-cards"]):
             for group, members in groupby(editable(), key=lambda one: one.group):
-                with gr.Column(elem_classes=["eh-card"]):
+                with gr.Column(elem_classes=["eht-card"]):
                     heading(group)
                     for one in members:
                         field = setting_field(one)
                         value = "" if one.secret else shown(field, app.settings.stored(one.name))
-                        controls[one.name] = make(field, value)
+                        if one.name in offered:
+                            controls[one.name] = gr.Dropdown(
+                                offered[one.name], value=value, label=field.label, info=field.help,
+                                elem_id=field.elem_id, allow_custom_value=True,
+                            )  # fmt: skip
+                        else:
+                            controls[one.name] = make(field, value)
                         if one.secret:
-                            key_state = line("eh-key-state", classes=["eh-muted"])
+                            key_state = line("eh-key-state", classes=["eht-muted"])
                             remove = gr.Button("Remove the key", elem_id="eh-key-remove", size="sm", scale=0)
-            with gr.Column(elem_classes=["eh-card"]):
+            with gr.Column(elem_classes=["eht-card"]):
                 heading("Set in settings.yaml or at the start")
                 fixed = surface("facts", "eh-settings-fixed")
     made = SettingsTab(app, messages, controls, fixed, restart, key_state)

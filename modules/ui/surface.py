@@ -14,7 +14,7 @@ import gradio as gr
 
 from modules.web_assets import web_url, web_version
 
-_TEMPLATE = '<div class="eh-surface"></div>'
+_TEMPLATE = '<div class="eht-surface"></div>'
 
 
 def surface(
@@ -38,7 +38,7 @@ def surface(
         f"const events = [{names}];"
         f"import('{web_url(f'shell/{module}.js', web_version())}')"
         ".then((module) => module.mount("
-        "{element: element.querySelector('.eh-surface'), trigger, props, watch, events}))"
+        "{element: element.querySelector('.eht-surface'), trigger, props, watch, events}))"
         ".catch((error) => { console.error(error);"
         " element.textContent = 'This part of the page could not be loaded. Reload the page.'; });"
     )
@@ -49,14 +49,14 @@ def surface(
         js_on_load=script,
         apply_default_css=False,
         elem_id=elem_id,
-        elem_classes=["eh-own", *classes],
+        elem_classes=["eht-own", *classes],
         visible=visible,
     )
 
 
 def line(elem_id: str, value: str = "", classes: Sequence[str] = ()) -> gr.HTML:
     """One line of plain text that may hold names people or files gave."""
-    return surface("line", elem_id, value, classes=["eh-line", *classes])
+    return surface("line", elem_id, value, classes=["eht-line", *classes])
 
 
 def heading(text: str, level: int = 3) -> gr.HTML:
@@ -64,6 +64,6 @@ def heading(text: str, level: int = 3) -> gr.HTML:
     if any(sign in text for sign in "${}<>`\\"):
         raise ValueError(f"a heading is a constant without markup, not {text!r}")
     return gr.HTML(
-        html_template=f'<h{level} class="eh-heading">{text}</h{level}>', css_template="", js_on_load=None,
-        apply_default_css=False, elem_classes=["eh-own"],
+        html_template=f'<h{level} class="eht-heading">{text}</h{level}>', css_template="", js_on_load=None,
+        apply_default_css=False, elem_classes=["eht-own"],
     )  # fmt: skip

@@ -190,7 +190,12 @@ def build_theme(tokens: Tokens | None = None) -> gr.themes.Base:
     # Assigned after construction: the constructor quotes every name, which would turn system-ui into the
     # name of a font nobody has.
     theme.font, theme.font_mono = used.font, used.mono
-    values: dict[str, str | None] = {"color_accent": "var(--eh-accent)"}
+    # Some of Gradio's components use the hues directly, without a light and a dark one.
+    for shade in ("400", "500", "600", "700"):
+        setattr(theme, f"primary_{shade}", "var(--eh-accent)")
+        setattr(theme, f"secondary_{shade}", "var(--eh-accent)")
+    theme.neutral_200 = "var(--eh-active)"
+    values: dict[str, str | None] = {"color_accent": "var(--eh-accent)", "shadow_spread_dark": "0px"}
     for name, token in _COLOURS.items():
         values[name], values[name + "_dark"] = used.colours[token]
     for name, shape in _SHAPES.items():

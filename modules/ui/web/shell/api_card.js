@@ -7,16 +7,16 @@ import { icon } from "../core/icons.js";
 export function mount({ element }) {
   new Api().state().then(
     ({ api }) => fill(element,
-      address("Base address", api.base_url),
-      h("p", { class: "eh-muted", text: api.key_needed
+      address("Base address", `${api.base_url}/v1`),
+      h("p", { class: "eht-muted", text: api.key_needed
         ? "Give the API key as “Authorization: Bearer …”, the way OpenAI's clients do."
         : "No key is needed from this computer; clients that insist on one may send anything." })),
-    (error) => fill(element, h("p", { class: "eh-problem", text: error.message })),
+    (error) => fill(element, h("p", { class: "eht-problem", text: error.message })),
   );
 }
 
 function address(label, text) {
-  const said = h("span", { class: "eh-muted", role: "status" });
+  const said = h("span", { class: "eht-muted", role: "status" });
   const copy = button({ icon: icon("copy"), label: `Copy the ${label.toLowerCase()}`, onClick: async () => {
     try {
       await navigator.clipboard.writeText(text);
@@ -25,5 +25,5 @@ function address(label, text) {
       said.textContent = "copying is not allowed here"; // a page without https on another computer
     }
   } });
-  return h("p", { class: "eh-address" }, h("span", { text: `${label}: ` }), h("code", { text }), copy, said);
+  return h("p", { class: "eht-address" }, h("span", { text: `${label}: ` }), h("code", { text }), copy, said);
 }

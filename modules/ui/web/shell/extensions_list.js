@@ -6,17 +6,17 @@ import { icon } from "../core/icons.js";
 export function mount({ element, props, watch }) {
   const draw = () => {
     const rows = props.value || [];
-    fill(element, rows.length === 0 && h("p", { class: "eh-muted", text: "No extension was asked for." }), rows.map(row));
+    fill(element, rows.length === 0 && h("p", { class: "eht-muted", text: "No extension was asked for." }), rows.map(row));
   };
   watch("value", draw);
   draw();
 }
 
 function row({ name, version, ok, problem }) {
-  return h("div", { class: `eh-extension${ok ? "" : " is-bad"}` },
+  return h("div", { class: `eht-extension${ok ? "" : " is-bad"}` },
     icon(ok ? "check" : "alert"),
     h("div", {},
       h("strong", { text: name }),
-      version && h("span", { class: "eh-muted", text: ` ${version}` }),
-      h("p", { class: problem ? "eh-problem" : "eh-muted", text: problem || "loaded" })));
+      version && h("span", { class: "eht-muted", text: ` ${version}` }),
+      h("p", { class: problem ? "eht-problem" : "eht-muted", text: problem || "loaded" })));
 }

@@ -3,9 +3,9 @@
 import { fill, h } from "../core/dom.js";
 
 export function mount({ element, props, watch }) {
-  const draw = () => fill(element, h("dl", { class: "eh-facts" }, (props.value || []).flatMap(({ name, value, help }) => [
+  const draw = () => fill(element, h("dl", { class: "eht-facts" }, (props.value || []).flatMap(({ name, value, help }) => [
     h("dt", { text: name }),
-    h("dd", {}, h("span", { class: "eh-fact-value", text: value, dir: "auto" }), help && h("span", { class: "eh-muted", text: help })),
+    h("dd", {}, h("span", { class: "eht-fact-value", text: value, dir: "auto" }), help && h("span", { class: "eht-muted", text: help })),
   ])));
   watch("value", draw);
   draw();

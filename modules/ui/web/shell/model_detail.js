@@ -7,10 +7,10 @@ import { api, attempt, start, store } from "./model_store.js";
 import { STATES } from "./models_list.js";
 
 export function mount({ element, trigger }) {
-  const head = h("div", { class: "eh-detail-head" });
-  const state = h("div", { class: "eh-detail-state" });
+  const head = h("div", { class: "eht-detail-head" });
+  const state = h("div", { class: "eht-detail-state" });
   const cards = h("div", { "aria-live": "polite" });
-  const memory = h("div", { class: "eh-detail-memory" });
+  const memory = h("div", { class: "eht-detail-memory" });
   element.append(head, state, cards, memory);
   store.on(["models", "status", "selected"], () => drawHead(head, trigger));
   store.on(["status", "selected"], () => drawState(state));
@@ -26,14 +26,14 @@ function drawHead(head, trigger) {
   const model = selected();
   if (!model) {
     const waiting = store.get("models") === null;
-    fill(head, h("p", { class: "eh-muted", text: waiting ? "" : "Choose a model on the list, or put one into the folder and rescan." }));
+    fill(head, h("p", { class: "eht-muted", text: waiting ? "" : "Choose a model on the list, or put one into the folder and rescan." }));
     return;
   }
   fill(head,
-    h("div", { class: "eh-detail-title" },
+    h("div", { class: "eht-detail-title" },
       h("h2", { text: model.name, dir: "auto" }),
-      h("p", { class: "eh-muted", text: facts(model) })),
-    h("div", { class: "eh-detail-actions" }, actions(model, trigger)));
+      h("p", { class: "eht-muted", text: facts(model) })),
+    h("div", { class: "eht-detail-actions" }, actions(model, trigger)));
 }
 
 function facts(model) {
@@ -54,13 +54,13 @@ function actions(model, trigger) {
   const mine = status.model === model.name;
   const load = (text, kind = "eh-btn-primary") => button({
     text, label: text, id: "eh-load", class: `eh-btn ${kind}`, disabled: !model.runnable,
-    onClick: () => trigger("load", {}),
+    onClick: () => trigger("start", {}),
   });
   const unload = (text) => button({
     text, label: text, id: "eh-unload", class: "eh-btn", onClick: () => attempt(() => api.unload()),
   });
   if (status.state === "starting" && mine) return [unload("Cancel loading")];
-  if (status.state === "stopping" && mine) return [h("span", { class: "eh-muted", text: "Unloading …" })];
+  if (status.state === "stopping" && mine) return [h("span", { class: "eht-muted", text: "Unloading …" })];
   if (RUNNING.includes(status.state) && mine) return [load("Reload", ""), unload("Unload")];
   return [load(mine && status.error ? "Try again" : "Load")];
 }
@@ -78,7 +78,7 @@ function drawState(state) {
   fill(state, parts);
 }
 
-const dot = (state) => h("span", { class: `eh-dot is-${state}`, "aria-hidden": "true" });
+const dot = (state) => h("span", { class: `eht-dot is-${state}`, "aria-hidden": "true" });
 
 function describe(status) {
   if (status.state === "starting") {
@@ -100,7 +100,7 @@ function bar(status) {
   const known = status.progress !== null && status.progress !== undefined;
   const percent = known ? Math.round(status.progress * 100) : null;
   return h("div", {
-    class: `eh-progress${known ? "" : " is-open"}`, role: "progressbar", "aria-label": "Loading", "aria-valuemin": "0",
+    class: `eht-progress${known ? "" : " is-open"}`, role: "progressbar", "aria-label": "Loading", "aria-valuemin": "0",
     "aria-valuemax": "100", "aria-valuenow": percent, vars: { "--eh-part": `${percent ?? 30}%` },
   }, h("span"));
 }
@@ -115,11 +115,11 @@ function drawCards(cards) {
     problem && card(problem.message, problem.hint),
     failed && card(failed.message, failed.hint),
     model && !model.runnable && card(`This file cannot run: ${model.reason}`, ""),
-    replaced && h("p", { class: "eh-muted", text: `Loading it ends ${status.model}, once its replies are done.` }));
+    replaced && h("p", { class: "eht-muted", text: `Loading it ends ${status.model}, once its replies are done.` }));
 }
 
 function card(message, hint) {
-  return h("div", { class: "eh-alert", role: "alert" }, icon("alert"),
+  return h("div", { class: "eht-alert", role: "alert" }, icon("alert"),
     h("div", {}, h("strong", { text: message }), hint && h("span", { text: hint })));
 }
 
@@ -129,6 +129,6 @@ function drawMemory(memory) {
   const used = known.total - known.available;
   const share = Math.min(100, Math.round((used / known.total) * 100));
   return fill(memory,
-    h("span", { class: "eh-muted", text: `Memory: ${gigabytes(known.available)} of ${gigabytes(known.total)} GB free · engine ${bytes(known.engine)} · server ${bytes(known.server)}` }),
-    h("div", { class: "eh-meter", "aria-hidden": "true", vars: { "--eh-part": `${share}%` } }, h("span")));
+    h("span", { class: "eht-muted", text: `Memory: ${gigabytes(known.available)} of ${gigabytes(known.total)} GB free · engine ${bytes(known.engine)} · server ${bytes(known.server)}` }),
+    h("div", { class: "eht-meter", "aria-hidden": "true", vars: { "--eh-part": `${share}%` } }, h("span")));
 }

@@ -22,6 +22,7 @@ let started = false;
 export function start() {
   if (started) return;
   started = true;
+  rescan(); // not after the first `hello`: the folder can be read while the line is being opened
   hear((event) => {
     if (event.type === "hello") {
       store.set({ status: event.state.model, memory: event.state.memory });

@@ -9,12 +9,12 @@ const SEARCH_FROM = 8; // fewer models than this fit on the screen
 
 export function mount({ element, trigger, props }) {
   const search = h("input", {
-    type: "search", class: "eh-search-input", placeholder: "Find a model", "aria-label": "Find a model", autocomplete: "off",
+    type: "search", class: "eht-search-input", placeholder: "Find a model", "aria-label": "Find a model", autocomplete: "off",
   });
-  const searchRow = h("div", { class: "eh-search" }, icon("search"), search);
-  const rows = h("div", { class: "eh-model-rows", role: "group", "aria-label": "Models" });
-  const foot = h("div", { class: "eh-model-foot" });
-  element.append(h("h3", { class: "eh-heading", text: "Models" }), searchRow, rows, foot);
+  const searchRow = h("div", { class: "eht-search" }, icon("search"), search);
+  const rows = h("div", { class: "eht-model-rows", role: "group", "aria-label": "Models" });
+  const foot = h("div", { class: "eht-model-foot" });
+  element.append(h("h3", { class: "eht-heading", text: "Models" }), searchRow, rows, foot);
 
   const draw = () => {
     const models = store.get("models");
@@ -35,7 +35,7 @@ export function mount({ element, trigger, props }) {
 
 function drawRows(rows, models, query) {
   if (models === null) {
-    fill(rows, h("p", { class: "eh-muted", text: "Looking at the folder …" }));
+    fill(rows, h("p", { class: "eht-muted", text: "Looking at the folder …" }));
     return;
   }
   const focused = rows.contains(document.activeElement) ? document.activeElement.dataset.name : null;
@@ -45,9 +45,9 @@ function drawRows(rows, models, query) {
   fill(
     rows,
     runnable.map(row),
-    rest.length > 0 && h("h4", { class: "eh-model-group", text: `Cannot run (${rest.length})` }),
+    rest.length > 0 && h("h4", { class: "eht-model-group", text: `Cannot run (${rest.length})` }),
     rest.map(row),
-    found.length === 0 && h("p", { class: "eh-muted", text: models.length ? "No model is called that." : "There is no model yet." }),
+    found.length === 0 && h("p", { class: "eht-muted", text: models.length ? "No model is called that." : "There is no model yet." }),
   );
   if (focused) rows.querySelector(`[data-name="${CSS.escape(focused)}"]`)?.focus();
 }
@@ -59,13 +59,13 @@ function row(model) {
   return h(
     "button",
     {
-      type: "button", class: `eh-model-row${model.runnable ? "" : " is-off"}`, "data-name": model.name,
+      type: "button", class: `eht-model-row${model.runnable ? "" : " is-off"}`, "data-name": model.name,
       "aria-pressed": String(store.get("selected") === model.name),
       on: { click: () => store.set({ selected: model.name, problem: null }) },
     },
-    h("span", { class: "eh-model-name", text: model.name, dir: "auto" }),
-    mine && h("span", { class: `eh-badge is-${status.state}`, text: STATES[status.state] ?? status.state }),
-    h("span", { class: "eh-model-facts", text: model.runnable ? facts.filter(Boolean).join(" · ") : model.reason }),
+    h("span", { class: "eht-model-name", text: model.name, dir: "auto" }),
+    mine && h("span", { class: `eht-badge is-${status.state}`, text: STATES[status.state] ?? status.state }),
+    h("span", { class: "eht-model-facts", text: model.runnable ? facts.filter(Boolean).join(" · ") : model.reason }),
   );
 }
 
@@ -78,9 +78,9 @@ function drawFoot(foot, models) {
   const scanning = store.get("scanning");
   fill(
     foot,
-    h("p", { class: "eh-muted" }, "Where are my models? Put files ending in .gguf into ", h("code", { text: store.get("folder") || "the models folder" }), "."),
-    h("div", { class: "eh-foot-row" },
+    h("p", { class: "eht-muted" }, "Where are my models? Put files ending in .gguf into ", h("code", { text: store.get("folder") || "the models folder" }), "."),
+    h("div", { class: "eht-foot-row" },
       button({ text: scanning ? "Looking …" : "Rescan", icon: icon("retry"), label: "Rescan", class: "eh-btn eh-btn-quiet", disabled: scanning, onClick: rescan }),
-      h("span", { class: "eh-muted", role: "status", text: models ? plural(models.length, "model") : "" })),
+      h("span", { class: "eht-muted", role: "status", text: models ? plural(models.length, "model") : "" })),
   );
 }

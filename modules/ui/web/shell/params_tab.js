@@ -13,29 +13,29 @@ export function mount({ element, trigger }) {
 
 function searchBox() {
   const input = h("input", {
-    type: "search", class: "eh-search-input", placeholder: "Find a parameter", "aria-label": "Find a parameter",
+    type: "search", class: "eht-search-input", placeholder: "Find a parameter", "aria-label": "Find a parameter",
     autocomplete: "off", spellcheck: "false",
   });
-  const nothing = h("span", { class: "eh-muted", role: "status" });
+  const nothing = h("span", { class: "eht-muted", role: "status" });
   input.addEventListener("input", () => {
     const found = filter(input.value.trim().toLowerCase());
     nothing.textContent = found ? "" : "No parameter is called that.";
   });
-  return h("div", { class: "eh-search" }, icon("search"), input, nothing);
+  return h("div", { class: "eht-search" }, icon("search"), input, nothing);
 }
 
 /** Show the controls whose name, label or explanation has the words. Gives back how many are shown. */
 function filter(query) {
   let shown = 0;
-  for (const card of document.querySelectorAll("#eh-parameters .eh-card")) {
+  for (const card of document.querySelectorAll("#eh-parameters .eht-card")) {
     let here = 0;
     for (const control of card.querySelectorAll("[id^='param-']")) {
       const text = `${control.id.slice(6)} ${control.textContent}`.toLowerCase();
       const match = query === "" || text.includes(query) || text.includes(query.replaceAll("_", "-"));
-      control.classList.toggle("eh-filtered", !match);
+      control.classList.toggle("eht-filtered", !match);
       here += match;
     }
-    card.classList.toggle("eh-filtered", here === 0);
+    card.classList.toggle("eht-filtered", here === 0);
     shown += here;
   }
   return shown;
