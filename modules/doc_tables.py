@@ -172,9 +172,9 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 _PARAMETERS = """\
 # Sampling parameters
 
-Every parameter has a neutral value that changes nothing. What a preset or an API request leaves out is neutral; the chat
-uses the values of the Parameters tab. A value that the loaded model's loader does not honour is kept, and the reply says
-so in a notice.
+Every parameter has a neutral value that changes nothing. What a preset or an API request leaves out is neutral; the
+chat uses the values of the Parameters tab. A value that the loaded model's loader does not honour is kept, and the
+reply says so in a notice.
 
 Names are those text-generation-webui uses, so presets can be brought along. The same names work as further fields of
 the OpenAI API's requests. Where a method allows it, numbers beyond the range of the control are accepted too.
