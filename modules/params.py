@@ -146,7 +146,7 @@ PARAMS: tuple[Param, ...] = (
        engines={LLAMA: "adaptive_decay"}),
     Param("sampler_priority", "list", list(DEFAULT_SAMPLER_ORDER), ORDER, "Order of the samplers",
           "One name a line, first applied first. The names: " + ", ".join(DEFAULT_SAMPLER_ORDER) + ".",
-          choices=SAMPLER_NAMES, engines={LLAMA: "samplers"}, aliases=("samplers",)),
+          items=SAMPLER_NAMES, engines={LLAMA: "samplers"}, aliases=("samplers",)),
     _f("guidance_scale", "Guidance scale", TOKENS, 1.0, -0.5, 2.5,
        "Classifier-free guidance: above 1 moves away from the negative prompt. 1 = off. (Sanchez et al. 2023)",
        step=0.05, hard_low=-100),
@@ -161,7 +161,10 @@ BY_NAME: Mapping[str, Param] = {param.name: param for param in PARAMS}
 CANONICAL: Mapping[str, str] = {
     **{alias: param.name for param in PARAMS for alias in param.aliases},
     **{param.name: param.name for param in PARAMS},
+    "do_sample": "temperature",
+    "temperature_last": "sampler_priority",
 }
+"""Every name `check_values` takes → the parameter it is about."""
 
 
 def dialect(engine: str) -> Mapping[str, str]:

@@ -25,6 +25,7 @@ class Param:
     engines   engine dialect → the name that engine's interface uses
     aliases   other names accepted in presets and API requests
     hard_low, hard_high  what is accepted, where that is more or less than the control's range
+    items     what a list may hold; empty = anything
     in_presets  False for what belongs to the person and not to a style: a preset does not touch it
     """
 
@@ -44,6 +45,7 @@ class Param:
     hard_low: float | None = None
     hard_high: float | None = None
     in_presets: bool = True
+    items: tuple[str, ...] = ()
 
     def check(self, value: Any) -> ParamValue:
         """`value` as this parameter's type. Raises BadParameter naming the allowed range."""
@@ -123,11 +125,11 @@ def _as_list(param: Param, value: Any) -> ParamValue:
     items = [str(item) for item in value]
     if len(items) > _MOST_ITEMS or any(len(item) > _LONGEST_ITEM for item in items):
         raise _bad(param, value, f"at most {_MOST_ITEMS} strings of at most {_LONGEST_ITEM} characters")
-    if param.choices:
+    if param.items:
         items = [item.strip() for item in items]
-        unknown = [item for item in items if item not in param.choices]
+        unknown = [item for item in items if item not in param.items]
         if unknown:
-            raise _bad(param, unknown[0], "names of samplers: " + ", ".join(param.choices))
+            raise _bad(param, unknown[0], "a list of these names: " + ", ".join(param.items))
     return items
 
 

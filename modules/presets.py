@@ -16,7 +16,7 @@ from typing import Any
 
 from modules.durable import LAST_GOOD, make_folder, remove_durably, write_yaml
 from modules.errors import BadParameter, BadRequest, NotFound, StorageError
-from modules.params import BY_NAME, CANONICAL, SWITCHES, check_values, without_neutral
+from modules.params import BY_NAME, CANONICAL, check_values, without_neutral
 from modules.paths import inside
 from modules.types import ParamValue
 from modules.yaml_mapping import read_mapping
@@ -153,7 +153,7 @@ def _checked(raw: Mapping[Any, Any]) -> tuple[dict[str, ParamValue], dict[str, A
     problems: list[str] = []
     for key, value in raw.items():
         name = str(key)
-        if name not in CANONICAL and name not in SWITCHES:
+        if name not in CANONICAL:
             unknown[name] = value
             continue
         value = _plain(name, value)

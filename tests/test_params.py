@@ -39,7 +39,7 @@ TEXTGEN_PRESET_KEYS = [
 
 def test_every_key_of_a_textgen_preset_is_understood() -> None:
     assert len(TEXTGEN_PRESET_KEYS) == 38
-    assert [key for key in TEXTGEN_PRESET_KEYS if key not in CANONICAL and key not in SWITCHES] == []
+    assert [key for key in TEXTGEN_PRESET_KEYS if key not in CANONICAL] == []
 
 
 @pytest.mark.parametrize("param", PARAMS, ids=lambda param: param.name)
@@ -60,7 +60,7 @@ def test_a_row_is_whole_and_its_own_values_pass_its_own_check(param: Any) -> Non
 def test_names_and_aliases_are_unique_and_groups_stand_together() -> None:
     every = [name for param in PARAMS for name in (param.name, *param.aliases)]
     assert len(every) == len(set(every))
-    assert not set(every) & set(SWITCHES)
+    assert set(CANONICAL) == {*every, *SWITCHES}
     groups = [param.group for param in PARAMS]
     assert [group for n, group in enumerate(groups) if n == 0 or groups[n - 1] != group] == list(dict.fromkeys(groups))
     assert set(DEFAULT_SAMPLER_ORDER) <= set(SAMPLER_NAMES)
@@ -100,7 +100,7 @@ def test_a_value_is_taken_in_every_form_people_write_it(name: str, value: Any, s
 def test_a_wrong_value_is_refused_with_the_parameters_name(name: str, value: Any) -> None:
     with pytest.raises(BadParameter) as caught:
         check_values({name: value})
-    assert caught.value.param == CANONICAL.get(name, name)
+    assert caught.value.param in (name, CANONICAL.get(name))
     assert len(caught.value.message) < 600
 
 
@@ -111,7 +111,7 @@ JSON = st.recursive(
 )
 
 
-@given(name=st.sampled_from(sorted({*CANONICAL, *SWITCHES})), value=JSON)
+@given(name=st.sampled_from(sorted(CANONICAL)), value=JSON)
 def test_any_json_value_is_taken_or_refused_and_what_is_taken_is_stable(name: str, value: Any) -> None:
     try:
         once = check_values({name: value})
