@@ -264,7 +264,8 @@ def _no_loader(fmt: str, specs: tuple[LoaderSpec, ...]) -> str:
     if fmt == "pickle":
         return "Pickle files can run any program when opened. Get the model as GGUF or safetensors."
     if not specs:
-        return f"No loader of this version opens {_FORMATS.get(fmt, fmt)} models. Get the model as GGUF."
+        hint = "" if fmt == "gguf" else " Get the model as GGUF."
+        return f"No loader of this version opens {_FORMATS.get(fmt, fmt)} models.{hint}"
     if any(installed(spec) for spec in specs):
         return ""
     first = specs[0]
