@@ -1,0 +1,1 @@
+"""The HTTP side of the server: its own routes and what guards all routes. No Gradio in here."""

@@ -1,0 +1,152 @@
+"""Limits for request bodies: size for every body, and shape for JSON before anything parses it."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from starlette.types import Message, Receive, Scope
+
+from modules.errors import BadRequest, TooLarge
+
+LIMIT = 20 * 1024 * 1024
+DEPTH = 64
+_BRACKETS_ONLY = bytes(set(range(256)) - set(b"[]"))
+_ONE_KIND = bytes.maketrans(b"{}", b"[]")
+_ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+class ClientGone(Exception):
+    """The client hung up before its body was complete; there is nobody to answer."""
+
+
+class WrongContentType(BadRequest):
+    """A body in a format the routes do not take; browsers can send those without asking first."""
+
+    status, code = 415, "unsupported_media_type"
+
+
+def too_large(limit: int = LIMIT) -> TooLarge:
+    """The error for a body over `limit` bytes."""
+    return TooLarge(
+        f"The request's body is larger than {limit // (1024 * 1024)} MB.",
+        hint="Send less text at once.",
+        code="body_too_large",
+    )
+
+
+def declared_length(value: str | None) -> int:
+    """Content-Length as a number, 0 when there is none. Raises BadRequest for nonsense, TooLarge over the limit."""
+    if value is None:
+        return 0
+    if not value.isascii() or not value.isdigit():
+        raise BadRequest("The Content-Length header is not a number.")
+    length = int(value[:20])
+    if length > LIMIT:
+        raise too_large()
+    return length
+
+
+def is_json(content_type: str) -> bool:
+    """Whether a Content-Type says JSON ("application/json", "application/problem+json; charset=utf-8")."""
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+
+
+async def read_all(receive: Receive) -> bytes:
+    """The whole body, at most LIMIT bytes. Raises TooLarge, or ClientGone on a hang-up."""
+    pieces: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        piece = message.get("body", b"")
+        size += len(piece)
+        if size > LIMIT:
+            raise too_large()
+        pieces.append(piece)
+        if not message.get("more_body", False):
+            return b"".join(pieces)
+
+
+def depth_of(body: bytes, limit: int = DEPTH) -> int:
+    """An upper bound of how deep JSON text is nested, exact above `limit` opening brackets; `limit + 1` = too deep.
+
+    Works on bytes in a few passes of C code, so that a hostile body costs no recursion and little time:
+    strings are cut out, then one level of innermost brackets is removed per pass.
+    """
+    at_most = body.count(b"[") + body.count(b"{")
+    if at_most <= limit:
+        return at_most
+    bare = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    brackets = b"".join(bare.split(b'"')[::2]).translate(_ONE_KIND).translate(None, _BRACKETS_ONLY)
+    for level in range(limit + 1):
+        if not brackets:
+            return level
+        fewer = brackets.replace(b"[]", b"")
+        if len(fewer) == len(brackets):
+            # Unbalanced, so no JSON; but what is open may still be deep enough to exhaust a parser.
+            return min(limit + 1, level + brackets.count(b"["))
+        brackets = fewer
+    return limit + 1
+
+
+def check_json(body: bytes) -> None:
+    """Raises BadRequest for text that is not UTF-8, nests too deep or holds half a surrogate pair.
+
+    Whether it is JSON at all is left to the parser. Half a surrogate pair is valid JSON but no text: it
+    could neither be saved nor sent to an engine.
+    """
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadRequest("The body is not UTF-8 text.", code="invalid_json") from None
+    if depth_of(body) > DEPTH:
+        raise BadRequest(f"The JSON is nested deeper than {DEPTH} levels.", code="json_too_deep")
+    if _ESCAPED_SURROGATE.search(body):
+        try:
+            json.dumps(json.loads(body), ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError:
+            raise BadRequest("The JSON holds half of a character (a lone surrogate).", code="invalid_json") from None
+        except (ValueError, RecursionError):
+            return
+
+
+def replay(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that hands out a body already read, then what the connection says."""
+    sent = False
+
+    async def again() -> Message:
+        nonlocal sent
+        if sent:
+            return await receive()
+        sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again
+
+
+class Counted:
+    """A `receive` that stops a streamed body at LIMIT: the app sees a hang-up, `over` tells why."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._size = 0
+        self.over = False
+
+    async def __call__(self) -> Message:
+        if self.over:
+            return {"type": "http.disconnect"}
+        message = await self._receive()
+        self._size += len(message.get("body", b""))
+        if self._size > LIMIT:
+            self.over = True
+            return {"type": "http.disconnect"}
+        return message
+
+
+def takes_other_bodies(scope: Scope) -> bool:
+    """Routes that read bodies other than JSON: the login form and Gradio's uploads."""
+    path = str(scope["path"])
+    return path == "/login" or path.startswith("/gradio_api/")

@@ -1,0 +1,54 @@
+"""The ASGI application: our routes, those of extensions, the web page when it is ready, all behind Security."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+
+from modules.api import chats, docs, errors, events, login, logs, models, params, replies, state
+from modules.api.auth import Auth
+from modules.api.late import Late
+from modules.api.origins import OriginPolicy
+from modules.api.security import Security
+from modules.api.static import WebFiles
+from modules.app import App
+from modules.version import VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """`asgi` is what the server runs; `page` takes the web page when its library is imported."""
+
+    asgi: Security
+    page: Late
+
+
+def build(app: App) -> Built:
+    """Put the routes together. The app is started and closed by the lifespan."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await app.start()
+        try:
+            yield
+        finally:
+            await app.close()
+
+    api = FastAPI(title="Enginehouse", version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
+    errors.install(api)
+    settings = app.settings
+    auth = Auth(settings.access_key().value)
+    for router in (
+        state.routes(app), models.routes(app), params.param_routes(app), params.preset_routes(app),
+        chats.routes(app), replies.message_routes(app), replies.reply_routes(app), logs.routes(app),
+        events.routes(app), login.routes(auth), docs.routes(api), *app.extensions.routers(),
+    ):  # fmt: skip
+        api.include_router(router)
+    api.mount("/web", WebFiles())
+    page = Late(expected=settings.ui)
+    api.router.default = page  # not a mount at "/": that would hide "405, wrong method"
+    policy = OriginPolicy.of(settings.bind_host, settings.allowed_hosts, settings.cors_origins, auth.needed)
+    return Built(Security(api, policy, auth), page)

@@ -1,0 +1,98 @@
+"""Every error a client sees has one shape: {"error": {message, hint, code, param, status}}."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from modules.errors import BadParameter, BadRequest, EnginehouseError, NotFound
+
+_log = logging.getLogger("enginehouse.api")
+
+
+class MethodNotAllowed(BadRequest):
+    """The address exists, but not for this method."""
+
+    status, code = 405, "method_not_allowed"
+
+
+def answer(error: EnginehouseError) -> JSONResponse:
+    """The error as a response."""
+    headers = {}
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    elif error.status == 503:
+        headers["retry-after"] = "1"
+    return JSONResponse({"error": error.as_dict()}, error.status, headers)
+
+
+def from_validation(problems: Sequence[Any]) -> BadRequest:
+    """Our error for what pydantic found: the first problem, naming the field and what it has to be."""
+    first: dict[str, Any] = problems[0] if problems else {"loc": (), "msg": "Something is missing.", "type": ""}
+    where = [str(part) for part in first["loc"]]
+    if first["type"].startswith("json_invalid"):
+        reason = first.get("ctx", {}).get("error", "it ends too early")
+        return BadRequest(f"The body is not JSON: {reason}.", hint="Send a JSON object.", code="invalid_json")
+    source, *rest = where or ["body"]
+    param = ".".join(rest)
+    said = str(first["msg"]).removeprefix("Value error, ").rstrip(".")
+    if not param:
+        return BadRequest(f"The {source} is not understood: {said[:1].lower()}{said[1:]}.",
+                          hint="Send a JSON object with Content-Type: application/json.")  # fmt: skip
+    if first["type"] == "missing":
+        return BadParameter(f"{param} is missing.", hint=f"Add it to the {source}.", param=param)
+    if first["type"] == "extra_forbidden":
+        return BadParameter(f"There is no field called {param!r}.", hint="See docs/http-api.md.", param=param)
+    return BadParameter(f"{param}: {said[:1].lower()}{said[1:]}.", hint="See docs/http-api.md.", param=param)
+
+
+def from_http(error: HTTPException) -> EnginehouseError:
+    """Our error for the framework's own answers (no such route, wrong method)."""
+    if error.status_code == 404:
+        return NotFound("There is nothing at this address.", hint="See docs/http-api.md for the addresses.")
+    if error.status_code == 405:
+        return MethodNotAllowed("This address does not take that method.", hint="See docs/http-api.md.")
+    made = BadRequest(str(error.detail) or HTTPStatus(error.status_code).phrase)
+    made.status = error.status_code
+    return made
+
+
+def unexpected() -> EnginehouseError:
+    """What a client is told of a fault of ours: nothing about its insides."""
+    return EnginehouseError("Something went wrong inside the server.", hint="The log has the details.")
+
+
+async def _ours(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, EnginehouseError)
+    return answer(error)
+
+
+async def _validation(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    return answer(from_validation(error.errors()))
+
+
+async def _http(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return answer(from_http(error))
+
+
+async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    # The framework raises it again after this answer, and the server logs it with its traceback.
+    _log.error("%s %s failed: %s", request.method, request.url.path, type(error).__name__)
+    return answer(unexpected())
+
+
+def install(api: FastAPI) -> None:
+    """Give every error of these routes our shape."""
+    api.add_exception_handler(EnginehouseError, _ours)
+    api.add_exception_handler(RequestValidationError, _validation)
+    api.add_exception_handler(HTTPException, _http)
+    api.add_exception_handler(Exception, _unexpected)

@@ -1,0 +1,70 @@
+"""A place in the server for the web page, whose library takes seconds to import.
+
+The server listens at once; until the page is there, `/` shows a line that reloads by itself. What lies under
+/api and /v1 is never handed to the page, so a wrong address there gets our error.
+"""
+
+from __future__ import annotations
+
+from starlette.responses import HTMLResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from modules.api import errors
+from modules.errors import NotFound
+
+_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+{refresh}<title>Enginehouse</title>
+<style>:root{{color-scheme:light dark}}body{{font:16px/1.6 system-ui,sans-serif;display:grid;place-content:center;
+min-height:90vh;text-align:center;padding:1rem}}</style><h1>Enginehouse</h1><p role="status">{text}</p></html>"""
+_OURS = ("/api/", "/v1/", "/web/")
+
+
+def page(text: str, status: int, refresh: bool = False) -> Response:
+    """A small page with one sentence; with `refresh` it reloads itself every second."""
+    meta = '<meta http-equiv="refresh" content="1">' if refresh else ""
+    response = HTMLResponse(_PAGE.format(text=text, refresh=meta), status)
+    response.headers["cache-control"] = "no-store"
+    return response
+
+
+class Late:
+    """An ASGI application that is filled in later, or never."""
+
+    def __init__(self, expected: bool) -> None:
+        self._expected = expected
+        self._app: ASGIApp | None = None
+        self._problem = ""
+
+    def fill(self, app: ASGIApp) -> None:
+        """From now on `app` answers."""
+        self._app = app
+
+    def fail(self, problem: str) -> None:
+        """There will be no page; say why."""
+        self._problem = problem
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket" and (self._app is None or scope["path"].startswith(_OURS)):
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+        elif scope["type"] == "http" and scope["path"].startswith(_OURS):
+            await _nothing()(scope, receive, send)
+        elif self._app is not None:
+            await self._app(scope, receive, send)
+        else:
+            await self._instead(scope["path"])(scope, receive, send)
+
+    def _instead(self, path: str) -> Response:
+        if self._problem:
+            return page(self._problem, 500)
+        if self._expected:
+            response = page("Starting … this page opens by itself.", 503, refresh=path == "/")
+            response.headers["retry-after"] = "1"
+            return response
+        if path == "/":
+            return page("The API is running. This server was started without its web page (--no-ui).", 200)
+        return _nothing()
+
+
+def _nothing() -> Response:
+    return errors.answer(NotFound("There is nothing at this address.", hint="See docs/http-api.md for the addresses."))

@@ -1,0 +1,63 @@
+"""/api/models: what is on disk, what is loaded, load and unload."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from modules.app import App
+from modules.catalog import ModelFile
+from modules.status_json import status_dict
+
+
+class LoadBody(BaseModel):
+    """What to load. `settings` are the loader's own, by name; those left out are automatic."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str = Field(min_length=1, max_length=500)
+    loader: str | None = None
+    settings: dict[str, Any] | None = None
+
+
+def file_dict(file: ModelFile, loaded: str | None) -> dict[str, Any]:
+    """A ModelFile for clients: without its path."""
+    facts = asdict(file)
+    del facts["path"]
+    return {**facts, "loaders": list(file.loaders), "loaded": file.name == loaded}
+
+
+def routes(app: App) -> APIRouter:
+    """The model routes."""
+    router = APIRouter()
+
+    @router.get("/api/models")
+    async def list_models() -> dict[str, Any]:
+        """Every model file, also those that cannot run (with the reason)."""
+        files = await asyncio.to_thread(app.catalog.scan)
+        status = app.models.status
+        loaded = status.model if status.state in ("ready", "busy") else None
+        return {"models": [file_dict(file, loaded) for file in files], "folder": str(app.paths.models)}
+
+    @router.post("/api/models/load")
+    async def load(body: LoadBody, response: Response, wait: Annotated[bool, Query()] = False) -> dict[str, Any]:
+        """Load a model. Answers at once (202; progress by events), or with ?wait=1 when it is ready or failed."""
+        if wait:
+            return status_dict(await app.models.load(body.name, body.loader, body.settings))
+        await asyncio.to_thread(app.catalog.get, body.name)  # a wrong name is answered now, not by an event
+        app.load_in_background(body.name, body.loader, body.settings)
+        await asyncio.sleep(0)
+        response.status_code = 202
+        return status_dict(app.models.status)
+
+    @router.post("/api/models/unload")
+    async def unload() -> dict[str, Any]:
+        """Unload the model, or give up a load that is going on. Running replies end with what they have."""
+        await app.models.unload()
+        return status_dict(app.models.status)
+
+    return router

@@ -1,0 +1,138 @@
+"""Who may talk to this server: host names and origins, as plain functions over headers.
+
+Two attacks are shut out here. A web page that makes the browser send requests to a local server
+(cross-site request forgery) shows itself by `Origin` and `Sec-Fetch-Site`. A page whose own DNS name is
+re-pointed to this machine (DNS rebinding) shows itself by a `Host` that is not one of ours.
+Programs other than browsers send neither header and pass.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from modules.errors import Forbidden
+from modules.settings import is_loopback
+
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+ANY_ADDRESS = frozenset({"", "0.0.0.0", "::"})
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def host_name(value: str) -> str:
+    """The name in a Host header or an origin's network part: no port, no brackets, lower case; "" if malformed."""
+    value = value.strip().lower()
+    if value.startswith("["):
+        name, closed, rest = value[1:].partition("]")
+        return name if closed and (not rest or rest[1:].isdigit()) else ""
+    name, _, port = value.partition(":")
+    return name.rstrip(".") if not port or port.isdigit() else ""
+
+
+def is_address(name: str) -> bool:
+    """Whether a host name is an IP address."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def own_names() -> frozenset[str]:
+    """What this machine is called on its network."""
+    name = socket.gethostname().lower()
+    return frozenset({name, f"{name.partition('.')[0]}.local"})
+
+
+@dataclass(frozen=True, slots=True)
+class OriginPolicy:
+    """The rules of one running server.
+
+    hosts          names that may stand in the Host header
+    any_address    IP addresses may too (a server that listens beyond this machine); a rebound DNS name still may not
+    cors_origins   origins ("https://example.org") whose pages may call this server
+    any_origin     "*" stood among them
+    """
+
+    hosts: frozenset[str]
+    any_address: bool = False
+    cors_origins: frozenset[str] = frozenset()
+    any_origin: bool = False
+
+    @classmethod
+    def of(cls, bind: str, allowed_hosts: Iterable[str], cors_origins: Iterable[str], has_key: bool) -> OriginPolicy:
+        """The policy for a bind address and the two lists from the settings.
+
+        "*" among the origins counts only when a key is set: without one it would let every web page drive
+        the server.
+        """
+        listens = not is_loopback(bind)
+        hosts = LOOPBACK_NAMES | {host_name(name) for name in allowed_hosts} - {""}
+        if bind not in ANY_ADDRESS:
+            hosts |= {bind.lower()}
+        if listens:
+            hosts |= own_names()
+        origins = frozenset(origin.strip().rstrip("/").lower() for origin in cors_origins)
+        return cls(hosts, listens, origins - {"*"}, "*" in origins and has_key)
+
+    def check_host(self, header: str) -> None:
+        """Raises Forbidden when the Host header is not one of this server's names."""
+        name = host_name(header)
+        if name in self.hosts or (self.any_address and is_address(name)):
+            return
+        raise Forbidden(
+            f"This server does not answer to the host name {name[:100]!r}.",
+            hint="Use localhost, or add the name with --allowed-hosts.",
+            code="host_not_allowed",
+        )
+
+    def cors_allows(self, origin: str) -> bool:
+        """Whether pages of this origin were allowed in the settings."""
+        return bool(origin) and (self.any_origin or origin.lower() in self.cors_origins)
+
+    def check_origin(self, headers: Mapping[str, str]) -> None:
+        """For unsafe methods and WebSockets. Raises Forbidden when another site's page sent the request."""
+        origin = headers.get("origin", "")
+        if self.cors_allows(origin):
+            return
+        if origin:
+            netloc = _netloc(origin)
+            same = bool(netloc) and netloc == headers.get("host", "").strip().lower()
+            # Behind a proxy that rewrites Host, the page's own name is one the owner has allowed.
+            if not same and (host_name(netloc) not in self.hosts or is_loopback(host_name(netloc))):
+                raise _refused(origin)
+        elif headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+            raise _refused("another site")
+
+    def check_read(self, headers: Mapping[str, str]) -> None:
+        """For safe methods: another site may link to us, but not embed or fetch. Raises Forbidden."""
+        if headers.get("sec-fetch-site", "none") in ("same-origin", "none"):
+            return
+        if headers.get("sec-fetch-mode") == "navigate" or self.cors_allows(headers.get("origin", "")):
+            return
+        raise _refused(headers.get("origin", "another site"))
+
+
+def _netloc(origin: str) -> str:
+    """host[:port] of an origin without the scheme's default port; "" for "null" and nonsense."""
+    try:
+        parts = urlsplit(origin)
+        default = {"http": 80, "https": 443}.get(parts.scheme)
+        port = parts.port
+    except ValueError:
+        return ""
+    if default is None or not parts.hostname:
+        return ""
+    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return name if port in (None, default) else f"{name}:{port}"
+
+
+def _refused(who: str) -> Forbidden:
+    return Forbidden(
+        f"A page of {who[:100]} may not use this server.",
+        hint="If it is yours, add its origin with --cors-origins.",
+        code="origin_not_allowed",
+    )

@@ -1,0 +1,126 @@
+"""Turns of a chat: what a person does to it, from the click to the reply that starts.
+
+Blocking store calls run in threads. Nothing is overwritten: an edit, a new version and a continuation are all
+further children of the same parent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from modules.api.params import supported
+from modules.app import App
+from modules.chats import Chat, MessageNode
+from modules.errors import BadRequest, NotFound
+from modules.params import starting_values
+from modules.types import GenerationRequest, Message, ParamValue, Role
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a turn made. `rev` is the chat's revision after it."""
+
+    rev: int
+    message: MessageNode | None = None
+    reply: MessageNode | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        message = {} if self.message is None else {"message": self.message.as_dict()}
+        return {**message, "reply": None if self.reply is None else self.reply.as_dict(), "rev": self.rev}
+
+
+def request_for(chat: Chat, leaf: str, app: App, tail: MessageNode | None = None) -> GenerationRequest:
+    """What the model is asked: the chat's system text and the messages down to `leaf`.
+
+    `tail` is a reply that is to be continued: its text stands last and is left open.
+    """
+    system = [Message("system", chat.system)] if chat.system.strip() else []
+    turns = [Message(node.role, node.text) for node in chat.path(leaf) if node.text or node.role == "user"]
+    last = [Message("assistant", tail.text)] if tail is not None else []
+    return GenerationRequest(
+        id=uuid.uuid4().hex,
+        messages=(*system, *turns, *last),
+        params=params_for(app),
+        continue_last=tail is not None,
+        overflow=app.settings.context_overflow,
+        origin="chat",
+    )
+
+
+def params_for(app: App) -> dict[str, ParamValue]:
+    """The values in use; those a person never touched and this loader does not honour are left out.
+
+    Else every reply of a plain loader would come with a notice for each starting value.
+    """
+    start, honoured = starting_values(), frozenset(supported(app))
+    return {name: value for name, value in app.params.values.items() if name in honoured or value != start[name]}
+
+
+class Turns:
+    """The actions, over the parts of one program."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def send(self, chat_id: str, parent: str | None, role: Role, text: str, rev: int | None, reply: bool) -> Turn:
+        """A new message below `parent`, and a reply to it if asked for."""
+        store = self._app.chats
+        message = await asyncio.to_thread(store.add_message, chat_id, parent, role, text, rev)
+        if not reply:
+            self._changed(chat_id, message.rev)
+            return Turn(message.rev, message)
+        answer = await self._reply(chat_id, message.id, None)
+        return Turn(answer.rev, message, answer)
+
+    async def edit(self, chat_id: str, message_id: str, text: str, rev: int | None, reply: bool) -> Turn:
+        """A changed copy beside the message. Its reply is asked for only below a person's message."""
+        chat, node = await self._node(chat_id, message_id)
+        with_reply = reply and node.role == "user"
+        return await self.send(chat.id, node.parent, node.role, text, rev, with_reply)
+
+    async def regenerate(self, chat_id: str, message_id: str, rev: int | None) -> Turn:
+        """A further version of a reply, or a new reply below a person's message."""
+        _, node = await self._node(chat_id, message_id)
+        parent = node.parent if node.role == "assistant" else node.id
+        if parent is None:
+            raise BadRequest("There is nothing to answer: this message is the first of the chat.")
+        answer = await self._reply(chat_id, parent, rev)
+        return Turn(answer.rev, None, answer)
+
+    async def go_on(self, chat_id: str, message_id: str, rev: int | None) -> Turn:
+        """A further version of a reply that begins with its text and goes on from there."""
+        _, node = await self._node(chat_id, message_id)
+        if node.role != "assistant" or node.parent is None:
+            raise BadRequest("Only a reply can be continued.", code="not_a_reply")
+        if node.state == "running":
+            raise BadRequest("This reply is still being written.", hint="Stop it first.", code="still_running")
+        answer = await self._reply(chat_id, node.parent, rev, node)
+        return Turn(answer.rev, None, answer)
+
+    async def _node(self, chat_id: str, message_id: str) -> tuple[Chat, MessageNode]:
+        chat = await asyncio.to_thread(self._app.chats.get, chat_id)
+        node = chat.messages.get(message_id)
+        if node is None:
+            raise NotFound("There is no such message in this chat.", hint="Reload the chat.", code="message_not_found")
+        return chat, node
+
+    async def _reply(self, chat_id: str, parent: str, rev: int | None, tail: MessageNode | None = None) -> MessageNode:
+        """Begin a reply below `parent` and hand it to the server."""
+        app = self._app
+        model = app.models.status.model
+        continue_of = None if tail is None else tail.id
+
+        def begin() -> tuple[MessageNode, Chat]:
+            node = app.chats.begin_reply(chat_id, parent, model, continue_of, rev)
+            return node, app.chats.get(chat_id)
+
+        node, chat = await asyncio.to_thread(begin)
+        app.replies.start(chat_id, node, request_for(chat, parent, app, tail))
+        return node
+
+    def _changed(self, chat_id: str, rev: int) -> None:
+        self._app.events.publish({"type": "chat", "id": chat_id, "rev": rev, "kind": "changed"})

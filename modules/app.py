@@ -1,0 +1,169 @@
+"""The program: every part, built in one place and passed down. Nothing here knows HTTP or the web page."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Coroutine, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from loaders import Registry
+from modules.catalog import Catalog
+from modules.chat_store import ChatStore
+from modules.errors import Cancelled, EnginehouseError
+from modules.events import Events
+from modules.extension_api import ModelAccess, Services
+from modules.extensions import Extensions
+from modules.generation import Generation
+from modules.model_status import ModelStatus
+from modules.models import Models
+from modules.param_values import ParamValues
+from modules.paths import Paths
+from modules.presets import Presets
+from modules.replies import Replies
+from modules.settings import Settings
+from modules.status_json import status_dict
+
+ROOT = Path(__file__).resolve().parent.parent
+MEMORY_SECONDS = 2.0
+MEMORY_STEP = 16 * 1024 * 1024  # bytes; smaller changes are not worth an event
+
+_log = logging.getLogger("enginehouse")
+
+
+@dataclass(slots=True)
+class App:
+    """The parts of one running program.
+
+    url        where it is reached; set once the port is known
+    """
+
+    settings: Settings
+    paths: Paths
+    registry: Registry
+    catalog: Catalog
+    models: Models
+    presets: Presets
+    params: ParamValues
+    chats: ChatStore
+    replies: Replies
+    generation: Generation
+    extensions: Extensions
+    events: Events
+    url: str = ""
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    @classmethod
+    def build(cls, settings: Settings) -> App:
+        """Make the parts and tie them. Imports extensions; starts nothing. Raises StorageError."""
+        paths = settings.make_paths()
+        extensions = Extensions(paths, settings.extensions)
+        extensions.load_all()
+        registry = Registry().with_more(extensions.loaders())
+        catalog = Catalog(paths.models, registry)
+        models = Models(catalog, registry, paths, settings)
+        presets = Presets(ROOT / "presets", paths.presets)
+        params = ParamValues(paths, presets)
+        chats = ChatStore(paths.chats, lock_file=paths.lock_file)
+        generation = Generation(models, extensions.hooks)
+        events = Events()
+        replies = Replies(chats, generation, events)
+        app = cls(settings, paths, registry, catalog, models, presets, params, chats, replies, generation,
+                  extensions, events)  # fmt: skip
+        extensions.set_up(Services(generation, ModelAccess(models, catalog), presets, settings))
+        app._tie()
+        return app
+
+    def _tie(self) -> None:
+        def model_changed(status: ModelStatus) -> None:
+            self.events.publish({"type": "model", "status": status_dict(status)})
+
+        def params_changed(changes: Mapping[str, Any], preset: str | None) -> None:
+            event = {"values": dict(changes), "preset": preset, "modified": self.params.modified}
+            self.events.publish({"type": "params", **event})
+
+        self.models.on_change.append(model_changed)
+        self.params.on_change.append(params_changed)
+
+    # ── life ────────────────────────────────────────────────────────────────────────────────────────
+
+    async def start(self) -> None:
+        """Begin to work: events flow, and the model of the settings is loaded in the background."""
+        self.events.bind()
+        self._run(self._watch_memory())
+        if self.settings.model:
+            self.load_in_background(self.settings.model, self.settings.loader or None)
+
+    async def let_go(self) -> None:
+        """The first half of the end: replies are saved and their streams end, open pages are told."""
+        await self.replies.close()
+        self.events.close()
+
+    async def close(self) -> None:
+        """End in order: replies are saved, pages are let go, engines end."""
+        await self.let_go()
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.models.close()
+        await asyncio.to_thread(self.chats.close)
+
+    def load_in_background(
+        self, name: str, loader: str | None = None, settings: Mapping[str, Any] | None = None
+    ) -> None:
+        """Load a model; who waits for it hears of it by events."""
+        self._run(self._load(name, loader, settings))
+
+    async def _load(self, name: str, loader: str | None, settings: Mapping[str, Any] | None) -> None:
+        try:
+            await self.models.load(name, loader, settings)
+        except Cancelled:
+            return
+        except EnginehouseError as error:
+            _log.error("%s was not loaded: %s %s", name, error.message, error.hint)
+            self.notice("error", error.message, error.hint)
+
+    def notice(self, level: str, message: str, hint: str = "") -> None:
+        """Tell every open page something. level: "info", "warning" or "error"."""
+        self.events.publish({"type": "notice", "level": level, "message": message, "hint": hint})
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # ── what there is to say ────────────────────────────────────────────────────────────────────────
+
+    def memory(self) -> dict[str, Any]:
+        """Bytes: total, available, server, engine. Some milliseconds; call it in a thread."""
+        return asdict(self.models.read_memory())
+
+    def problems(self) -> list[dict[str, str]]:
+        """What is wrong and does not stop the program, each with its source."""
+        found = [
+            *(("settings", problem) for problem in self.settings.problems),
+            *(("models", problem) for problem in self.models.problems),
+            *(("parameters", problem) for problem in self.params.problems),
+            *((one["source"], one["message"]) for one in self.chats.problems),
+            *((f"extension {one.name}", one.problem) for one in self.extensions.loaded if one.problem),
+        ]
+        return [{"source": source, "message": message} for source, message in found]
+
+    def chats_ok(self) -> bool:
+        """Whether chats can be saved: the folder is there and may be written to. Looks at the disk."""
+        return os.access(self.paths.chats, os.W_OK)
+
+    async def _watch_memory(self) -> None:
+        """Tell the pages when memory changed noticeably; nothing is read while nobody listens."""
+        last: dict[str, Any] = {}
+        while True:
+            await asyncio.sleep(MEMORY_SECONDS)
+            if not self.events.listeners:
+                continue
+            now = await asyncio.to_thread(self.memory)
+            if any(abs(value - last.get(name, 0)) >= MEMORY_STEP for name, value in now.items()):
+                last = now
+                self.events.publish({"type": "memory", "memory": now})

@@ -1,0 +1,202 @@
+"""Chat replies while they are written. A reply belongs to the server, not to the page that asked for it.
+
+Each reply has one task that owns it, a log that pages follow from any index, and a saver that writes what
+there is about once a second. Whatever happens (Stop, a failed engine, a full disk, the server ending), the
+reply is finished in the store with the text it got to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from modules.chat_store import ChatStore
+from modules.chats import MessageNode
+from modules.errors import EnginehouseError, NotFound, StorageError
+from modules.events import Events
+from modules.generation import Generation
+from modules.reply import Reply, replayed
+from modules.types import GenerationRequest
+
+PARTIAL_SECONDS = 1.0
+RETRY_SECONDS = 5.0
+KEEP_SECONDS = 300.0  # how long a finished reply's log stays for pages that come back at an index
+KEEP_AT_MOST = 128
+STOP_SECONDS = 10.0
+
+_log = logging.getLogger("enginehouse.replies")
+
+
+class Replies:
+    """Starts, stops and follows replies. Lives in the event loop; the store is called in threads."""
+
+    def __init__(self, store: ChatStore, generation: Generation, events: Events) -> None:
+        self._store = store
+        self._generation = generation
+        self._events = events
+        self._live: dict[str, Reply] = {}  # by message id: running, or finished a short while ago
+        self._owners: set[asyncio.Task[None]] = set()
+        self._retries: dict[str, asyncio.Task[None]] = {}
+        self._closing = False
+
+    @property
+    def running(self) -> int:
+        """How many replies are being written."""
+        return sum(1 for reply in self._live.values() if not reply.ended)
+
+    def start(self, chat: str, node: MessageNode, request: GenerationRequest) -> None:
+        """Write the reply `node` of `chat`; returns at once. Text the node already has comes first in its log."""
+        reply = Reply(chat, node)
+        self._live[node.id] = reply
+        self._tell(reply)
+        owner = asyncio.create_task(self._own(reply, request), name=f"reply {node.id}")
+        self._owners.add(owner)
+        owner.add_done_callback(self._owners.discard)
+
+    async def stop(self, message: str) -> bool:
+        """End exactly this reply and keep its text. False when it is not running."""
+        reply = self._live.get(message)
+        if reply is None or reply.ended or reply.writer is None:
+            return False
+        reply.stop()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(reply.finished.wait(), STOP_SECONDS)
+        return True
+
+    async def stop_chat(self, chat: str) -> None:
+        """End every reply of a chat (it is being deleted)."""
+        await asyncio.gather(*[self.stop(name) for name, reply in self._live.items() if reply.chat == chat])
+
+    def find(self, message: str) -> Reply | None:
+        """The reply in memory: running, finished a short while ago, or not yet saved."""
+        return self._live.get(message)
+
+    def with_live_text(self, chat: dict[str, Any]) -> dict[str, Any]:
+        """A chat's JSON in which replies that memory knows better than the disk have their newest text and state."""
+        for node in chat["messages"]:
+            reply = self._live.get(node["id"])
+            if reply is not None and not reply.saved:
+                node |= {"text": reply.text, "reasoning": reply.reasoning, "state": reply.state}
+        return chat
+
+    async def follow(self, chat: str, message: str, start: int = 0) -> AsyncGenerator[dict[str, Any], None]:
+        """Events of a reply from index `start`. One that is over is told from the store. Raises NotFound."""
+        reply = self._live.get(message)
+        if reply is not None and reply.chat == chat:
+            return reply.log.follow(start)
+        stored = await asyncio.to_thread(self._store.get, chat)
+        node = stored.messages.get(message)
+        if node is None or node.role != "assistant":
+            raise NotFound("There is no such reply in this chat.", hint="Reload the chat.", code="reply_not_found")
+        return replayed(node, stored.rev, start)
+
+    async def close(self) -> None:
+        """End every reply and save it; the followers' streams end."""
+        self._closing = True
+        for reply in list(self._live.values()):
+            reply.stop()
+        if self._owners:
+            await asyncio.wait(self._owners, timeout=STOP_SECONDS)
+        for retry in tuple(self._retries.values()):
+            retry.cancel()  # the store tries once more when it is closed
+
+    # ── the life of one reply ───────────────────────────────────────────────────────────────────────
+
+    async def _own(self, reply: Reply, request: GenerationRequest) -> None:
+        reply.writer = asyncio.create_task(self._write(reply, request))
+        if self._closing or reply.stop_asked:
+            reply.stop()
+        saver = asyncio.create_task(self._save_partials(reply))
+        try:
+            await asyncio.wait({reply.writer})
+            reply.settle()
+        finally:
+            reply.ending.set()
+            await asyncio.wait({saver})
+            await self._finish(reply)
+
+    async def _write(self, reply: Reply, request: GenerationRequest) -> None:
+        """Drain the pipeline into the log. Cancelling this task is what Stop does."""
+        async with contextlib.aclosing(self._generation.stream(request)) as chunks:
+            async for chunk in chunks:
+                reply.take(chunk)
+
+    async def _save_partials(self, reply: Reply) -> None:
+        saved = 0
+        while not reply.ending.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(reply.ending.wait(), PARTIAL_SECONDS)
+            if reply.ending.is_set() or reply.size == saved:
+                continue
+            saved = reply.size
+            try:
+                await asyncio.to_thread(self._store.partial, reply.chat, reply.message, reply.text, reply.reasoning)
+            except EnginehouseError as error:
+                self._storage_trouble(reply, error)
+
+    async def _finish(self, reply: Reply) -> None:
+        trouble: Exception | None = None
+        try:
+            node = await asyncio.to_thread(lambda: self._store.finish(reply.chat, reply.message, **reply.outcome()))
+            reply.rev, reply.saved = node.rev, True
+        except NotFound:
+            reply.saved = True  # there is nothing left to save it to
+            _log.info("the chat of reply %s was deleted while it was written", reply.message)
+        except Exception as error:  # whatever it is, the reply has to end for those who wait for it
+            trouble = error
+            self._storage_trouble(reply, error)
+        reply.end()
+        self._tell(reply)
+        if reply.saved:
+            self._forget_later(reply)
+        elif isinstance(trouble, StorageError):
+            self._retries[reply.message] = asyncio.create_task(self._retry(reply), name=f"save {reply.message}")
+
+    async def _retry(self, reply: Reply) -> None:
+        """Until the disk takes it or the server ends: the store has it in memory, and pages go on seeing it."""
+        while not reply.saved:
+            await asyncio.sleep(RETRY_SECONDS)
+            try:
+                await asyncio.to_thread(self._store.save_waiting, reply.chat)
+                reply.saved = True
+            except NotFound:
+                reply.saved = True
+            except EnginehouseError as error:
+                _log.warning("reply %s is still not saved: %s", reply.message, error.message)
+        self._notice("info", "The reply that could not be saved is saved now.", "")
+        del self._retries[reply.message]
+        self._forget_later(reply)
+
+    # ── telling ─────────────────────────────────────────────────────────────────────────────────────
+
+    def _storage_trouble(self, reply: Reply, error: Exception) -> None:
+        if reply.trouble_told:
+            return
+        reply.trouble_told = True
+        if isinstance(error, EnginehouseError):
+            message, hint = error.message, error.hint
+        else:
+            _log.error("saving a reply failed", exc_info=error)
+            message, hint = "The reply could not be saved.", "The log has the details."
+        self._notice("error", f"{message} The reply goes on and is kept in memory.", hint)
+
+    def _notice(self, level: str, message: str, hint: str) -> None:
+        self._events.publish({"type": "notice", "level": level, "message": message, "hint": hint})
+
+    def _tell(self, reply: Reply) -> None:
+        state = reply.state if reply.ended else "running"
+        self._events.publish({"type": "reply", "chat": reply.chat, "message": reply.message, "state": state})
+        self._events.publish({"type": "chat", "id": reply.chat, "rev": reply.rev, "kind": "changed"})
+
+    def _forget_later(self, reply: Reply) -> None:
+        asyncio.get_running_loop().call_later(KEEP_SECONDS, self._forget, reply)
+        done = [name for name, one in self._live.items() if one.ended and one.saved]
+        for name in done[: max(0, len(done) - KEEP_AT_MOST)]:
+            del self._live[name]
+
+    def _forget(self, reply: Reply) -> None:
+        if self._live.get(reply.message) is reply:
+            del self._live[reply.message]

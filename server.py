@@ -1,0 +1,95 @@
+"""The server: reads the flags, builds the program, serves it. The only file that knows all parts.
+
+python server.py [--help]
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from modules.cli import parse
+from modules.errors import EnginehouseError
+from modules.listening import Bound, bind, network_address
+from modules.run_file import RunFile
+from modules.settings import Settings, is_loopback
+from modules.version import VERSION
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from modules.app import App
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until a signal comes. Returns the exit code: 0 after a clean end, 1 when the server cannot start."""
+    settings = parse(argv)
+    try:
+        return serve(settings)
+    except EnginehouseError as error:
+        print(f"{error.message} {error.hint}".strip(), file=sys.stderr)
+        return 1
+
+
+def serve(settings: Settings) -> int:
+    """Build and run. Raises EnginehouseError when something needed is not to be had."""
+    # These bring in the web framework: half a second that --help and a wrong flag need not wait for.
+    from modules import logs
+    from modules.api.build import build
+    from modules.api.serving import Serving, fill_page
+    from modules.app import App
+
+    paths = settings.make_paths()
+    logs.setup(paths.logs, settings.log_level)
+    app = App.build(settings)
+    settings.make_file()
+    built = build(app)
+    bound = bind(settings.bind_host, settings.port)
+    app.url = bound.url
+    run_file = RunFile(paths.run_file)
+
+    def listening() -> None:
+        run_file.write(bound.url, bound.port.value)
+        announce(app, bound)
+
+    server = Serving(built.asgi, listening, app.let_go, run_file.remove)
+    if settings.ui:
+        server.background.append(functools.partial(fill_page, built.page, functools.partial(make_page, app)))
+    try:
+        server.run(sockets=list(bound.sockets))
+    finally:
+        run_file.remove()
+    return 0 if server.started else 1
+
+
+def make_page(app: App) -> FastAPI:
+    """The web page as an application of its own. Imports Gradio: seconds, in a thread."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    from fastapi import FastAPI
+
+    from modules.ui.build import mount
+
+    return mount(FastAPI(docs_url=None, redoc_url=None, openapi_url=None), app)
+
+
+def announce(app: App, bound: Bound) -> None:
+    """Say where the server is, and what a person has to know to reach it."""
+    settings = app.settings
+    lines = [bound.port.why] if bound.port.why and settings.port else []
+    lines.append(f"Enginehouse {VERSION} is running: {bound.url}   (Ctrl+C ends it)")
+    if not is_loopback(settings.bind_host):
+        address = network_address()
+        lines += [f"In your network: http://{address}:{bound.port.value}"] if address else []
+    key = settings.access_key()
+    if key.value:
+        made = key.value if key.why.startswith("Other computers") else "the one you set"
+        lines.append(f"Key: {made}")
+    lines += [f"{problem['source']}: {problem['message']}" for problem in app.problems()]
+    print("\n".join(lines), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
