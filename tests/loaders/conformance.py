@@ -1,0 +1,223 @@
+"""What every loader has to do. A loader's test file subclasses Conformance and gives it an engine.
+
+What a loader's spec does not offer (its features) is not asked of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "engine"))
+
+from making import ask, collect, done_of, failed_of, text_of, until
+
+from loaders.base import Feature
+from modules.engine.connect import ConnectedEngine
+from modules.engine.process import WorkerProcess
+from modules.params import BY_NAME
+from modules.types import Chunk, GenerationRequest, Message, Text
+
+Loaded = tuple[ConnectedEngine, WorkerProcess]
+ODD_VALUES: Mapping[str, Any] = {"dry_sequence_breakers": ["\n", "é"], "sampler_priority": ["top_p", "temperature"],
+                                 "logit_bias": {"5": -100.0, "6": 1.5}, "mirostat_mode": "2"}  # fmt: skip
+
+
+def odd(name: str) -> Any:
+    """A value of that parameter that is not neutral."""
+    param = BY_NAME[name]
+    if name in ODD_VALUES:
+        return ODD_VALUES[name]
+    if param.kind == "bool":
+        return True
+    return param.check(max(param.low or 0, {"int": 3, "float": 0.8}[param.kind]))
+
+
+class Conformance:
+    """The suite. `loaded` is (engine, its worker)."""
+
+    long_request = ask("Once upon a time", params={"max_tokens": 400, "ban_eos_token": True, "seed": 1})
+
+    def unicode_request(self) -> tuple[GenerationRequest, str]:
+        """A request and the text, with characters over several tokens, that it is answered with."""
+        raise NotImplementedError
+
+    async def test_a_reply_streams_in_pieces_and_ends_with_figures_that_fit(self, loaded: Loaded) -> None:
+        engine, _ = loaded
+        chunks = await collect(engine, dataclasses.replace(self.long_request, params={"max_tokens": 30, "seed": 3}))
+        done = done_of(chunks)
+        pieces = [chunk for chunk in chunks if isinstance(chunk, Text)]
+        assert len(pieces) > 1
+        assert all(piece.text for piece in pieces)
+        assert done.stats.completion_tokens >= sum(piece.tokens for piece in pieces) > 0
+        assert done.stats.prompt_tokens > 0
+        assert done.stats.context_limit == engine.info.context
+        assert done.stats.first_token_ms > 0
+        assert done.stats.seed == 3
+
+    async def test_a_limit_is_kept_and_said(self, loaded: Loaded) -> None:
+        done = done_of(await collect(loaded[0], dataclasses.replace(self.long_request, params={"max_tokens": 5})))
+        assert done.stats.completion_tokens == 5
+        assert done.reason == "length"
+
+    async def test_a_random_seed_is_told_and_gives_the_same_text_again(self, loaded: Loaded) -> None:
+        engine, _ = loaded
+        first = await collect(engine, ask("My name is", params={"max_tokens": 12}))
+        seed = done_of(first).stats.seed
+        assert seed is not None
+        assert seed >= 0
+        for _ in range(2):
+            again = await collect(engine, ask("My name is", params={"max_tokens": 12, "seed": seed}))
+            assert text_of(again) == text_of(first)
+
+    async def test_hanging_up_ends_the_request_in_the_engine(self, loaded: Loaded) -> None:
+        engine, process = loaded
+        for _ in range(engine.info.slots):  # if one of them went on, its slot would be missing below
+            stream = engine.generate(dataclasses.replace(self.long_request, params={"max_tokens": 4000, "seed": 1}))
+            async for chunk in stream:
+                if isinstance(chunk, Text):
+                    break
+            await stream.aclose()
+        await until(lambda: process.running == 0, 2)
+        started = time.monotonic()
+        short = [collect(engine, ask("Hello", params={"max_tokens": 2})) for _ in range(engine.info.slots)]
+        for chunks in await asyncio.gather(*short):
+            done_of(chunks)
+        assert time.monotonic() - started < 3
+
+    async def test_requests_run_at_the_same_time(self, loaded: Loaded) -> None:
+        engine, _ = loaded
+        if Feature.PARALLEL not in engine.spec.features:
+            pytest.skip("this loader answers one request after the other")
+        spans: list[tuple[float, float]] = []
+
+        async def one(number: int) -> None:
+            first = 0.0
+            async for chunk in engine.generate(
+                ask(f"Number {number} is", params={"max_tokens": 60, "ban_eos_token": True})
+            ):
+                first = first or (time.monotonic() if isinstance(chunk, Text) else 0.0)
+            spans.append((first, time.monotonic()))
+
+        await asyncio.gather(*(one(number) for number in range(min(4, engine.info.slots))))
+        assert max(first for first, _ in spans) < min(last for _, last in spans), "each began before one had ended"
+
+    async def test_logprobs_are_of_the_chosen_token_and_its_best_rivals(self, loaded: Loaded) -> None:
+        engine, _ = loaded
+        if Feature.LOGPROBS not in engine.spec.features:
+            pytest.skip("this loader has no logprobs")
+        chunks = await collect(engine, ask("The sky is", logprobs=3, params={"max_tokens": 6, "seed": 1}))
+        done_of(chunks)
+        entries = [entry for chunk in chunks if isinstance(chunk, Text) for entry in chunk.logprobs]
+        assert entries
+        for entry in entries:
+            assert entry.chosen.logprob <= 0
+            assert entry.chosen.token_id is not None
+            assert bytes(entry.chosen.bytes).decode("utf-8", "replace") == entry.chosen.token
+            assert len(entry.top) == 3
+            assert [top.logprob for top in entry.top] == sorted((top.logprob for top in entry.top), reverse=True)
+        bare = await collect(engine, ask("The sky is", logprobs=0, params={"max_tokens": 2}))
+        assert all(entry.top == () for chunk in bare if isinstance(chunk, Text) for entry in chunk.logprobs)
+        off = await collect(engine, ask("The sky is", params={"max_tokens": 2}))
+        assert all(chunk.logprobs == () for chunk in off if isinstance(chunk, Text))
+
+    async def test_characters_over_several_tokens_come_whole(self, loaded: Loaded) -> None:
+        request, expected = self.unicode_request()
+        chunks = await collect(loaded[0], request)
+        assert text_of(chunks) == expected
+        assert all("\ufffd" not in chunk.text for chunk in chunks if isinstance(chunk, Text))
+
+    async def test_a_prompt_beyond_the_context_is_refused_with_the_counts(self, loaded: Loaded) -> None:
+        engine, process = loaded
+        long = "word " * (engine.info.context + 50)
+        error = failed_of(await collect(engine, ask(long))).error
+        assert (error["code"], error["status"]) == ("context_length_exceeded", 400)
+        assert str(engine.info.context) in error["message"]
+        assert process.alive
+
+    async def test_a_reply_ends_when_the_context_is_full(self, loaded: Loaded) -> None:
+        engine, _ = loaded
+        tokens = (await engine.tokenize("word " * engine.info.context))[: engine.info.context - 12]
+        done = done_of(await collect(engine, ask(tuple(tokens), params={"ban_eos_token": True})))
+        assert done.stats.prompt_tokens + done.stats.completion_tokens <= engine.info.context + 1
+
+    async def test_an_empty_prompt_is_refused(self, loaded: Loaded) -> None:
+        for prompt in ("", ()):
+            assert failed_of(await collect(loaded[0], ask(prompt))).error["status"] == 400
+
+    async def test_text_goes_to_tokens_and_back(self, loaded: Loaded) -> None:
+        engine, _ = loaded
+        for text in ("Hello world", "naïve café, 漢字 and 🎉🎊!", "line\n\nline\ttab"):
+            assert await engine.detokenize(await engine.tokenize(text, special=False)) == text
+
+    async def test_a_prompt_of_token_ids_is_the_same_as_its_text(self, loaded: Loaded) -> None:
+        engine, _ = loaded
+        text = "The capital of France is"
+        answers = [
+            await collect(engine, ask(prompt, params={"max_tokens": 5, "temperature": 0.0, "seed": 1}))
+            for prompt in (text, tuple(await engine.tokenize(text)))
+        ]
+        assert done_of(answers[0]).stats.prompt_tokens == done_of(answers[1]).stats.prompt_tokens
+        assert text_of(answers[0]) == text_of(answers[1])
+
+    async def test_a_chat_is_rendered_and_a_reply_continued(self, loaded: Loaded) -> None:
+        engine, _ = loaded
+        chat = (Message("system", "Be brief."), Message("user", "Hi"), Message("assistant", "Hello, I"))
+        rendered = await engine.render(chat[:2], {})
+        assert rendered.index("Be brief.") < rendered.index("Hi")
+        assert (await engine.render(chat, {}, True)).endswith("Hello, I")
+        assert not (await engine.render(chat, {})).endswith("Hello, I")
+
+    async def test_every_parameter_the_loader_names_is_accepted(self, loaded: Loaded) -> None:
+        engine, _ = loaded
+        for name in engine.spec.samplers:
+            chunks = await collect(engine, ask("Tell me", params={"max_tokens": 3, "seed": 1} | {name: odd(name)}))
+            done_of(chunks)
+
+    async def test_what_is_no_text_does_not_upset_the_engine(self, loaded: Loaded) -> None:
+        engine, process = loaded
+        done_of(await collect(engine, ask("broken \ud800 half", params={"max_tokens": 2})))
+        assert process.alive
+
+    async def test_a_grammar_is_kept(self, loaded: Loaded) -> None:
+        engine, _ = loaded
+        if Feature.GRAMMAR not in engine.spec.features:
+            pytest.skip("this loader has no grammars")
+        chunks = await collect(engine, ask("Is it so?", grammar='root ::= "yes" | "no"', params={"max_tokens": 20}))
+        assert text_of(chunks) in ("yes", "no")
+        error = failed_of(await collect(engine, ask("x", grammar="root ::= ("))).error
+        assert error["status"] == 400
+
+    async def test_a_json_schema_is_kept(self, loaded: Loaded) -> None:
+        engine, _ = loaded
+        if Feature.JSON_SCHEMA not in engine.spec.features:
+            pytest.skip("this loader has no JSON schemas")
+        schema = {"type": "object", "properties": {"age": {"type": "integer", "minimum": 0, "maximum": 99}},
+                  "required": ["age"], "additionalProperties": False}  # fmt: skip
+        chunks = await collect(engine, ask("A person:", json_schema=schema, params={"max_tokens": 60}))
+        assert 0 <= json.loads(text_of(chunks))["age"] <= 99
+
+    async def test_a_second_turn_computes_only_what_is_new(self, loaded: Loaded) -> None:
+        engine, _ = loaded
+        if Feature.PROMPT_CACHE not in engine.spec.features:
+            pytest.skip("this loader keeps no prompts")
+        first = "A story about a lighthouse keeper and the sea. " * 20
+        params = {"max_tokens": 4, "temperature": 0.0}
+        chunks = await collect(engine, ask(first, params=params))
+        before = done_of(chunks).stats
+        after = done_of(await collect(engine, ask(first + text_of(chunks) + " And then", params=params))).stats
+        assert after.cached_tokens >= before.prompt_tokens - 1
+        assert after.prompt_tokens - after.cached_tokens < 12
+
+
+def texts(chunks: list[Chunk]) -> list[str]:
+    """The pieces of a reply."""
+    return [chunk.text for chunk in chunks if isinstance(chunk, Text)]

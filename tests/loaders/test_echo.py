@@ -1,0 +1,68 @@
+"""The echo engine, by the suite every loader passes, and what it does on demand."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from conformance import Conformance, Loaded
+from hypothesis import given
+from hypothesis import strategies as st
+from making import ask, collect, done_of, running, text_of
+
+from loaders import echo
+from modules.types import GenerationRequest, Message
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def loaded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Loaded]:
+    async with running(tmp_path_factory.mktemp("echo"), tokens=300, speed=600, context=2048, parallel=4) as pair:
+        yield pair
+
+
+class TestEcho(Conformance):
+    def unicode_request(self) -> tuple[GenerationRequest, str]:
+        return ask("whatever", params={"max_tokens": 1}), ""
+
+    async def test_characters_over_several_tokens_come_whole(self, tmp_path_factory: pytest.TempPathFactory) -> None:
+        text = "<think>hm 🤔</think>\n# 漢字 é 🎉🎊\n```py\nx = 1\n```\n$\\frac{1}{2}$ 👩‍👩‍👧"
+        async with running(tmp_path_factory.mktemp("script"), script=text) as (engine, _):
+            chunks = await collect(engine, ask("x", logprobs=1))
+            assert text_of(chunks) == text
+            assert done_of(chunks).reason == "stop"
+            cut = await collect(engine, ask("x", params={"max_tokens": 3}))
+            assert text_of(cut).startswith("<think>")
+            assert done_of(cut).reason == "length"
+
+
+async def test_without_a_script_it_says_what_the_user_said(tmp_path_factory: pytest.TempPathFactory) -> None:
+    async with running(tmp_path_factory.mktemp("echo")) as (engine, _):
+        chat = (Message("user", "first"), Message("assistant", "first"), Message("user", "two\nlines 🎉"))
+        assert text_of(await collect(engine, ask(await engine.render(chat, {})))) == "two\nlines 🎉"
+        begun = (*chat, Message("assistant", "two\nli"))
+        assert text_of(await collect(engine, ask(await engine.render(begun, {}, True)))) == "nes 🎉"
+
+
+async def test_a_reply_has_exactly_the_length_asked_for(tmp_path_factory: pytest.TempPathFactory) -> None:
+    async with running(tmp_path_factory.mktemp("echo"), tokens=123) as (engine, _):
+        done = done_of(await collect(engine, ask()))
+        assert (done.stats.completion_tokens, done.reason) == (123, "stop")
+
+
+@given(st.text())
+def test_pieces_and_their_numbers_hold_any_text(text: str) -> None:
+    found = echo.pieces(text)
+    assert b"".join(found) == text.encode("utf-8", "replace")
+    assert [echo.piece_of(echo.token_id(piece)) for piece in found] == found
+
+
+@pytest.mark.parametrize("token", [-1, 0, 5, 1 << 40, 1 << 70])
+def test_what_is_no_token_is_nothing(token: int) -> None:
+    assert echo.piece_of(token) == b""
