@@ -7,15 +7,17 @@
 from __future__ import annotations
 
 import logging
+import random
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from loaders.base import Feature, LoaderSpec
+from loaders.base import Feature
 from modules import params
-from modules.context import Fitted, Renderer, fit
+from modules.context import Fitted, fit
+from modules.engine.base import Engine
 from modules.errors import BadRequest, EngineError, EnginehouseError, Unsupported, from_dict
 from modules.lease_entry import Entering, Leases
 from modules.stream_parser import THINKING_FORMATS, StreamParser, left_open, opened_by_prompt
@@ -26,6 +28,7 @@ from modules.types import (
     GenerationRequest,
     Ledger,
     Notice,
+    ParamValue,
     Progress,
     Reasoning,
     Stats,
@@ -34,24 +37,6 @@ from modules.types import (
 )
 
 log = logging.getLogger(__name__)
-
-
-class Engine(Renderer, Protocol):
-    """The part of an Engine that is needed here; see modules/engine/base.py."""
-
-    @property
-    def spec(self) -> LoaderSpec: ...
-    def generate(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]: ...
-    async def detokenize(self, tokens: Sequence[int]) -> str: ...
-
-
-class Lease(Protocol):
-    """An engine for the time of one reply, and what was decided on the way to it."""
-
-    @property
-    def engine(self) -> Engine: ...
-    @property
-    def notices(self) -> tuple[Notice, ...]: ...
 
 
 class RequestHooks(Protocol):
@@ -84,6 +69,7 @@ class _Run:
     first: float = 0.0
     last: float = 0.0
     tokens: int = 0
+    seed: ParamValue | None = None
     stats: Stats = field(default_factory=Stats)
     progress: Progress | None = None
 
@@ -180,13 +166,11 @@ class Generation:
         self, request: GenerationRequest, engine: Engine, fitted: Fitted, run: _Run
     ) -> AsyncGenerator[Chunk, None]:
         parser = _parser(request, fitted)
-        ready = replace(
-            request,
-            messages=None,
-            prompt=fitted.prompt,
-            params={**request.params, "max_tokens": fitted.max_tokens},
-            echo=False,
-        )
+        values = {**request.params, "max_tokens": fitted.max_tokens}
+        if "seed" in engine.spec.samplers and values.get("seed", -1) == -1:
+            values["seed"] = random.randrange(2**31)  # drawn here, so that the Stats can always say it
+        run.seed = values.get("seed")
+        ready = replace(request, messages=None, prompt=fitted.prompt, params=values, echo=False)
         feed = parser.feed
         source = engine.generate(ready)
         try:
@@ -292,6 +276,7 @@ def _stats(stats: Stats, parser: StreamParser, engine: Engine, run: _Run) -> Sta
     first = run.first or time.monotonic()
     return replace(
         stats,
+        seed=run.seed if stats.seed is None and isinstance(run.seed, int) else stats.seed,
         reasoning_tokens=min(parser.reasoning_tokens, stats.completion_tokens),
         first_token_ms=(first - run.began) * 1000,
         queued_ms=stats.queued_ms + (run.leased - run.began) * 1000,

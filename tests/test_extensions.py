@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from engine_stand_in import Lender, StandIn
 from faults.broken_extensions import BROKEN, write_all
+
 from modules import hookspecs
 from modules.extension_api import ModelAccess, Services
 from modules.extensions import Extensions

@@ -9,13 +9,23 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
-
 from engine_stand_in import Lender, StandIn
+
 from loaders.base import Feature
 from modules.errors import ContextOverflow, EngineCrashed, EngineError, NotFound, Unsupported
 from modules.generation import Generation, Result
 from modules.types import (
-    Chunk, Done, Failed, GenerationRequest, Ledger, Message, Notice, Progress, Reasoning, Stats, Text,
+    Chunk,
+    Done,
+    Failed,
+    GenerationRequest,
+    Ledger,
+    Message,
+    Notice,
+    Progress,
+    Reasoning,
+    Stats,
+    Text,
 )  # fmt: skip
 
 pytestmark = pytest.mark.anyio
@@ -236,6 +246,15 @@ async def test_the_time_to_the_first_token_holds_the_wait_for_the_model() -> Non
     stats = (await Generation(lender).run(ask())).done.stats
     assert 50 <= stats.queued_ms - 5 < stats.first_token_ms
     assert stats.first_token_ms >= 70
+
+
+async def test_a_random_seed_is_drawn_here_so_that_the_reply_can_name_it() -> None:
+    engine = StandIn([Text("a#")])
+    seed = (await reply(engine, stop=("#",))).done.stats.seed
+    assert seed is not None
+    assert engine.requests[0].params["seed"] == seed
+    assert (await reply(engine, stop=("#",))).done.stats.seed != seed
+    assert (await reply(engine, stop=("#",), params={"seed": 7})).done.stats.seed == 7
 
 
 async def test_many_replies_at_once_do_not_mix() -> None:

@@ -52,7 +52,8 @@ class Problem(Response):
 
     def __init__(self, error: Exception) -> None:
         status, body = error_answer(error)
-        super().__init__(body, status, media_type="application/json")
+        headers = {"retry-after": "1"} if status == 503 else None
+        super().__init__(body, status, headers, media_type="application/json")
 
 
 def endpoint(handler: Handler) -> Callable[[Request], Coroutine[Any, Any, Response]]:

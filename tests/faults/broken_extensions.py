@@ -40,7 +40,9 @@ BROKEN: dict[str, tuple[str, str, str]] = {
     ),
     "edit_exits": ("@hookimpl\ndef edit_request(request): raise SystemExit(1)", "sys.exit", "reply"),
     "edit_hangs": ("@hookimpl\ndef edit_request(request): time.sleep(3600)", "longer than", "reply"),
-    "edit_hangs_async": ("@hookimpl\nasync def edit_request(request): await asyncio.sleep(3600)", "longer than", "reply"),
+    "edit_hangs_async": (
+        "@hookimpl\nasync def edit_request(request): await asyncio.sleep(3600)", "longer than", "reply",
+    ),
     "wrap_nonsense": ("@hookimpl\ndef wrap_stream(chunks): return [1, 2]", "list instead of", "reply"),
     "wrap_raises": (
         "@hookimpl\nasync def wrap_stream(chunks):\n    async for c in chunks:\n"
@@ -48,7 +50,8 @@ BROKEN: dict[str, tuple[str, str, str]] = {
         "halfway", "reply",
     ),
     "wrap_yields_nonsense": (
-        "@hookimpl\nasync def wrap_stream(chunks):\n    async for c in chunks:\n        yield 'text'", "no chunk", "reply",
+        "@hookimpl\nasync def wrap_stream(chunks):\n    async for c in chunks:\n        yield 'text'",
+        "no chunk", "reply",
     ),
     "wrap_hangs": (
         "@hookimpl\nasync def wrap_stream(chunks):\n    async for c in chunks:\n"

@@ -24,7 +24,8 @@ if __name__ == "__main__":
 from modules.stream_parser import THINKING_FORMATS, StreamParser, ThinkingFormat
 from modules.types import Reasoning, Text, TokenLogprob, TopLogprob
 
-LETTERS = ["a", "b", "ab", "\n", " ", "é", "ß", "語", "👍", "👩‍👩‍👧", "e\u0301", "\u200d", "<", ">", "</", "###", "User:"]
+LETTERS = ["a", "b", "ab", "\n", " ", "é", "ß", "語", "👍", "👩‍👩‍👧", "e\u0301", "\u200d", "<", ">", "</", "###",
+           "User:"]  # fmt: skip
 
 
 @dataclass(frozen=True)
