@@ -13,7 +13,7 @@ from pathlib import Path
 
 from loaders import Registry, installed
 from loaders.base import LoaderSpec
-from modules.catalog_walk import Found, walk
+from modules.catalog_walk import Found, printable, walk
 from modules.errors import NotFound, Unsupported
 from modules.gguf import GgufError, GgufHeader, megabytes, read_header
 from modules.gguf_tables import EMBEDDING_ARCHITECTURES, IMAGE_ARCHITECTURES
@@ -175,7 +175,7 @@ class Catalog:
         for path, mark in zip(found.parts, marks, strict=True):
             header = self._header(path, mark)
             if isinstance(header, GgufError):
-                part = f"Part {path.name}: " if len(found.parts) > 1 else ""
+                part = f"Part {printable(path.name)}: " if len(found.parts) > 1 else ""
                 return model, f"{part}{header.message} {header.hint}".strip()
             headers.append(header)
         first = headers[0]

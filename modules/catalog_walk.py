@@ -34,6 +34,11 @@ class Found:
     unfinished: bool = False
 
 
+def printable(name: str) -> str:
+    """A name that can be sent: file names on Linux need not be UTF-8, and Python keeps the rest as half surrogates."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def walk(root: Path) -> Iterator[Found]:
     """Every model below `root`, sorted by folder. Links are followed, each folder once; hidden ones are not read."""
     left = MAX_ENTRIES
@@ -72,7 +77,7 @@ def _folder(root: Path, here: Path, files: list[str]) -> Iterator[Found]:
         pickles = [name for name in files if name.endswith(PICKLES)]
         if weights or pickles:
             kind = "safetensors" if weights else "pickle"
-            yield Found(below, here, tuple(here / name for name in weights or pickles), kind)
+            yield Found(printable(below), here, tuple(here / name for name in weights or pickles), kind)
             files = [name for name in files if name.lower().endswith(".gguf")]
     splits: dict[tuple[str, int], dict[int, str]] = {}
     for name in files:
@@ -81,12 +86,12 @@ def _folder(root: Path, here: Path, files: list[str]) -> Iterator[Found]:
             splits.setdefault((match["stem"], int(match["count"])), {})[int(match["number"])] = name
         elif name.lower().endswith(".gguf"):
             unfinished = any(name + ending in files for ending in _UNFINISHED)
-            yield Found(prefix + name[:-5], here / name, (here / name,), "gguf", unfinished=unfinished)
+            yield Found(printable(prefix + name[:-5]), here / name, (here / name,), "gguf", unfinished=unfinished)
         elif name.endswith(PICKLES[1:]):
-            yield Found(prefix + name.rsplit(".", 1)[0], here / name, (here / name,), "pickle")
+            yield Found(printable(prefix + name.rsplit(".", 1)[0]), here / name, (here / name,), "pickle")
     for (stem, count), parts in splits.items():
         ordered = [parts[number] for number in sorted(parts)]
         missing = tuple(number for number in range(1, min(count, 1000) + 1) if number not in parts)
         unfinished = any(name + ending in files for name in ordered for ending in _UNFINISHED)
         paths = tuple(here / name for name in ordered)
-        yield Found(prefix + stem, paths[0], paths, "gguf", missing, unfinished)
+        yield Found(printable(prefix + stem), paths[0], paths, "gguf", missing, unfinished)

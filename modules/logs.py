@@ -6,6 +6,7 @@ Nothing is set up at import; `setup` is called once by server.py.
 from __future__ import annotations
 
 import logging
+import platform
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TextIO
+
+from modules.version import VERSION
 
 FILE_NAME = "server.log"
 MAX_BYTES = 2 * 1024 * 1024
@@ -97,6 +100,9 @@ def setup(folder: Path, level: str = "info", hidden: Hidden = tuple, stream: Tex
     except OSError as error:
         root.warning("There is no log file: %s cannot be written (%s).", folder / FILE_NAME, error.strerror or error)
     logging.captureWarnings(True)
+    if file_handler is not None:  # what every report of a fault needs first
+        where = f"Enginehouse {VERSION}, Python {platform.python_version()}, {platform.platform()}"
+        file_handler.handle(logging.makeLogRecord({"name": __name__, "levelname": "INFO", "msg": where}))
     logs = Logs(console, file_handler, folder / FILE_NAME if file_handler else None)
     logs.set_level(level)
     return logs

@@ -96,9 +96,14 @@ def _as_bool(param: Param, value: Any) -> ParamValue:
 
 
 def _as_text(param: Param, value: Any) -> ParamValue:
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not _is_whole(value):
         raise _bad(param, value, "text")
     return value
+
+
+def _is_whole(text: str) -> bool:
+    """Whether text can be saved and sent: half of a surrogate pair, which JSON allows, cannot."""
+    return not any(0xD800 <= ord(char) <= 0xDFFF for char in text)
 
 
 def _as_choice(param: Param, value: Any) -> ParamValue:
@@ -120,7 +125,7 @@ def _as_list(param: Param, value: Any) -> ParamValue:
                 raise _bad(param, value, 'quoted strings with commas between, such as "\\n", ":"') from None
         else:
             value = [line for line in text.replace(",", "\n").splitlines() if line.strip()]
-    if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
+    if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) and _is_whole(item) for item in value):
         raise _bad(param, value, "a list of strings")
     items = [str(item) for item in value]
     if len(items) > _MOST_ITEMS or any(len(item) > _LONGEST_ITEM for item in items):
@@ -139,9 +144,11 @@ def _as_map(param: Param, value: Any) -> ParamValue:
     out: dict[str, Any] = {}
     for key, bias in value.items():
         numeric = isinstance(bias, (int, float)) and not isinstance(bias, bool)
-        if not str(key).isdigit() or not numeric or not -100 <= bias <= 100:
+        token = str(key)
+        known = token.isascii() and token.isdigit() and len(token) <= 10
+        if not known or not numeric or not -100 <= bias <= 100:
             raise _bad(param, value, "an object of token id to a bias from -100 to 100")
-        out[str(key)] = float(bias)
+        out[token] = float(bias)
     return out
 
 

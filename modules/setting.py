@@ -56,9 +56,9 @@ class Setting:
             return value
         if self.kind == "choice" and value in self.choices:
             return str(value)
-        if self.kind == "text" and isinstance(value, str) and "\x00" not in value and "\n" not in value:
-            return value.strip()
-        if self.kind == "list" and isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value):
+        if self.kind == "text" and _is_line(value):
+            return str(value).strip()
+        if self.kind == "list" and isinstance(value, (list, tuple)) and all(_is_line(one) for one in value):
             return tuple(one.strip() for one in value if one.strip())
         shown = "a hidden value" if self.secret else repr(value)
         raise BadParameter(f"{self.name} is {shown}, but it has to be {self.wanted}.", param=self.name)
@@ -89,3 +89,8 @@ class Setting:
             "list": "a list of texts",
         }
         return words[self.kind] if self.kind != "choice" else "one of " + ", ".join(self.choices)
+
+
+def _is_line(value: Any) -> bool:
+    """Whether a value is one line of text that can be saved and sent (no half surrogate pair from odd file names)."""
+    return isinstance(value, str) and not any(char in "\x00\n\r" or 0xD800 <= ord(char) <= 0xDFFF for char in value)

@@ -77,6 +77,16 @@ def test_a_file_that_a_download_tool_still_works_on_says_so(catalog: Catalog) ->
     assert only(catalog).runnable
 
 
+def test_a_file_name_that_is_not_utf_8_gets_a_name_that_can_be_sent(catalog: Catalog) -> None:
+    try:
+        (catalog.models_dir / os.fsdecode(b"caf\xe9.gguf")).write_bytes(make().data)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    model = only(catalog)
+    assert (model.name, model.runnable) == ("caf\ufffd", True)
+    assert catalog.get("caf\ufffd") == model
+
+
 def split(folder: Path, count: int, leave_out: int = 0) -> None:
     for number in range(1, count + 1):
         if number != leave_out:

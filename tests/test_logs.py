@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from modules.logs import FILE_NAME, MASK, Logs, masked, setup
+from modules.version import VERSION
 
 log = logging.getLogger("enginehouse.test")
 
@@ -54,6 +55,12 @@ def test_the_console_is_short_and_the_file_is_complete(logs: Logs, console: Cons
     assert console.lines[0].endswith("  The model is loaded.")
     assert console.lines[1].endswith("  Warning: The port is taken.")
     assert "INFO enginehouse.test: The model is loaded." in written(logs)
+
+
+def test_the_file_begins_with_what_a_report_of_a_fault_needs(logs: Logs, console: Console) -> None:
+    first = written(logs).splitlines()[0]
+    assert f"Enginehouse {VERSION}, Python 3" in first
+    assert console.getvalue() == ""
 
 
 def test_a_traceback_is_one_line_on_the_console_and_whole_in_the_file(logs: Logs, console: Console) -> None:

@@ -93,6 +93,7 @@ def test_a_value_is_taken_in_every_form_people_write_it(name: str, value: Any, s
         ("mirostat_mode", None), ("dynamic_temperature", 1), ("logit_bias", {"a": 1}), ("logit_bias", {"1": 101}),
         ("logit_bias", [1]), ("dry_sequence_breakers", '"open'), ("dry_sequence_breakers", [1]),
         ("dry_sequence_breakers", ["x" * 300]), ("dry_sequence_breakers", ["x"] * 300),
+        ("dry_sequence_breakers", ["\ud800"]), ("logit_bias", {"²": 1}), ("logit_bias", {"9" * 5000: 1}),
         ("sampler_priority", ["no_such_sampler"]), ("do_sample", "no"), ("no_such_parameter", 1),
     ],
     ids=lambda value: repr(value)[:30],

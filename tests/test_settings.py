@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import settings as settings_of_hypothesis
+from hypothesis import strategies as st
 
 from modules.errors import BadParameter, StorageError
 from modules.settings import BY_NAME, SETTINGS, Settings, is_loopback
@@ -66,7 +69,8 @@ def test_a_bad_variable_is_named_and_ignored(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [("port", 70000), ("port", "80"), ("port", True), ("port", 1.5), ("listen", 1), ("theme", "pink"), ("model", 3),
-     ("model", "a\nb"), ("model", "a\0b"), ("extensions", "openai"), ("extensions", [1]), ("nothing", 1),
+     ("model", "a\nb"), ("model", "a\0b"),
+     ("model", "a\udcff"), ("extensions", "openai"), ("extensions", [1]), ("nothing", 1),
      ("user_data_dir", "/x")],
 )  # fmt: skip
 def test_a_bad_value_is_refused_and_nothing_is_written(tmp_path: Path, name: str, value: Any) -> None:
@@ -138,6 +142,28 @@ def test_any_text_comes_back_as_it_was(tmp_path: Path, value: str) -> None:
     settings.set("theme", "dark")
     assert made(tmp_path).model == value
     assert held(tmp_path) == {"model": value, "theme": "dark"}
+
+
+LINE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n\r\0"), max_size=30)
+
+
+@settings_of_hypothesis(max_examples=40, deadline=None)
+@given(model=LINE, names=st.lists(LINE, max_size=3), comment=LINE)
+def test_whatever_is_set_comes_back_and_nothing_else_changes(
+    tmp_path_factory: pytest.TempPathFactory, model: str, names: list[str], comment: str
+) -> None:
+    folder = tmp_path_factory.mktemp("any")
+    kept = "".join(char for char in comment if char.isprintable())
+    (folder / "settings.yaml").write_text(f"# {kept}\nother: [1, {{a: b}}]\nmodel: old # {kept}\n", "utf-8")
+    settings = made(folder)
+    settings.set("model", model)
+    settings.set("extensions", names)
+    again = made(folder)
+    assert again.model == model.strip()
+    assert again.stored("extensions") == tuple(name.strip() for name in names if name.strip())
+    assert (held(folder) or {})["other"] == [1, {"a": "b"}]
+    assert f"# {kept}" in (folder / "settings.yaml").read_text("utf-8")
+    assert not list(folder.glob("*.corrupt-*"))
 
 
 def test_a_file_in_flow_style_is_still_changed_right(tmp_path: Path) -> None:
