@@ -170,39 +170,40 @@ class _Reader:
         self._tokens = 0
 
     def read(self, batch: list[bytes]) -> list[Chunk]:
-        """The chunks of events that arrived together; the last may be Done or Failed."""
+        """The chunks of events that arrived together, text joined; the last may be Done or Failed."""
         out: list[Chunk] = []
         text = ""
         tokens = 0
         logprobs: tuple[TokenLogprob, ...] = ()
+        end: Done | Failed | None = None
         for event in batch:
-            if not event.startswith(b"data: "):
-                if event.startswith(b"error: "):
-                    out.append(self._failed(orjson.loads(event[7:])))
+            if event.startswith(b"data: "):
+                data = orjson.loads(event[6:])
+            elif event.startswith(b"error: "):
+                data = {"error": orjson.loads(event[7:])}
+            else:
                 continue  # a comment that keeps the connection alive
-            data = orjson.loads(event[6:])
             if "error" in data:
-                out.append(self._failed(data["error"]))
+                end = self._failed(data["error"])
                 break
             if (progress := data.get("prompt_progress")) is not None:
                 self._begun = self._begun or time.monotonic()
                 out.append(Progress("prompt", progress["processed"], progress["total"], progress["cache"]))
                 continue
-            count = data["tokens_predicted"]
             if content := data["content"]:
                 self._first = self._first or time.monotonic()
                 text += content
-                tokens += count - self._tokens
-                self._tokens = count
+                tokens += data["tokens_predicted"] - self._tokens
+                self._tokens = data["tokens_predicted"]
                 if self._top is not None:
                     logprobs += tuple(map(self._logprob, data.get("completion_probabilities", ())))
             if data["stop"]:
-                if text:
-                    out.append(Text(text, tokens, logprobs))
-                out.append(self._done(data))
-                return out
+                end = self._done(data)
+                break
         if text:
             out.append(Text(text, tokens, logprobs))
+        if end is not None:
+            out.append(end)
         return out
 
     def _failed(self, error: Any) -> Failed:
