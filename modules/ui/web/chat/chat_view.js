@@ -1,0 +1,166 @@
+/** The conversation: the messages on the way to the leaf shown, the line where context was cut, what stands in an empty chat. */
+
+import { button, h, setText, show } from "../core/dom.js";
+import { icon } from "../core/icons.js";
+import { plural } from "../core/format.js";
+import { EmptyChat } from "./empty_chat.js";
+import { FirstRun } from "./first_run.js";
+import { MessageView } from "./message_view.js";
+import { Scroller } from "./scroll.js";
+
+const AT_ONCE = 8; // newest messages drawn in full before the first frame; the others follow in idle time
+const idle = window.requestIdleCallback ?? ((run) => setTimeout(() => run({ timeRemaining: () => 8 }), 16));
+
+export class ChatView {
+  #context;
+  #store;
+  #views = new Map();
+  #chat = undefined;
+  #waiting = [];
+  #working = false;
+  #column = h("div", { class: "eh-column" });
+  #cut = h("div", { class: "eh-cut", role: "separator", hidden: true }, h("span", {}));
+  #tail = h("div", { class: "eh-tailrow", hidden: true });
+  #tailKey = "";
+
+  constructor(context) {
+    this.#context = context;
+    this.#store = context.store;
+    this.log = h("div", { class: "eh-log", role: "log", "aria-live": "off", "aria-label": "Conversation" }, this.#column);
+    this.scroller = new Scroller(this.log, this.#column);
+    this.node = h("div", { class: "eh-stage" }, this.log, this.scroller.pill);
+    this.empty = new EmptyChat(context);
+    this.firstRun = new FirstRun(context);
+    this.#column.append(this.empty.node, this.firstRun.node, this.#cut, this.#tail);
+    this.#store.on(["chat", "tick", "editing"], () => this.update());
+    this.#store.on(["ready", "server", "model", "chat", "tick"], () => this.#blank());
+    addEventListener("pagehide", () => this.scroller.leave(this.#chat));
+  }
+
+  /** Views in the order shown. */
+  get messages() {
+    return [...this.#column.querySelectorAll(".eh-msg")].map((article) => this.#views.get(article.dataset.id)).filter(Boolean);
+  }
+
+  update() {
+    const tree = this.#store.get("chat");
+    const path = tree?.path() ?? [];
+    const another = (tree?.id ?? null) !== this.#chat && !(this.#chat === null && path.some((node) => this.#views.has(node.id)));
+    if (another) this.scroller.leave(this.#chat);
+    this.#chat = tree?.id ?? null;
+    const dropped = this.#dropped(path);
+    this.#adopt(path);
+    const stay = new Set(path.map((node) => node.id));
+    for (const [id, view] of this.#views) if (!stay.has(id)) this.#forget(id, view);
+    this.#order(path.map((node) => this.#view(node).article));
+    path.forEach((node, at) => this.#place(tree, node, at, path.length, dropped));
+    this.#showCut(path, dropped);
+    this.#showTail(tree, path);
+    if (another) this.scroller.arrive(this.#chat);
+    this.#continueInIdle();
+  }
+
+  /** A message shown while it was being sent becomes the server's: keep its view. */
+  #adopt(path) {
+    for (const node of path) {
+      if (this.#views.has(node.id)) continue;
+      const old = [...this.#views.values()].find((view) => view.node.state === "sending" && view.node.text === node.text && view.node.role === node.role);
+      if (!old || node.state === "sending") continue;
+      this.#views.delete(old.id);
+      this.#views.set(node.id, old);
+    }
+  }
+
+  #view(node) {
+    let view = this.#views.get(node.id);
+    if (!view) {
+      view = new MessageView(this.#context, node);
+      this.#views.set(node.id, view);
+      if (node.state === "sending") this.scroller.stuck = true;
+    }
+    return view;
+  }
+
+  /** Put the articles into this order, moving only those that are not there yet. */
+  #order(articles) {
+    let next = this.#column.querySelector(".eh-msg");
+    for (const article of articles) {
+      if (article !== next) this.#column.insertBefore(article, next ?? this.#tail);
+      else do next = next.nextElementSibling; while (next && !next.classList.contains("eh-msg"));
+    }
+  }
+
+  #place(tree, node, at, length, dropped) {
+    const view = this.#views.get(node.id);
+    const last = at === length - 1;
+    view.article.tabIndex = last ? 0 : -1;
+    view.article.classList.toggle("eh-fresh", node.id === this.#context.conversation.tailed);
+    view.update(node, { last, index: at, versions: tree.siblings(node.id), dropped: at < dropped });
+    if (view.complete) return;
+    if (at >= length - AT_ONCE) view.finish();
+    else if (!this.#waiting.includes(view)) this.#waiting.push(view);
+  }
+
+  #forget(id, view) {
+    view.close();
+    this.#views.delete(id);
+  }
+
+  #continueInIdle() {
+    this.#waiting = this.#waiting.filter((view) => this.#views.get(view.id) === view);
+    if (this.#working || !this.#waiting.length) return;
+    this.#working = true;
+    idle((deadline) => {
+      this.#working = false;
+      do this.#waiting.pop()?.finish(); while (this.#waiting.length && deadline.timeRemaining() > 6);
+      this.#continueInIdle();
+    }, { timeout: 1000 });
+  }
+
+  // ── between and after the messages ───────────────────────────────────────────────────────────
+
+  #dropped(path) {
+    const node = path.findLast((one) => one.role === "assistant" && (this.#context.conversation.live(one.id)?.ledger ?? one.ledger));
+    const ledger = node && (this.#context.conversation.live(node.id)?.ledger ?? node.ledger);
+    return ledger?.dropped_messages ?? 0;
+  }
+
+  #showCut(path, dropped) {
+    const article = dropped > 0 && dropped < path.length ? this.#views.get(path[dropped].id).article : null;
+    show(this.#cut, article !== null);
+    if (!article) return;
+    if (this.#cut.nextElementSibling !== article) article.before(this.#cut);
+    setText(this.#cut.firstChild, `${plural(dropped, "message")} above no longer fit the context: the model does not see them any more`);
+  }
+
+  #showTail(tree, path) {
+    const last = path[path.length - 1];
+    const below = last ? tree.children(last.id) : [];
+    const key = `${last?.id}${last?.state}${below.length}`;
+    if (key === this.#tailKey) return;
+    this.#tailKey = key;
+    this.#tail.replaceChildren();
+    const { conversation, run } = this.#context;
+    if (last && below.length) {
+      this.#tail.append(h("span", { class: "eh-muted", text: "Your next message starts a new branch here." }),
+        button({ icon: icon("branch"), text: "Show what followed", label: "Show what followed", class: "eh-btn eh-outline", onClick: () => conversation.show(tree.leafUnder(below[below.length - 1])) }));
+    } else if (last?.role === "user" && last.state !== "sending") {
+      this.#tail.append(button({ icon: icon("play"), text: "Get a reply", label: "Get a reply", class: "eh-btn eh-outline", onClick: () => run(() => conversation.regenerate(last.id)) }));
+    }
+    show(this.#tail, this.#tail.childElementCount > 0);
+  }
+
+  #blank() {
+    const ready = this.#store.get("ready");
+    const bare = !(this.#store.get("chat")?.nodes.size > 0);
+    const none = ready && this.#store.get("server")?.has_models === false && this.#store.get("model").state === "empty";
+    show(this.firstRun.node, bare && none);
+    show(this.empty.node, bare && ready && !none);
+    this.log.classList.toggle("eh-bare", bare);
+  }
+
+  close() {
+    this.scroller.close();
+    for (const view of this.#views.values()) view.close();
+  }
+}

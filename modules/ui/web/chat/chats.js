@@ -1,0 +1,112 @@
+/** The list of chats and what can be done with one from there. */
+
+const PAGE = 50;
+const SETTLE = 150; // ms; a burst of events is one reload of the list
+
+export class Chats {
+  #api;
+  #store;
+  #toasts;
+  #conversation;
+  #timer = 0;
+  #turn = 0;
+
+  constructor({ api, store, toasts, conversation }) {
+    this.#api = api;
+    this.#store = store;
+    this.#toasts = toasts;
+    this.#conversation = conversation;
+  }
+
+  /** The chat the address names, or null. */
+  static named() {
+    const match = /^#\/chat\/([\w-]+)$/.exec(location.hash);
+    return match ? match[1] : null;
+  }
+
+  /** Load the first page for the present search. */
+  async load() {
+    const turn = (this.#turn += 1);
+    const { chats } = await this.#api.chats({ query: this.#store.get("query"), limit: PAGE });
+    if (turn === this.#turn) this.#store.set({ chats, chatsMore: chats.length === PAGE });
+  }
+
+  async more() {
+    const known = this.#store.get("chats");
+    if (!known.length) return;
+    const before = known[known.length - 1].id;
+    const { chats } = await this.#api.chats({ query: this.#store.get("query"), limit: PAGE, before });
+    const ids = new Set(known.map((chat) => chat.id));
+    this.#store.set({ chats: [...known, ...chats.filter((chat) => !ids.has(chat.id))], chatsMore: chats.length === PAGE });
+  }
+
+  search(query) {
+    this.#store.set({ query });
+    this.soon();
+  }
+
+  /** Reload the list shortly. */
+  soon() {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.load().catch((error) => this.#failed(error)), SETTLE);
+  }
+
+  /** Open a chat and name it in the address, so that a reload comes back to it. */
+  async open(id, { replace = false } = {}) {
+    const found = await this.#conversation.open(id);
+    if (!found) {
+      this.#toasts.show({ message: "That chat is not there any more." });
+      return this.open(null, { replace: true });
+    }
+    this.name(id, replace);
+    return undefined;
+  }
+
+  /** Put a chat's id into the address. */
+  name(id, replace = false) {
+    if (Chats.named() === id) return;
+    const url = id ? `#/chat/${id}` : location.pathname + location.search;
+    if (replace) history.replaceState(history.state, "", url);
+    else history.pushState(history.state, "", url);
+  }
+
+  async rename(id, title) {
+    const open = this.#conversation.tree?.id === id;
+    const rev = open ? this.#conversation.tree.rev : (await this.#api.chat(id)).rev;
+    const chat = await this.#api.patchChat(id, { title, rev });
+    if (open) Object.assign(this.#conversation.tree, { title, rev: chat.rev ?? rev });
+    this.#store.set({ chats: this.#store.get("chats").map((info) => (info.id === id ? { ...info, title } : info)) });
+  }
+
+  /** Delete a chat; the toast takes it back. */
+  async remove(id) {
+    const open = this.#conversation.tree?.id === id;
+    const info = this.#store.get("chats").find((chat) => chat.id === id);
+    if (open) await this.open(null, { replace: true });
+    this.#store.set({ chats: this.#store.get("chats").filter((chat) => chat.id !== id) });
+    await this.#api.deleteChat(id);
+    this.#toasts.show({
+      message: `Deleted “${titleOf(info)}”.`,
+      action: "Undo",
+      onAction: async () => {
+        await this.#api.restoreChat(id);
+        await this.load();
+        if (open) await this.open(id);
+      },
+    });
+  }
+
+  #failed(error) {
+    if (!error.offline) this.#toasts.error(error); // offline has its own banner
+  }
+
+  close() {
+    clearTimeout(this.#timer);
+  }
+}
+
+/** What a chat is called in lists. */
+export function titleOf(chat) {
+  const title = (chat?.title || chat?.snippet || "").trim().replace(/\s+/g, " ");
+  return title ? title.slice(0, 120) : "New chat";
+}

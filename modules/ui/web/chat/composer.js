@@ -1,0 +1,164 @@
+/** Where messages are written. Send becomes Stop while a reply is written or a model loads; nothing typed is lost. */
+
+import { h, setText, show } from "../core/dom.js";
+import { icon } from "../core/icons.js";
+import { touch } from "../core/viewport.js";
+import { ContextMeter } from "./context_meter.js";
+import { Drafts } from "./drafts.js";
+
+export class Composer {
+  #context;
+  #store;
+  #drafts;
+  #chat = undefined;
+  #sending = false;
+
+  constructor(context) {
+    this.#context = context;
+    this.#store = context.store;
+    this.#drafts = new Drafts(context.prefs);
+    this.area = h("textarea", { class: "eh-write", rows: 1, dir: "auto", placeholder: "Write a message", "aria-label": "Message", enterkeyhint: touch() ? "enter" : "send", autocomplete: "off" });
+    this.send = h("button", { type: "button", class: "eh-btn eh-send", "aria-label": "Send" }, icon("send"));
+    this.stop = h("button", { type: "button", class: "eh-btn eh-send eh-stop", "aria-label": "Stop", title: "Stop (Esc)", hidden: true }, icon("stop"));
+    this.status = h("p", { class: "eh-composer-status", role: "status", hidden: true });
+    this.meter = new ContextMeter(context);
+    this.node = h("div", { class: "eh-composer" }, this.status,
+      h("div", { class: "eh-composer-box" }, this.area,
+        h("div", { class: "eh-composer-row" }, this.meter.node, h("span", { class: "eh-grow" }), this.send, this.stop)));
+    this.#wire();
+  }
+
+  #wire() {
+    this.area.addEventListener("input", () => this.#changed());
+    this.area.addEventListener("keydown", (event) => this.#key(event));
+    this.send.addEventListener("click", () => this.submit());
+    this.stop.addEventListener("click", () => this.#context.stop());
+    this.node.querySelector(".eh-composer-box").addEventListener("pointerdown", (event) => {
+      if (event.target.closest("button,textarea")) return;
+      event.preventDefault();
+      this.focus();
+    });
+    addEventListener("storage", () => this.#restore()); // the same chat's draft was changed in another tab
+    this.#store.on(["chat", "tick"], () => this.#switch());
+    this.#store.on(["chat", "tick", "model", "connected"], () => this.update());
+  }
+
+  get text() {
+    return this.area.value;
+  }
+
+  get empty() {
+    return this.area.value === "";
+  }
+
+  focus() {
+    this.area.focus({ preventScroll: true });
+  }
+
+  /** Put text in, as if typed. */
+  put(text) {
+    this.area.value = text;
+    this.#changed();
+    this.focus();
+  }
+
+  #switch() {
+    const chat = this.#store.get("chat")?.id ?? null;
+    if (chat === this.#chat) return;
+    const born = this.#chat === null && this.#sending; // the new chat just got its id: the text moves with it
+    this.#chat = chat;
+    if (born) return;
+    this.area.value = this.#drafts.get(chat);
+    this.fit();
+    this.meter.draft(this.area.value);
+  }
+
+  #restore() {
+    if (document.activeElement === this.area && !document.hidden) return;
+    const text = this.#drafts.get(this.#chat);
+    if (text === this.area.value || this.#sending) return;
+    this.area.value = text;
+    this.fit();
+  }
+
+  #changed() {
+    this.#drafts.set(this.#chat, this.area.value);
+    this.#say("");
+    this.fit();
+    this.update();
+    this.meter.draft(this.area.value);
+  }
+
+  /** As tall as the text, up to 40 % of the window. */
+  fit() {
+    if (!this.area.isConnected) return;
+    this.area.style.height = "auto";
+    const most = Math.round(innerHeight * 0.4);
+    this.area.style.height = `${Math.min(this.area.scrollHeight, most)}px`;
+    this.area.style.overflowY = this.area.scrollHeight > most ? "auto" : "hidden";
+  }
+
+  #key(event) {
+    if (event.key !== "Enter" || event.isComposing || event.shiftKey || event.altKey || event.ctrlKey || event.metaKey) return;
+    if (touch()) return;
+    event.preventDefault();
+    this.submit();
+  }
+
+  #say(text) {
+    setText(this.status, text);
+    show(this.status, text !== "");
+  }
+
+  /** Send what is written. On a failure it is back in the box, and stays in this browser's storage. */
+  async submit() {
+    const text = this.area.value.trim();
+    if (!text || this.#sending) return;
+    if (this.#context.conversation.running) {
+      this.#say("The reply is still being written. Stop it, or send this when it is done.");
+      return;
+    }
+    if (!this.#store.get("connected")) {
+      this.#say("The server does not answer. Your message is kept here; send it when the server is back.");
+      return;
+    }
+    const origin = this.#chat;
+    this.#sending = true;
+    this.area.value = "";
+    this.fit();
+    try {
+      await this.#context.sendText(text);
+      this.#drafts.set(origin, null);
+      this.#keepLater();
+    } catch (error) {
+      this.area.value = this.area.value ? `${text}\n\n${this.area.value}` : text;
+      this.#drafts.set(this.#chat, this.area.value);
+      this.fit();
+      this.#say(`Not sent. ${error.message} ${error.hint ?? ""}`.trim());
+    } finally {
+      this.#sending = false;
+      this.meter.draft(this.area.value);
+      this.update();
+    }
+  }
+
+  /** What was typed while the message was on its way is the next draft. */
+  #keepLater() {
+    if (this.area.value) this.#drafts.set(this.#chat, this.area.value);
+  }
+
+  update() {
+    const { conversation } = this.#context;
+    const model = this.#store.get("model");
+    const loading = model.state === "starting" && !conversation.running;
+    const busy = Boolean(conversation.running) || loading;
+    const focused = document.activeElement === (busy ? this.send : this.stop);
+    show(this.stop, busy);
+    show(this.send, !busy);
+    if (focused) (busy ? this.stop : this.send).focus();
+    this.stop.title = loading ? "Stop loading (Esc)" : "Stop (Esc)";
+    this.send.disabled = !this.area.value.trim() || this.#sending;
+    const percent = model.progress === null || model.progress === undefined ? "" : ` ${Math.round(model.progress * 100)} %`;
+    this.area.placeholder = loading ? `Loading ${model.model || "the model"}…${percent}` : "Write a message";
+  }
+}

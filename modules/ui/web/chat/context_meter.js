@@ -1,0 +1,99 @@
+/** How full the model's context is: always visible, coloured near the limit, and on a click what is in it. */
+
+import { h, setText } from "../core/dom.js";
+import { count, plural, short } from "../core/format.js";
+
+const WARN = 0.75;
+const FULL = 0.95;
+const CHARACTERS_PER_TOKEN = 3.8; // a rough mean, only for what has not been counted yet; shown with "about"
+
+export class ContextMeter {
+  #context;
+  #draft = "";
+  #bar = h("i", {});
+  #text = h("span", {});
+  #unlisten = null;
+  #frame = 0;
+
+  constructor(context) {
+    this.#context = context;
+    this.node = h("button", { type: "button", class: "eh-meter", "aria-haspopup": "dialog", "aria-expanded": "false" },
+      h("span", { class: "eh-meter-bar", "aria-hidden": "true" }, this.#bar), this.#text);
+    this.node.addEventListener("click", () => context.popup.show(this.node, this.#card(), { label: "What is in the context" }));
+    context.store.on(["chat", "tick", "model"], () => this.#watch());
+  }
+
+  /** The text being written, counted roughly. */
+  draft(text) {
+    this.#draft = text;
+  }
+
+  #watch() {
+    this.#unlisten?.();
+    const running = this.#context.conversation?.running;
+    this.#unlisten = running && this.#context.conversation.live(running.id)?.listen(() => this.#soon());
+    this.update();
+  }
+
+  #soon() {
+    this.#frame ||= requestAnimationFrame(() => {
+      this.#frame = 0;
+      this.update();
+    });
+  }
+
+  /** What is known: {limit, used, prompt, reply, ledger, node}; limit 0 = no model has said yet. */
+  figures() {
+    const { conversation, store } = this.#context;
+    const path = store.get("chat")?.path() ?? [];
+    const of = (node) => conversation.live(node.id)?.ledger ?? node.ledger;
+    const node = path.findLast((one) => one.role === "assistant" && (of(one) || one.stats?.prompt_tokens));
+    const ledger = node ? of(node) : null;
+    const live = node && conversation.live(node.id);
+    const prompt = live ? ledger?.prompt_tokens ?? 0 : node?.stats?.prompt_tokens || ledger?.prompt_tokens || 0;
+    const reply = live ? live.tokens : node?.stats?.completion_tokens ?? 0;
+    const limit = store.get("model").info?.context || ledger?.limit || node?.stats?.context_limit || 0;
+    return { limit, prompt, reply, used: prompt + reply, ledger, node, path };
+  }
+
+  update() {
+    const { limit, used } = this.figures();
+    const share = limit ? used / limit : 0;
+    this.#bar.style.transform = `scaleX(${Math.min(1, share).toFixed(3)})`;
+    this.node.dataset.level = share >= FULL ? "full" : share >= WARN ? "warn" : "fine";
+    setText(this.#text, limit ? `${short(used)} / ${short(limit)}` : "no context yet");
+    const spoken = limit ? `Context: ${count(used)} of ${count(limit)} tokens, ${Math.round(share * 100)} percent` : "Context: no model is loaded";
+    this.node.setAttribute("aria-label", spoken);
+    this.node.title = spoken;
+  }
+
+  #card() {
+    const { limit, prompt, reply, ledger, node, path } = this.figures();
+    const free = Math.max(0, limit - prompt - reply);
+    const draft = Math.ceil(this.#draft.length / CHARACTERS_PER_TOKEN);
+    const dropped = ledger?.dropped_messages ?? 0;
+    const rows = [
+      ...this.#shares(prompt, path, node, dropped),
+      reply && ["The last reply", count(reply)],
+      draft && ["Your draft", `about ${count(draft)}`],
+      ["Free", count(free)],
+      ["Limit", count(limit)],
+    ].filter(Boolean);
+    const left = dropped ? `${plural(dropped, "message")}${ledger.dropped_tokens ? ` (${count(ledger.dropped_tokens)} tokens)` : ""} no longer fit and are left out.` : "";
+    return h("div", { class: "eh-context-card" }, h("h3", { text: "In the context" }),
+      limit ? h("dl", { class: "eh-figures" }, rows.map(([name, value]) => [h("dt", { text: name }), h("dd", { text: value })])) : h("p", { text: "Load a model to see its limit." }),
+      left && h("p", { text: left }),
+      h("p", { class: "eh-muted", text: "When it is full, the oldest messages drop out first; a line in the chat marks where. They stay saved." }));
+  }
+
+  /** The prompt split by who wrote it, in proportion to the length of the texts. */
+  #shares(prompt, path, node, dropped) {
+    if (!prompt) return [];
+    const before = path.slice(dropped, path.indexOf(node));
+    const length = (role) => before.filter((one) => one.role === role).reduce((sum, one) => sum + one.text.length, 0);
+    const sizes = [["System prompt", this.#context.store.get("chat")?.system.length ?? 0], ["Your messages", length("user")], ["Earlier replies", length("assistant")]];
+    const total = sizes.reduce((sum, [, size]) => sum + size, 0);
+    if (!total) return [["Prompt", count(prompt)]];
+    return sizes.filter(([, size]) => size > 0).map(([name, size]) => [name, `about ${count(Math.round((prompt * size) / total))}`]);
+  }
+}

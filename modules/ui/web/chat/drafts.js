@@ -1,0 +1,20 @@
+/** What is typed but not sent, per chat, kept in this browser until the server has it. */
+
+const NEW = "new";
+const MOST = 200_000; // characters; more would fill the browser's storage
+
+export class Drafts {
+  #prefs;
+
+  constructor(prefs) {
+    this.#prefs = prefs;
+  }
+
+  get(chat) {
+    return this.#prefs.get(`draft.${chat ?? NEW}`, "");
+  }
+
+  set(chat, text) {
+    this.#prefs.set(`draft.${chat ?? NEW}`, text ? text.slice(0, MOST) : null);
+  }
+}

@@ -1,0 +1,77 @@
+/** Editing a message in its place. Saving makes a new version; leaving with changes asks first. */
+
+import { button, h } from "../core/dom.js";
+import { touch } from "../core/viewport.js";
+
+export class Editor {
+  #original;
+  #armed = false;
+
+  /** @param {{node: object, save: (text: string, reply: boolean) => Promise<void>, leave: () => void}} options */
+  constructor({ node, save, leave }) {
+    this.#original = node.text;
+    this.save = save;
+    this.leave = leave;
+    this.own = node.role === "user";
+    this.area = h("textarea", { class: "eh-input eh-edit", dir: "auto", "aria-label": this.own ? "Edit your message" : "Edit the reply", rows: 3 });
+    this.area.value = node.text;
+    this.hint = h("span", { class: "eh-muted", role: "status" });
+    this.node = h("div", { class: "eh-editor" }, this.area, h("div", { class: "eh-row" }, this.hint, this.#buttons()));
+    this.area.addEventListener("input", () => this.#input());
+    this.area.addEventListener("keydown", (event) => this.#key(event));
+  }
+
+  #buttons() {
+    this.keep = button({ text: "Save", label: "Save", class: this.own ? "eh-btn eh-outline" : "eh-btn eh-solid", onClick: () => this.#submit(false) });
+    this.go = button({ text: "Save & send", label: "Save & send", class: "eh-btn eh-solid", onClick: () => this.#submit(true) });
+    const cancel = button({ text: "Cancel", label: "Cancel", class: "eh-btn", onClick: () => this.leave() });
+    return this.own ? [cancel, this.keep, this.go] : [cancel, this.keep];
+  }
+
+  focus() {
+    this.#fit();
+    this.area.focus({ preventScroll: true });
+    this.area.setSelectionRange(this.area.value.length, this.area.value.length);
+  }
+
+  /** Leave; with unsaved changes only when asked twice. */
+  escape() {
+    if (this.area.value === this.#original || this.#armed) return this.leave();
+    this.#armed = true;
+    this.hint.textContent = "Press Esc again to discard the changes.";
+    return undefined;
+  }
+
+  #input() {
+    this.#armed = false;
+    this.hint.textContent = "";
+    this.#fit();
+  }
+
+  #fit() {
+    this.area.style.height = "auto";
+    this.area.style.height = `${Math.min(this.area.scrollHeight + 2, innerHeight * 0.6)}px`;
+  }
+
+  #key(event) {
+    if (event.key !== "Enter" || event.isComposing) return;
+    if (event.ctrlKey || event.metaKey || (this.own && !event.shiftKey && !touch())) {
+      event.preventDefault();
+      event.stopPropagation();
+      this.#submit(this.own);
+    }
+  }
+
+  async #submit(reply) {
+    const text = this.area.value;
+    if (!text.trim()) return;
+    this.keep.disabled = this.go.disabled = true;
+    try {
+      await this.save(text, reply);
+    } catch (error) {
+      this.hint.textContent = `${error.message} ${error.hint ?? ""}`;
+    } finally {
+      this.keep.disabled = this.go.disabled = false;
+    }
+  }
+}

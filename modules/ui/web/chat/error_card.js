@@ -1,0 +1,45 @@
+/** A reply that failed, was cut off, or has something to be said about it. */
+
+import { button, h } from "../core/dom.js";
+import { icon } from "../core/icons.js";
+
+const ENGINE = new Set(["engine_crashed", "engine_error", "load_failed", "not_ready"]);
+
+/** fresh: it failed just now, so it is announced. @param {{retry, reload, log}} actions */
+export function errorCard(node, actions, fresh) {
+  const error = node.error ?? { message: "This reply failed.", hint: "", code: "" };
+  const partial = node.text ? "What was written so far is kept above." : "";
+  return h("div", { class: "eh-callout eh-error", role: fresh ? "alert" : "group", "aria-label": "This reply failed" }, icon("alert"),
+    h("div", { class: "eh-callout-text" },
+      h("p", { text: error.message }),
+      (error.hint || partial) && h("p", { class: "eh-muted", text: [error.hint, partial].filter(Boolean).join(" ") }),
+      h("div", { class: "eh-row" },
+        button({ icon: icon("retry"), text: "Retry", label: "Retry", class: "eh-btn eh-outline", onClick: actions.retry }),
+        ENGINE.has(error.code) && button({ text: "Reload model", label: "Reload model", class: "eh-btn eh-outline", onClick: actions.reload }),
+        button({ text: "Show log", label: "Show log", class: "eh-btn eh-outline", onClick: actions.log }))));
+}
+
+/** A reply the server could not finish because it went away itself. */
+export function interruptedCard(node, actions) {
+  return h("div", { class: "eh-callout" }, icon("info"),
+    h("div", { class: "eh-callout-text" },
+      h("p", { text: "The server stopped while this reply was being written." }),
+      h("p", { class: "eh-muted", text: node.text ? "What was written is kept." : "Nothing had been written yet." }),
+      h("div", { class: "eh-row" },
+        node.text && button({ icon: icon("play"), text: "Continue", label: "Continue", class: "eh-btn eh-outline", onClick: actions.continueReply }),
+        button({ icon: icon("retry"), text: "Retry", label: "Retry", class: "eh-btn eh-outline", onClick: actions.retry }))));
+}
+
+/** What the server decided or could not do for this reply, each in one line. */
+export function noticeList(notices) {
+  return h("ul", { class: "eh-notices", "aria-label": "Notes on this reply" },
+    grouped(notices).map((notice) => h("li", {}, icon("info"), h("span", { text: notice.message }))));
+}
+
+/** Several parameters that were not used are one line, not one each. */
+function grouped(notices) {
+  const ignored = notices.filter((notice) => notice.code === "sampler_ignored" && notice.param);
+  if (ignored.length < 2) return notices;
+  const names = ignored.map((notice) => notice.param).join(", ");
+  return [...notices.filter((notice) => !ignored.includes(notice)), { message: `Not used by this loader: ${names}.` }];
+}

@@ -1,0 +1,64 @@
+/** Follows one running reply to its end, through lost connections: reads on from the event after the last one. */
+
+import { events } from "../core/sse.js";
+import { Backoff } from "../core/backoff.js";
+
+export class Follower {
+  #api;
+  #chat;
+  #id;
+  #stop = new AbortController();
+  #next = 0;
+  #backoff = new Backoff();
+
+  /**
+   * @param {import("./live_reply.js").LiveReply} live
+   * @param {{end: (event: object) => void, lost: (error: Error) => void}} on
+   *   `end` gets the done or failed event; `lost` an answer that says this reply cannot be followed (it is gone)
+   */
+  constructor({ api, chat, id, live, on }) {
+    this.#api = api;
+    this.#chat = chat;
+    this.#id = id;
+    this.live = live;
+    this.on = on;
+  }
+
+  async run() {
+    while (!this.#stop.signal.aborted) {
+      try {
+        if (await this.#once()) return;
+      } catch (error) {
+        if (this.#stop.signal.aborted) return;
+        if (error.status >= 400 && error.status < 500) return void this.on.lost(error);
+      }
+      await new Promise((resolve) => setTimeout(resolve, this.#backoff.next()));
+    }
+  }
+
+  /** One connection. True when the reply has ended. */
+  async #once() {
+    const answer = await this.#api.reply(this.#chat, this.#id, this.#next, this.#stop.signal);
+    this.#backoff.reset();
+    if (this.#next === 0) this.live.restart();
+    let ended = false;
+    for await (const event of events(answer)) {
+      if (event.reset) {
+        this.live.restart(); // the events we had seen are gone; what follows is the whole reply
+        continue;
+      }
+      this.#next = event.i ?? this.#next + 1;
+      if (event.done || event.failed) {
+        ended = true; // the server closes the stream now; leaving it early would count as hanging up
+        this.on.end(event);
+      } else if (!ended) {
+        this.live.take(event);
+      }
+    }
+    return ended;
+  }
+
+  close() {
+    this.#stop.abort();
+  }
+}

@@ -1,0 +1,108 @@
+/** What each action of the shortcut table does here. */
+
+import { copyText } from "../markdown/code_block.js";
+
+/** @param {import("../workbench.js").Workbench} bench */
+export function bindKeys(bench) {
+  const { shortcuts, conversation, composer, view, store, run } = bench;
+  const lastReply = () => conversation.tree?.path().findLast((node) => node.role === "assistant");
+  const lastOwn = () => conversation.tree?.path().findLast((node) => node.role === "user");
+  const safely = (work) => { run.call(bench, work); };
+
+  shortcuts.on("escape", () => escape(bench));
+  shortcuts.on("regenerate", () => onReply((node) => conversation.regenerate(node.id)));
+  shortcuts.on("continue", () => onReply((node) => node.text && conversation.continueReply(node.id)));
+  shortcuts.on("previous_version", () => turn(-1));
+  shortcuts.on("next_version", () => turn(1));
+  shortcuts.on("edit_last", () => {
+    const node = lastOwn();
+    if (!node || conversation.running) return false;
+    bench.edit(node.id);
+    return true;
+  });
+  shortcuts.on("new_chat", () => { bench.newChat(); });
+  shortcuts.on("search", () => {
+    bench.toggle("drawer", true);
+    bench.drawer.focusSearch();
+  });
+  shortcuts.on("models", () => bench.pickModel());
+  shortcuts.on("drawer", () => bench.toggle("drawer"));
+  shortcuts.on("params", () => bench.toggle("params"));
+  shortcuts.on("focus_composer", () => composer.focus());
+  shortcuts.on("copy_reply", () => onReply((node) => copy(node.text, "Copied the reply.")));
+  shortcuts.on("copy_code", () => {
+    const code = [...view.log.querySelectorAll(".eh-code code")].pop();
+    if (!code) return false;
+    safely(() => copy(code.textContent, "Copied the code."));
+    return true;
+  });
+  shortcuts.on("delete_chat", () => {
+    const id = conversation.tree?.id;
+    if (!id) return false;
+    safely(() => bench.askDelete(bench.chats, id));
+    return true;
+  });
+  shortcuts.on("help", () => bench.help());
+  shortcuts.on("jump", () => jump());
+  shortcuts.on("message_up", () => step(-1));
+  shortcuts.on("message_down", () => step(1));
+
+  function onReply(work) {
+    const node = lastReply();
+    if (!node || conversation.running) return false;
+    safely(() => work(node));
+    return true;
+  }
+
+  async function copy(text, said) {
+    await copyText(text);
+    bench.toasts.show({ message: said });
+  }
+
+  /** The versions of the last reply; past the last one a new one is asked for. */
+  function turn(direction) {
+    const node = lastReply();
+    if (!node) return false;
+    if (conversation.turn(node.id, direction)) return true;
+    if (direction < 0 || conversation.running) return false;
+    safely(() => conversation.regenerate(node.id));
+    return true;
+  }
+
+  function jump() {
+    const inside = view.log.contains(document.activeElement);
+    const last = view.messages.at(-1);
+    if (inside || !last) composer.focus();
+    else focus(last.article);
+  }
+
+  function step(direction) {
+    const messages = view.messages.map((one) => one.article);
+    const at = messages.indexOf(document.activeElement.closest(".eh-msg"));
+    const next = messages[at + direction];
+    if (!next) return false;
+    focus(next);
+    return true;
+  }
+
+  function focus(article) {
+    article.focus({ preventScroll: true });
+    article.scrollIntoView({ block: "nearest" });
+  }
+
+  store.on(["editing"], () => { if (store.get("editing") === null && document.activeElement === document.body) composer.focus(); });
+}
+
+/** One meaning at a time: stop what runs; then close a panel; then leave the edit. */
+function escape(bench) {
+  const { conversation, store, view } = bench;
+  if (conversation.running || store.get("model").state === "starting") {
+    bench.stop();
+    return true;
+  }
+  if (bench.closePanels()) return true;
+  const editor = view.messages.find((one) => one.editor)?.editor;
+  if (!editor) return false;
+  editor.escape();
+  return true;
+}

@@ -1,0 +1,112 @@
+/** The row below a message: its versions, what can be done with it, and its figures. */
+
+import { button, h, setText, show } from "../core/dom.js";
+import { icon } from "../core/icons.js";
+import { copyText, tick } from "../markdown/code_block.js";
+import { describe } from "./conversation.js";
+import { liveLine, statsCard, statsLine } from "./stats.js";
+
+const RESUMABLE = new Set(["stopped", "interrupted", "failed"]);
+
+export class MessageFoot {
+  #context;
+  #node = null;
+  #place = null;
+  #versions = h("div", { class: "eh-versions", role: "group" });
+  #count = h("span", {});
+  #continue;
+  #stats;
+
+  /** @param {{conversation, popup, run, edit, params}} context */
+  constructor(context, role) {
+    this.#context = context;
+    const turn = (step, label, name) => button({ icon: icon(name), label, onClick: () => context.conversation.turn(this.#node.id, step) });
+    this.back = turn(-1, "Previous version", "left");
+    this.forth = turn(1, "Next version", "right");
+    this.#versions.append(this.back, this.#count, this.forth);
+    this.#stats = h("button", { type: "button", class: "eh-stats", "aria-haspopup": "dialog", "aria-expanded": "false", on: { click: () => this.#figures() } });
+    this.actions = h("div", { class: "eh-actions" }, role === "assistant" ? this.#replyActions() : this.#ownActions());
+    this.node = h("div", { class: "eh-foot" }, this.#versions, this.actions, role === "assistant" && this.#stats);
+  }
+
+  #copyButton() {
+    const made = button({ icon: icon("copy"), label: "Copy message", onClick: () => this.#context.run(async () => {
+      await copyText(this.#node.text);
+      tick(made, "copy");
+    }) });
+    return made;
+  }
+
+  #editButton() {
+    return button({ icon: icon("edit"), label: "Edit", onClick: () => this.#context.edit(this.#node.id) });
+  }
+
+  #moreButton() {
+    const more = button({ icon: icon("more"), label: "More actions", "aria-haspopup": "menu", "aria-expanded": "false", onClick: () => this.#menu(more) });
+    return more;
+  }
+
+  #ownActions() {
+    return [this.#copyButton(), this.#editButton(), this.#moreButton()];
+  }
+
+  #replyActions() {
+    const { conversation, run } = this.#context;
+    const again = button({ icon: icon("retry"), label: "Regenerate", onClick: () => run(() => conversation.regenerate(this.#node.id)) });
+    this.#continue = button({ icon: icon("play"), text: "Continue", label: "Continue", class: "eh-btn eh-continue", onClick: () => run(() => conversation.continueReply(this.#node.id)) });
+    return [this.#copyButton(), this.#editButton(), again, this.#continue, this.#moreButton()];
+  }
+
+  #menu(anchor) {
+    const { conversation, popup, run } = this.#context;
+    const node = this.#node;
+    const tree = conversation.tree;
+    const gone = tree.subtree(node.id).map((id) => tree.get(id));
+    popup.menu(anchor, [
+      { icon: icon("branch"), label: "Branch from here", disabled: this.#place.last, run: () => conversation.show(node.id) },
+      node.role === "user" && { icon: icon("retry"), label: "Ask for another reply", run: () => run(() => conversation.regenerate(node.id)) },
+      node.role === "assistant" && { icon: icon("info"), label: "Figures", disabled: !node.stats, run: () => this.#figures(anchor) },
+      null,
+      { icon: icon("trash"), label: `Delete ${describe(gone)}`, danger: true, run: () => run(() => conversation.remove(node.id)) },
+    ], "More actions");
+  }
+
+  #figures(anchor = this.#stats) {
+    this.#context.popup.show(anchor, statsCard(this.#node), { label: "Figures of this reply" });
+  }
+
+  /** @param {{last: boolean, versions: string[]}} place */
+  update(node, place, live) {
+    this.#node = node;
+    this.#place = place;
+    const at = place.versions.indexOf(node.id);
+    const many = place.versions.length > 1;
+    show(this.#versions, many);
+    if (many) {
+      const label = `Message version ${at + 1} of ${place.versions.length}`;
+      this.#versions.setAttribute("aria-label", label);
+      setText(this.#count, `${at + 1}/${place.versions.length}`);
+      this.back.disabled = at <= 0;
+      this.forth.disabled = at >= place.versions.length - 1;
+    }
+    show(this.actions, !live && node.state !== "sending");
+    if (this.#continue) {
+      show(this.#continue, Boolean(node.text) && (place.last || RESUMABLE.has(node.state)));
+      this.#continue.classList.toggle("eh-labelled", node.finish_reason === "length" || node.state === "stopped");
+    }
+    this.figures(node, live);
+  }
+
+  /** The figures alone; called while text arrives. */
+  figures(node, live) {
+    const line = live ? (live.tokens ? liveLine(live) : "") : this.#ended(node);
+    setText(this.#stats, line);
+    this.#stats.disabled = Boolean(live);
+    show(this.#stats, line !== "");
+  }
+
+  #ended(node) {
+    const end = { stopped: "stopped", failed: "failed", interrupted: "cut off" }[node.state] ?? (node.finish_reason === "length" ? "length limit" : "");
+    return [statsLine(node), end].filter(Boolean).join(" · ");
+  }
+}

@@ -1,0 +1,208 @@
+/** One message on the page. Knows how to draw itself at rest, while it is written, and while it is edited. */
+
+import { h, setText, show, uid } from "../core/dom.js";
+import { MarkdownView } from "../markdown/markdown_view.js";
+import { Editor } from "./editor.js";
+import { errorCard, interruptedCard, noticeList } from "./error_card.js";
+import { MessageFoot } from "./message_foot.js";
+import { Pace } from "./pace.js";
+import { ProgressView } from "./progress.js";
+import { ReasoningView } from "./reasoning.js";
+
+export class MessageView {
+  #context;
+  #body = h("div", { class: "eh-body", dir: "auto" });
+  #plain = null; // the text node of a message not yet drawn as Markdown
+  #markdown = null;
+  #foot = null;
+  #reasoning = null;
+  #progress = null;
+  #notes = h("div", { class: "eh-notes" });
+  #noted = "";
+  #editor = null;
+  #live = null;
+  #unlisten = null;
+  #pace = null;
+  #place = null;
+  #fresh = false; // failed while on the page: worth an alert
+
+  /** @param {object} context  what message parts share: conversation, popup, tools, run, edit … */
+  constructor(context, node) {
+    this.#context = context;
+    this.node = node;
+    this.id = node.id;
+    const name = uid("message");
+    this.heading = h("h3", { class: "eh-sr", id: name });
+    this.article = h("article", { class: "eh-msg", "data-role": node.role, tabindex: -1, "aria-labelledby": name }, this.heading, this.#body, this.#notes);
+  }
+
+  /** Drawn in full, actions included. */
+  get complete() {
+    return this.#foot !== null && (this.#markdown !== null || this.node.role === "user");
+  }
+
+  /** Draw what changed. @param {{last: boolean, index: number, versions: string[]}} place */
+  update(node, place) {
+    this.node = node;
+    this.id = node.id;
+    this.#place = place;
+    this.article.dataset.id = node.id;
+    this.article.classList.toggle("eh-last", place.last);
+    this.article.classList.toggle("eh-dropped", place.dropped);
+    setText(this.heading, node.role === "user" ? "You" : `Reply${node.model ? ` from ${node.model}` : ""}`);
+    this.#follow(this.#context.conversation.live(node.id));
+    if (!this.#live) this.#rest();
+    this.#notesNow();
+    this.#editing(this.#context.store.get("editing") === node.id);
+    if (this.#foot || place.last) this.#feet();
+  }
+
+  /** Turn plain text into Markdown and add the row of actions; done in idle time for old messages. */
+  finish() {
+    if (this.node.role !== "user" && !this.#markdown) this.#draw(this.node.text, this.node.state !== "running");
+    this.#feet();
+  }
+
+  #feet() {
+    if (!this.#foot) {
+      this.#foot = new MessageFoot(this.#context, this.node.role);
+      this.article.append(this.#foot.node);
+    }
+    this.#foot.update(this.node, this.#place, this.#live);
+  }
+
+  #rest() {
+    const { node } = this;
+    if (node.role === "user" || (!this.#markdown && !this.#place.last)) this.#plainText(node.text);
+    else this.#draw(node.text, node.state !== "running");
+    if (node.reasoning) this.#thought().done(node);
+    this.#progressRow(false);
+    this.article.removeAttribute("aria-busy");
+  }
+
+  #plainText(text) {
+    if (!this.#plain) {
+      this.#plain = h("div", { class: "eh-plain" });
+      this.#body.replaceChildren(this.#plain);
+    }
+    setText(this.#plain, text);
+  }
+
+  #draw(text, finished) {
+    if (!this.#markdown) {
+      this.#plain = null;
+      const host = h("div", { class: "eh-md" });
+      this.#body.replaceChildren(host);
+      this.#markdown = new MarkdownView(host, this.#context.tools);
+    }
+    this.#markdown.update(text, finished);
+  }
+
+  // ── while it is written ──────────────────────────────────────────────────────────────────────
+
+  #follow(live) {
+    if (live === this.#live) return;
+    this.#unlisten?.();
+    this.#pace?.stop();
+    this.#unlisten = this.#pace = null;
+    this.#live = live ?? null;
+    if (!live) return;
+    this.article.setAttribute("aria-busy", "true");
+    this.#pace = new Pace((text) => this.#reveal(text));
+    this.#unlisten = live.listen((kind) => this.#heard(kind));
+    for (const kind of ["progress", "reasoning", "text"]) this.#heard(kind);
+  }
+
+  #heard(kind) {
+    const live = this.#live;
+    if (kind === "end") {
+      this.#fresh = true;
+      return;
+    }
+    if (kind === "text" && live.text) this.#pace.push(live.text);
+    if (kind === "reasoning" || (kind === "text" && live.reasoning)) {
+      if (live.reasoning) this.#thought().live(live);
+    }
+    if (kind === "notice") this.#notesNow();
+    this.#progressRow(!live.text && !live.reasoning);
+    if (kind === "ledger") this.#context.ledger();
+    this.#foot?.figures(this.node, live);
+  }
+
+  #reveal(text) {
+    this.#draw(text, false);
+  }
+
+  #progressRow(visible) {
+    if (visible && !this.#progress) {
+      this.#progress = new ProgressView();
+      this.#body.before(this.#progress.node);
+    }
+    if (!this.#progress) return;
+    show(this.#progress.node, visible);
+    if (visible) this.#progress.update(this.#live, this.node.model);
+  }
+
+  #thought() {
+    if (!this.#reasoning) {
+      this.#reasoning = new ReasoningView();
+      this.#body.before(this.#reasoning.node);
+    }
+    return this.#reasoning;
+  }
+
+  // ── notices and failures ─────────────────────────────────────────────────────────────────────
+
+  #notesNow() {
+    const { node } = this;
+    const notices = this.#live?.notices ?? node.notices ?? [];
+    const state = this.#live ? "running" : node.state;
+    const key = `${state}${notices.length}${node.error?.message ?? ""}`;
+    if (key === this.#noted) return;
+    this.#noted = key;
+    const { conversation, run, reloadModel, showLog } = this.#context;
+    const actions = {
+      retry: () => run(() => conversation.regenerate(node.id)),
+      continueReply: () => run(() => conversation.continueReply(node.id)),
+      reload: () => run(() => reloadModel(node.model)),
+      log: () => run(showLog),
+    };
+    this.#notes.replaceChildren();
+    if (notices.length) this.#notes.append(noticeList(notices));
+    if (state === "failed") this.#notes.append(errorCard(node, actions, this.#fresh));
+    if (state === "interrupted") this.#notes.append(interruptedCard(node, actions));
+  }
+
+  // ── editing ──────────────────────────────────────────────────────────────────────────────────
+
+  get editor() {
+    return this.#editor;
+  }
+
+  #editing(wanted) {
+    if (wanted === (this.#editor !== null)) return;
+    this.article.classList.toggle("eh-editing", wanted);
+    if (!wanted) {
+      this.#editor.node.remove();
+      this.#editor = null;
+      return;
+    }
+    const { conversation, store } = this.#context;
+    this.#editor = new Editor({
+      node: this.node,
+      save: (text, reply) => conversation.edit(this.node.id, text, reply),
+      leave: () => {
+        store.set({ editing: null });
+        this.article.focus({ preventScroll: true });
+      },
+    });
+    this.#body.before(this.#editor.node);
+    this.#editor.focus();
+  }
+
+  close() {
+    this.#unlisten?.();
+    this.#pace?.stop();
+    this.article.remove();
+  }
+}

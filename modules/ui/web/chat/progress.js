@@ -1,0 +1,36 @@
+/** What happens before the first token: waiting, loading the model, reading the prompt, with the time that is left. */
+
+import { h, setText } from "../core/dom.js";
+import { count, duration } from "../core/format.js";
+
+export class ProgressView {
+  #text = h("span", {});
+  #bar = h("div", { class: "eh-progress-bar", hidden: true }, h("i", {}));
+
+  constructor() {
+    this.node = h("div", { class: "eh-progress" }, h("span", { class: "eh-dots", "aria-hidden": "true" }, h("i"), h("i"), h("i")), this.#text, this.#bar);
+  }
+
+  /** @param {import("./live_reply.js").LiveReply} live */
+  update(live, model) {
+    const { progress } = live;
+    setText(this.#text, live.stopping ? "Stopping…" : describe(live, model));
+    const share = progress?.total > 0 && progress.stage !== "queued" ? progress.done / progress.total : null;
+    this.#bar.hidden = share === null || live.stopping;
+    if (share !== null) this.#bar.firstChild.style.transform = `scaleX(${Math.min(1, share).toFixed(3)})`;
+  }
+}
+
+function describe(live, model) {
+  const { progress, eta } = live;
+  const left = eta > 1000 ? ` · about ${duration(eta)} left` : "";
+  if (!progress) return "Waiting for the first word…";
+  if (progress.stage === "queued") return progress.total > 1 ? `Waiting for a free slot, ${count(progress.total)} in line…` : "Waiting for a free slot…";
+  if (progress.stage === "loading") return `Loading ${model || "the model"}… ${percent(progress)}${left}`;
+  if (progress.stage === "prompt") return `Reading the prompt: ${count(progress.done)} of ${count(progress.total)} tokens${left}`;
+  return `${progress.stage[0].toUpperCase()}${progress.stage.slice(1)}… ${percent(progress)}${left}`;
+}
+
+function percent({ done, total }) {
+  return total > 0 ? `${Math.round((done / total) * 100)} %` : "";
+}

@@ -1,0 +1,62 @@
+/** Building DOM without ever parsing a string: text goes in as text nodes only. */
+
+/**
+ * Create an element.
+ * @param {string} tag
+ * @param {object} props  `class`, `text`, `on` ({event: handler}), `vars` ({"--name": value});
+ *   everything else becomes an attribute (true = empty, false/null/undefined = left out)
+ * @param {...(Node|string|null|false)} children
+ */
+export function h(tag, props = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(props)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name === "class") element.className = value;
+    else if (name === "text") element.textContent = value;
+    else if (name === "on") for (const [type, fn] of Object.entries(value)) element.addEventListener(type, fn);
+    else if (name === "vars") for (const [key, item] of Object.entries(value)) element.style.setProperty(key, item);
+    else element.setAttribute(name, value === true ? "" : String(value));
+  }
+  append(element, children);
+  return element;
+}
+
+/** Append nodes and strings, skipping empty ones. */
+export function append(parent, children) {
+  for (const child of children.flat()) {
+    if (child === null || child === undefined || child === false) continue;
+    parent.append(child);
+  }
+  return parent;
+}
+
+/** Replace everything inside `parent`. */
+export function fill(parent, ...children) {
+  parent.replaceChildren();
+  return append(parent, children);
+}
+
+/** Show or hide by the `hidden` attribute, touching the DOM only on a change. */
+export function show(element, visible) {
+  if (element.hidden === visible) element.hidden = !visible;
+}
+
+/** Set text only when it differs, so that a frame without news costs nothing. */
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** A button with an icon; the label is its accessible name and its tooltip, or visible text beside it. */
+export function button({ icon, label, text, keys, onClick, ...props }) {
+  const name = keys ? `${label} (${keys})` : label;
+  const made = h("button", { type: "button", class: "eh-btn", title: text ? null : name, "aria-label": text ? null : label, ...props });
+  if (icon) made.append(icon);
+  if (text) made.append(h("span", { text }));
+  if (onClick) made.addEventListener("click", onClick);
+  return made;
+}
+
+/** A document-unique id for aria references. */
+export function uid(prefix) {
+  return `eh-${prefix}-${Math.random().toString(36).slice(2, 10)}`;
+}

@@ -1,0 +1,56 @@
+/** The one WebSocket for state. Reconnects with back-off and tells the store whether the server is there. */
+
+import { Backoff } from "./backoff.js";
+
+export class Events {
+  #socket = null;
+  #timer = 0;
+  #backoff = new Backoff();
+  #closed = false;
+  #handlers;
+  #base;
+
+  /** @param {{message: (event: object) => void, up: () => void, down: (retryAt: number) => void}} handlers */
+  constructor(handlers, base = "") {
+    this.#handlers = handlers;
+    this.#base = base;
+  }
+
+  connect() {
+    if (this.#closed) return;
+    clearTimeout(this.#timer);
+    const url = new URL(`${this.#base}/api/events`, location.href);
+    url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+    const socket = new WebSocket(url);
+    this.#socket = socket;
+    socket.onmessage = (event) => this.#heard(JSON.parse(event.data));
+    socket.onclose = () => this.#lost(socket);
+  }
+
+  /** Try at once instead of waiting for the next attempt. */
+  retry() {
+    this.#backoff.reset();
+    if (this.#socket?.readyState !== WebSocket.OPEN) this.connect();
+  }
+
+  close() {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#socket?.close();
+  }
+
+  #heard(message) {
+    if (message.type === "hello") {
+      this.#backoff.reset();
+      this.#handlers.up();
+    }
+    this.#handlers.message(message);
+  }
+
+  #lost(socket) {
+    if (this.#closed || socket !== this.#socket) return;
+    const wait = this.#backoff.next();
+    this.#handlers.down(Date.now() + wait);
+    this.#timer = setTimeout(() => this.connect(), wait);
+  }
+}

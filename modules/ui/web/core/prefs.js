@@ -1,0 +1,31 @@
+/** What this browser remembers: drafts, panel states, the theme. A browser that refuses storage still works. */
+
+const PREFIX = "enginehouse.";
+
+export class Prefs {
+  #memory = new Map();
+
+  /** The stored value, or `fallback`. */
+  get(key, fallback = null) {
+    if (this.#memory.has(key)) return this.#memory.get(key);
+    try {
+      const raw = localStorage.getItem(PREFIX + key);
+      return raw === null ? fallback : JSON.parse(raw);
+    } catch (error) {
+      console.warn(`The setting ${key} could not be read`, error);
+      return fallback;
+    }
+  }
+
+  /** Remember `value`; null forgets it. Falls back to this page's memory when storage is full or off. */
+  set(key, value) {
+    try {
+      if (value === null) localStorage.removeItem(PREFIX + key);
+      else localStorage.setItem(PREFIX + key, JSON.stringify(value));
+      this.#memory.delete(key);
+    } catch (error) {
+      console.warn(`The setting ${key} is kept for this page only`, error);
+      this.#memory.set(key, value);
+    }
+  }
+}

@@ -1,0 +1,24 @@
+/** Reads a `text/event-stream` body as JSON values. Comments (keep-alives) are skipped. */
+
+/** @param {Response} answer @returns {AsyncGenerator<object>} */
+export async function* events(answer) {
+  const reader = answer.body.getReader();
+  const decoder = new TextDecoder();
+  let rest = "";
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      rest += decoder.decode(value, { stream: true });
+      let start = 0;
+      for (let end = rest.indexOf("\n", start); end >= 0; end = rest.indexOf("\n", start)) {
+        const line = rest.slice(start, end);
+        start = end + 1;
+        if (line.startsWith("data:")) yield JSON.parse(line.slice(5));
+      }
+      rest = rest.slice(start);
+    }
+  } finally {
+    reader.cancel().catch(() => null); // the body may be gone already; there is nothing left to release then
+  }
+}

@@ -1,0 +1,83 @@
+/** A code block: its language, wrapping, copying, saving; text grows in place while it streams. */
+
+import { button, h } from "../core/dom.js";
+import { icon } from "../core/icons.js";
+
+const ENDINGS = {
+  python: "py", javascript: "js", typescript: "ts", bash: "sh", shell: "sh", sh: "sh", json: "json", html: "html",
+  xml: "xml", css: "css", c: "c", cpp: "cpp", csharp: "cs", java: "java", go: "go", rust: "rs", ruby: "rb", php: "php",
+  sql: "sql", yaml: "yaml", markdown: "md", kotlin: "kt", swift: "swift", lua: "lua", r: "r", perl: "pl", diff: "diff",
+};
+const DONE = 1600; // ms the tick stays after copying
+
+/** Put text on the clipboard, also where the page is not a secure context (a LAN address over http). */
+export async function copyText(text) {
+  if (navigator.clipboard && isSecureContext) return navigator.clipboard.writeText(text);
+  const area = h("textarea", { class: "eh-sr", "aria-hidden": "true" });
+  area.value = text;
+  document.body.append(area);
+  area.select();
+  const copied = document.execCommand("copy");
+  area.remove();
+  if (!copied) throw new Error("This browser does not let the page copy.");
+  return undefined;
+}
+
+/** Show a tick on a button for a moment. */
+export function tick(target, name) {
+  target.replaceChildren(icon("check"));
+  setTimeout(() => target.replaceChildren(icon(name)), DONE);
+}
+
+export class CodeBlock {
+  #text;
+
+  /** @param {string} language  the word after the fence, as written */
+  constructor(language, source, { highlighter, closed = true }) {
+    this.language = language.trim().split(/[\s{,]/)[0].toLowerCase();
+    this.#text = document.createTextNode(source);
+    this.code = h("code", { dir: "ltr" }, this.#text);
+    this.highlighter = highlighter;
+    this.node = h("div", { class: "eh-code" }, this.#head(), h("pre", { tabindex: 0, "aria-label": "Code" }, this.code));
+    if (closed) this.close();
+  }
+
+  get source() {
+    return this.code.textContent;
+  }
+
+  /** Set the source while it streams; appends when it only grew. */
+  update(source) {
+    const known = this.#text.data;
+    if (source === known) return;
+    if (!this.#text.isConnected) this.code.replaceChildren(this.#text); // coloured too early: the fence was not the end
+    if (source.startsWith(known)) this.#text.appendData(source.slice(known.length));
+    else this.#text.data = source;
+  }
+
+  /** The fence has closed: colour it. */
+  close() {
+    this.highlighter.add(this.code, this.language);
+  }
+
+  #head() {
+    const wrap = button({
+      icon: icon("wrap"), label: "Wrap long lines", "aria-pressed": "false",
+      onClick: () => wrap.setAttribute("aria-pressed", String(this.node.classList.toggle("eh-wrap"))),
+    });
+    const copy = button({
+      icon: icon("copy"), label: "Copy code", class: "eh-btn eh-copy-code",
+      onClick: () => copyText(this.source).then(() => tick(copy, "copy"), () => copy.setAttribute("title", "Copying is not allowed here")),
+    });
+    const save = button({ icon: icon("download"), label: "Download code", onClick: () => this.#save() });
+    return h("div", { class: "eh-code-head" }, h("span", { class: "eh-code-lang", text: this.language || "text" }), wrap, copy, save);
+  }
+
+  #save() {
+    const url = URL.createObjectURL(new Blob([this.source], { type: "text/plain" }));
+    const ending = ENDINGS[this.language] ?? "txt";
+    const link = h("a", { href: url, download: `code.${ending}` });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(url), 1000);
+  }
+}

@@ -1,0 +1,99 @@
+/** The list of chats: new, search, grouped by day; rename, export and delete from each row. */
+
+import { button, fill, h, show } from "../core/dom.js";
+import { dayGroup, when } from "../core/format.js";
+import { icon } from "../core/icons.js";
+import { narrow } from "../core/viewport.js";
+import { titleOf } from "../chat/chats.js";
+import { askDialog } from "./dialog.js";
+
+export class Drawer {
+  #context;
+  #store;
+  #list = h("div", { class: "eh-chats", role: "list" });
+  #older;
+
+  constructor(context) {
+    this.#context = context;
+    this.#store = context.store;
+    const { keys } = context;
+    this.search = h("input", { type: "search", class: "eh-input", placeholder: "Search chats", "aria-label": "Search chats", title: keys("search") });
+    this.search.addEventListener("input", () => context.chats.search(this.search.value));
+    this.fresh = button({ icon: icon("plus"), text: "New chat", label: "New chat", class: "eh-btn eh-outline eh-new", onClick: () => context.newChat() });
+    this.fresh.title = keys("new_chat");
+    this.#older = button({ text: "Show older chats", label: "Show older chats", class: "eh-btn eh-older", onClick: () => context.run(() => context.chats.more()) });
+    const close = button({ icon: icon("close"), label: "Close the list", class: "eh-btn eh-sheet-only", onClick: () => context.toggle("drawer", false) });
+    this.node = h("nav", { class: "eh-drawer", "aria-label": "Chats" },
+      h("div", { class: "eh-drawer-head" }, this.fresh, close), h("div", { class: "eh-search" }, icon("search"), this.search), this.#list, this.#older);
+    this.node.addEventListener("keydown", (event) => this.#key(event));
+    this.#store.on(["chats", "chatsMore", "chat", "running", "tick"], () => this.#draw());
+  }
+
+  #draw() {
+    const open = this.#store.get("chat")?.id;
+    const key = JSON.stringify([this.#store.get("chats").map((chat) => [chat.id, chat.title, chat.snippet, chat.updated]), open, [...this.#store.get("running")]]);
+    if (key === this.drawn) return;
+    this.drawn = key;
+    const focused = document.activeElement?.closest?.(".eh-chat")?.dataset.id;
+    let group = "";
+    const rows = [];
+    for (const chat of this.#store.get("chats")) {
+      const heading = dayGroup(chat.updated);
+      if (heading !== group) rows.push(h("h3", { class: "eh-day", text: heading }));
+      group = heading;
+      rows.push(this.#row(chat, chat.id === open));
+    }
+    const none = this.#store.get("query") ? "No chat has these words." : "Your chats will be listed here.";
+    fill(this.#list, rows.length ? rows : h("p", { class: "eh-muted eh-none", text: this.#store.get("ready") ? none : "" }));
+    show(this.#older, this.#store.get("chatsMore"));
+    if (focused) this.#list.querySelector(`[data-id="${CSS.escape(focused)}"] .eh-chat-open`)?.focus();
+  }
+
+  #row(chat, open) {
+    const title = titleOf(chat);
+    const main = h("button", { type: "button", class: "eh-chat-open", "aria-current": open ? "true" : null, title: `${title}\n${when(chat.updated)}`, on: { click: () => this.#open(chat.id) } },
+      h("bdi", { text: title }), this.#store.get("query") && chat.snippet && h("small", { class: "eh-muted", dir: "auto", text: chat.snippet }));
+    const more = button({ icon: icon("more"), label: `Actions for ${title}`, "aria-haspopup": "menu", "aria-expanded": "false", onClick: () => this.#menu(more, chat) });
+    return h("div", { class: "eh-chat", role: "listitem", "data-id": chat.id },
+      main, this.#store.get("running").has(chat.id) && h("span", { class: "eh-run-dot", role: "img", "aria-label": "A reply is being written" }), more);
+  }
+
+  #open(id) {
+    this.#context.run(() => this.#context.chats.open(id));
+    if (narrow()) this.#context.toggle("drawer", false);
+  }
+
+  #menu(anchor, chat) {
+    const { popup, run, chats, api } = this.#context;
+    popup.menu(anchor, [
+      { icon: icon("pen"), label: "Rename", run: () => run(() => this.rename(chat)) },
+      { icon: icon("download"), label: "Export as Markdown", run: () => location.assign(api.exportUrl(chat.id, "markdown")) },
+      { icon: icon("file"), label: "Export the journal", run: () => location.assign(api.exportUrl(chat.id, "jsonl")) },
+      null,
+      { icon: icon("trash"), label: "Delete", danger: true, run: () => run(() => chats.remove(chat.id)) },
+    ], "Chat actions");
+  }
+
+  async rename(chat) {
+    const title = await askDialog({ root: this.#context.root, title: "Rename the chat", label: "Name", value: titleOf(chat), yes: "Rename" });
+    if (title) await this.#context.chats.rename(chat.id, title);
+  }
+
+  #key(event) {
+    const rows = [...this.#list.querySelectorAll(".eh-chat-open")];
+    const at = rows.indexOf(document.activeElement);
+    const own = this.#store.get("chats")[at];
+    if (event.key === "ArrowDown") (rows[at + 1] ?? rows[0])?.focus();
+    else if (event.key === "ArrowUp" && at >= 0) (rows[at - 1] ?? this.search).focus();
+    else if (event.key === "Enter" && event.target === this.search) rows[0]?.click();
+    else if (event.key === "F2" && own) this.#context.run(() => this.rename(own));
+    else if (event.key === "Delete" && own) this.#context.run(() => this.#context.chats.remove(own.id));
+    else return;
+    event.preventDefault();
+  }
+
+  focusSearch() {
+    this.search.focus();
+    this.search.select();
+  }
+}

@@ -1,0 +1,135 @@
+/** Choose a model: search, arrow keys, what is loaded, on disk, built in; why one cannot run; load and unload here. */
+
+import { button, fill, h, show, uid } from "../core/dom.js";
+import { bytes, count } from "../core/format.js";
+import { icon } from "../core/icons.js";
+
+const HEADROOM = 1.15; // a loaded model takes about this much of its file's size, and the context comes on top
+
+export class ModelPicker {
+  #context;
+  #store;
+  #at = 0;
+  #rows = [];
+  #list;
+  #input;
+  #off = null;
+
+  constructor(context) {
+    this.#context = context;
+    this.#store = context.store;
+  }
+
+  /** Open below `anchor`. */
+  open(anchor) {
+    const list = uid("models");
+    this.#list = h("div", { class: "eh-models", role: "listbox", id: list, "aria-label": "Models" });
+    this.#input = h("input", {
+      type: "search", class: "eh-input", placeholder: "Find a model", role: "combobox", "aria-label": "Find a model",
+      "aria-controls": list, "aria-expanded": "true", "aria-autocomplete": "list", autocomplete: "off",
+    });
+    this.#input.addEventListener("input", () => { this.#at = 0; this.#draw(); });
+    this.#input.addEventListener("keydown", (event) => this.#key(event));
+    this.folder = h("span", { class: "eh-muted eh-path" });
+    const rescan = button({ icon: icon("retry"), label: "Look for new files", onClick: () => this.#context.run(() => this.#context.rescan()) });
+    const card = h("div", { class: "eh-picker" }, h("div", { class: "eh-search" }, icon("search"), this.#input), this.#list,
+      h("div", { class: "eh-row eh-picker-foot" }, icon("folder"), this.folder, rescan));
+    this.#at = 0;
+    this.#context.popup.show(anchor, card, { label: "Models" });
+    if (!this.#context.popup.open) return;
+    this.#off?.();
+    this.#off = this.#store.on(["models", "model", "modelsFolder"], () => (card.isConnected ? this.#draw() : this.#off?.()));
+    this.#context.run(() => this.#context.rescan());
+  }
+
+  #found() {
+    const words = this.#input.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const status = this.#store.get("model");
+    const current = (model) => model.name === status.model && ["ready", "busy", "starting"].includes(status.state);
+    const match = (model) => words.every((word) => `${model.name} ${model.quant} ${model.arch}`.toLowerCase().includes(word));
+    const models = this.#store.get("models").filter(match);
+    return [
+      ["Loaded", models.filter(current)],
+      ["On disk", models.filter((model) => !current(model) && !model.builtin)],
+      ["Built in", models.filter((model) => !current(model) && model.builtin)],
+    ].filter(([, group]) => group.length);
+  }
+
+  #draw() {
+    const groups = this.#found();
+    this.#rows = groups.flatMap(([, models]) => models);
+    this.#at = Math.max(0, Math.min(this.#at, this.#rows.length - 1));
+    const nodes = [];
+    for (const [name, models] of groups) {
+      nodes.push(h("h3", { class: "eh-day", text: name }));
+      for (const model of models) nodes.push(this.#row(model));
+    }
+    fill(this.#list, nodes.length ? nodes : h("p", { class: "eh-muted eh-none", text: this.#input.value ? "No model has these words." : "No models yet. Put .gguf files into the folder below." }));
+    this.folder.textContent = this.#store.get("modelsFolder");
+    this.folder.title = this.folder.textContent;
+    this.#mark();
+  }
+
+  #row(model) {
+    const status = this.#store.get("model");
+    const own = model.name === status.model;
+    const loaded = own && ["ready", "busy"].includes(status.state);
+    const loading = own && status.state === "starting";
+    const row = h("div", { class: "eh-model-row", role: "option", id: uid("model"), "aria-disabled": model.runnable ? null : "true", "aria-selected": "false" },
+      h("div", { class: "eh-model-text" }, h("bdi", { class: "eh-model-name", text: model.name }), h("small", { class: "eh-muted", text: facts(model) }), this.#remark(model, own ? status : null)),
+      (loaded || loading) && button({ icon: icon(loading ? "stop" : "power"), text: loading ? "Stop" : "Unload", label: loading ? "Stop loading" : "Unload", class: "eh-btn eh-outline", tabindex: -1, onClick: (event) => { event.stopPropagation(); this.#context.run(() => this.#context.unload()); } }));
+    row.addEventListener("click", () => this.#choose(model));
+    if (loading) row.append(h("span", { class: "eh-load-bar", "aria-hidden": "true" }, h("i", { vars: { transform: `scaleX(${status.progress ?? 0})` } })));
+    return row;
+  }
+
+  #remark(model, status) {
+    if (!model.runnable) return h("small", { class: "eh-bad", text: model.reason });
+    if (status?.state === "starting") return h("small", { text: `Loading ${Math.round((status.progress ?? 0) * 100)} % ${status.stage ?? ""}` });
+    if (["failed", "crashed"].includes(status?.state)) return h("small", { class: "eh-bad", text: status.error?.message ?? "It did not load the last time." });
+    const free = this.#store.get("memory")?.available ?? 0;
+    const loaded = ["ready", "busy"].includes(status?.state);
+    if (!loaded && free && model.size * HEADROOM > free) return h("small", { class: "eh-warn", text: `~${bytes(model.size * HEADROOM)} needed, ${bytes(free)} free: may be too big` });
+    return null;
+  }
+
+  #choose(model) {
+    if (!model.runnable) return;
+    const status = this.#store.get("model");
+    const there = model.name === status.model && ["ready", "busy", "starting"].includes(status.state);
+    if (!there) this.#context.run(() => this.#context.load(model.name));
+    if (there) this.#context.popup.close();
+  }
+
+  #key(event) {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (step) {
+      this.#at = (this.#at + step + this.#rows.length) % Math.max(1, this.#rows.length);
+      this.#mark();
+    } else if (event.key === "Enter" && this.#rows[this.#at]) {
+      const model = this.#rows[this.#at];
+      this.#choose(model);
+      if (model.runnable) this.#context.popup.close();
+    } else {
+      return;
+    }
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  #mark() {
+    const rows = [...this.#list.querySelectorAll(".eh-model-row")];
+    rows.forEach((row, at) => row.setAttribute("aria-selected", String(at === this.#at)));
+    const row = rows[this.#at];
+    if (row) this.#input.setAttribute("aria-activedescendant", row.id);
+    else this.#input.removeAttribute("aria-activedescendant");
+    row?.scrollIntoView({ block: "nearest" });
+  }
+}
+
+/** "Q4_1 · 98 MB · 2,048 context · 135M parameters" */
+function facts(model) {
+  if (model.builtin) return "repeats what you write; for trying things out, not a language model";
+  const size = model.parameters >= 1e9 ? `${(model.parameters / 1e9).toFixed(1)}B` : model.parameters ? `${Math.round(model.parameters / 1e6)}M` : "";
+  return [model.quant, size && `${size} parameters`, model.size && bytes(model.size), model.context_length && `${count(model.context_length)} context`].filter(Boolean).join(" · ");
+}

@@ -1,0 +1,96 @@
+/** One sampling parameter as a control that saves itself, from its row of the server's table. */
+
+import { button, h, setText, show, uid } from "../core/dom.js";
+import { icon } from "../core/icons.js";
+
+const SETTLE = 250; // ms without a further change until a value is saved
+
+export class ParamControl {
+  #timer = 0;
+  #saving = false;
+
+  /** @param {object} row  of /api/params @param {(changes: object) => Promise<object>} save */
+  constructor(row, value, save) {
+    this.row = row;
+    this.save = save;
+    this.id = uid("param");
+    this.problem = h("small", { class: "eh-bad", role: "status", hidden: true });
+    this.reset = button({ icon: icon("retry"), label: `Neutral value of ${row.label}`, class: "eh-btn eh-reset", onClick: () => this.#toNeutral() });
+    this.inputs = this.#inputs();
+    this.node = h("div", { class: `eh-param eh-param-${row.kind}`, title: row.help },
+      h("label", { for: this.id, text: row.label }), this.reset, h("div", { class: "eh-param-inputs" }, this.inputs), this.problem);
+    this.show(value);
+  }
+
+  #inputs() {
+    const { kind, low, high, step, choices, label } = this.row;
+    const change = () => this.#changed();
+    if (kind === "bool") return [h("input", { type: "checkbox", id: this.id, on: { change } })];
+    if (kind === "choice") return [h("select", { id: this.id, class: "eh-input", on: { change } }, choices.map((name) => h("option", { value: name, text: name })))];
+    if (kind === "float" || kind === "int") {
+      const number = h("input", { type: "number", id: this.id, class: "eh-input", step: kind === "int" ? 1 : "any", on: { input: change } });
+      if (high - low > 10_000) return [number];
+      const slider = h("input", { type: "range", min: low, max: high, step, "aria-label": `${label}, slider` });
+      slider.addEventListener("input", () => { number.value = slider.value; change(); });
+      number.addEventListener("input", () => { slider.value = number.value; });
+      return [slider, number];
+    }
+    return [h("textarea", { id: this.id, class: "eh-input", rows: kind === "list" ? 3 : 2, spellcheck: "false", on: { input: change } })];
+  }
+
+  /** Put a value in, unless the person is at it. */
+  show(value) {
+    this.value = value;
+    show(this.reset, JSON.stringify(value) !== JSON.stringify(this.row.default));
+    if (this.#saving || this.inputs.includes(document.activeElement)) return;
+    this.#write(value);
+  }
+
+  #write(value) {
+    const { kind } = this.row;
+    for (const input of this.inputs) {
+      if (kind === "bool") input.checked = value;
+      else if (kind === "map") input.value = JSON.stringify(value);
+      else if (kind === "list") input.value = value.map((item) => JSON.stringify(item)).join(", ");
+      else input.value = value;
+    }
+  }
+
+  #toNeutral() {
+    this.#write(this.row.default);
+    this.#changed();
+  }
+
+  #read() {
+    const input = this.inputs[this.inputs.length - 1];
+    switch (this.row.kind) {
+      case "bool": return input.checked;
+      case "float": case "int": return input.value.trim() === "" ? NaN : Number(input.value);
+      case "list": return JSON.parse(`[${input.value}]`);
+      case "map": return JSON.parse(input.value || "{}");
+      default: return input.value;
+    }
+  }
+
+  #changed() {
+    clearTimeout(this.#timer);
+    this.#saving = true;
+    this.#timer = setTimeout(() => this.#store(), SETTLE);
+  }
+
+  async #store() {
+    let said = "";
+    try {
+      const value = this.#read();
+      if (Number.isNaN(value)) throw new Error("A number is needed.");
+      await this.save({ [this.row.name]: value });
+      this.value = value;
+      show(this.reset, JSON.stringify(value) !== JSON.stringify(this.row.default));
+    } catch (error) {
+      said = error instanceof SyntaxError ? 'Quoted items with commas between, as in "a", "b".' : error.message;
+    }
+    this.#saving = false;
+    setText(this.problem, said);
+    show(this.problem, said !== "");
+  }
+}

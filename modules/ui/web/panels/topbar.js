@@ -1,0 +1,85 @@
+/** The bar on top: the chat list's switch, which model is there and how it is, memory, parameters, the rest. */
+
+import { button, h, setText, show } from "../core/dom.js";
+import { bytes, gigabytes } from "../core/format.js";
+import { icon } from "../core/icons.js";
+
+const STATES = {
+  empty: ["", "no model loaded"],
+  starting: ["busy", "loading"],
+  ready: ["good", "ready"],
+  busy: ["good", "answering"],
+  stopping: ["busy", "unloading"],
+  crashed: ["bad", "crashed"],
+  failed: ["bad", "did not load"],
+};
+
+export class Topbar {
+  #context;
+  #name = h("bdi", { class: "eh-model-name" });
+  #dot = h("span", { class: "eh-dot", "aria-hidden": "true" });
+  #state = h("span", { class: "eh-model-state" });
+  #bar = h("span", { class: "eh-load-bar", "aria-hidden": "true", hidden: true }, h("i", {}));
+  #memory = h("span", { class: "eh-memory-text" });
+  #fill = h("i", {});
+
+  constructor(context) {
+    this.#context = context;
+    const { store, keys } = context;
+    this.drawer = button({ icon: icon("panel"), label: "Chats", keys: keys("drawer"), "aria-expanded": "false", onClick: () => context.toggle("drawer") });
+    this.model = h("button", { type: "button", class: "eh-model", "aria-haspopup": "dialog", "aria-expanded": "false", title: keys("models") },
+      this.#dot, this.#name, this.#state, icon("caret"), this.#bar);
+    this.model.addEventListener("click", () => context.pickModel());
+    this.memory = h("div", { class: "eh-memory", role: "img" }, h("span", { class: "eh-meter-bar" }, this.#fill), this.#memory);
+    this.params = button({ icon: icon("sliders"), label: "Parameters", keys: keys("params"), "aria-expanded": "false", onClick: () => context.toggle("params") });
+    this.more = button({ icon: icon("more"), label: "More", "aria-haspopup": "menu", "aria-expanded": "false", onClick: () => this.#menu() });
+    const fresh = button({ icon: icon("plus"), label: "New chat", keys: keys("new_chat"), class: "eh-btn eh-bar-new", onClick: () => context.newChat() });
+    this.node = h("header", { class: "eh-topbar" }, this.drawer, fresh, this.model, h("span", { class: "eh-grow" }), this.memory, this.params, this.more);
+    store.on(["model", "ready"], () => this.#showModel(store.get("model")));
+    store.on(["memory"], () => this.#showMemory(store.get("memory")));
+    store.on(["drawer", "params"], () => {
+      this.drawer.setAttribute("aria-expanded", String(store.get("drawer")));
+      this.params.setAttribute("aria-expanded", String(store.get("params")));
+    });
+  }
+
+  #showModel({ state, model, progress, stage, error }) {
+    const ready = this.#context.store.get("ready");
+    const [tone, words] = STATES[state] ?? ["", state];
+    const share = state === "starting" && typeof progress === "number" ? progress : null;
+    setText(this.#name, model || (ready ? "Choose a model" : "…"));
+    setText(this.#state, model ? (share === null ? words : `${words} ${Math.round(share * 100)} %`) : "");
+    this.#dot.dataset.tone = tone;
+    show(this.#bar, share !== null);
+    if (share !== null) this.#bar.firstChild.style.transform = `scaleX(${share})`;
+    this.model.setAttribute("aria-label", model ? `Model: ${model}, ${words}${stage ? `, ${stage}` : ""}` : "Choose a model");
+    this.model.title = [error?.message, this.#context.keys("models")].filter(Boolean).join("\n");
+  }
+
+  #showMemory(memory) {
+    show(this.memory, Boolean(memory?.total));
+    if (!memory?.total) return;
+    const used = memory.total - memory.available;
+    const share = used / memory.total;
+    this.#fill.style.transform = `scaleX(${Math.min(1, share).toFixed(3)})`;
+    this.memory.dataset.level = share >= 0.95 ? "full" : share >= 0.85 ? "warn" : "fine";
+    setText(this.#memory, `${gigabytes(used)} / ${gigabytes(memory.total)} GB`);
+    const own = `The model uses ${bytes(memory.engine)}, the server ${bytes(memory.server)}.`;
+    this.memory.title = `Memory of this machine in use. ${own}`;
+    this.memory.setAttribute("aria-label", `Memory: ${gigabytes(used)} of ${gigabytes(memory.total)} gigabytes in use. ${own}`);
+  }
+
+  #menu() {
+    const { popup, theme, help, conversation, chats, api, run, drawer, keys, askDelete } = this.#context;
+    const tree = conversation.tree;
+    const look = (choice, label, name) => ({ icon: icon(name), label, checked: theme.choice === choice, run: () => theme.choose(choice) });
+    const own = tree?.id ? [
+      { icon: icon("pen"), label: "Rename this chat", run: () => run(() => drawer.rename(tree)) },
+      { icon: icon("download"), label: "Export as Markdown", run: () => location.assign(api.exportUrl(tree.id, "markdown")) },
+      { icon: icon("trash"), label: "Delete this chat", danger: true, keys: keys("delete_chat"), run: () => run(() => askDelete(chats, tree.id)) },
+      null,
+    ] : [];
+    popup.menu(this.more, [...own, look("system", "Colours of the system", "screen"), look("light", "Light", "sun"), look("dark", "Dark", "moon"), null,
+      { icon: icon("keyboard"), label: "Keyboard shortcuts", keys: keys("help"), run: help }], "More");
+  }
+}

@@ -1,0 +1,197 @@
+/** Puts the parts together: what is shared by the views, who listens to whom. */
+
+import { h, show } from "./core/dom.js";
+import { Api } from "./core/api.js";
+import { Events } from "./core/events.js";
+import { Prefs } from "./core/prefs.js";
+import { Shortcuts } from "./core/shortcuts.js";
+import { initialState, Store } from "./core/store.js";
+import { Theme } from "./core/theme.js";
+import { narrow, touch, Viewport } from "./core/viewport.js";
+import { ChatView } from "./chat/chat_view.js";
+import { Chats } from "./chat/chats.js";
+import { Composer } from "./chat/composer.js";
+import { Conversation } from "./chat/conversation.js";
+import { bindKeys } from "./chat/keys.js";
+import { Highlighter } from "./markdown/highlight.js";
+import { MarkdownTools } from "./markdown/markdown_view.js";
+import { MathRenderer } from "./markdown/math.js";
+import { makeParser } from "./markdown/parser.js";
+import { Banner } from "./panels/banner.js";
+import { confirmDialog } from "./panels/dialog.js";
+import { Drawer } from "./panels/drawer.js";
+import { openHelp } from "./panels/help_sheet.js";
+import { openLog } from "./panels/log_dialog.js";
+import { Popup } from "./panels/menu.js";
+import { ModelPicker } from "./panels/model_picker.js";
+import { ModelControl } from "./panels/model_control.js";
+import { ParamsDrawer } from "./panels/params_drawer.js";
+import { Toasts } from "./panels/toasts.js";
+import { Topbar } from "./panels/topbar.js";
+import { ServerLink } from "./server_link.js";
+
+export class Workbench {
+  #stop = new AbortController();
+
+  constructor(root, config) {
+    this.root = root;
+    this.store = new Store(initialState());
+    this.prefs = new Prefs();
+    this.theme = new Theme(this.prefs);
+    this.api = new Api(config.base ?? "");
+    this.toasts = new Toasts();
+    this.popup = new Popup(root);
+    this.status = h("div", { class: "eh-sr", role: "status", "aria-live": "polite" });
+    this.tools = new MarkdownTools({ parser: makeParser(), math: new MathRenderer(), highlighter: new Highlighter() });
+    this.conversation = new Conversation({ api: this.api, store: this.store, toasts: this.toasts, announce: (text) => { this.status.textContent = text; } });
+    this.chats = new Chats(this);
+    this.models = new ModelControl(this);
+    this.link = new ServerLink(this);
+    this.events = new Events(this.link.handlers, config.base ?? "");
+    this.shortcuts = new Shortcuts(config.shortcuts ?? [], this.prefs, { empty: (target) => this.#inEmptyComposer(target), active: () => root.offsetParent !== null });
+    this.theme.apply();
+  }
+
+  /** Ask for everything the first screen needs, all at once. */
+  fetchFirst() {
+    this.events.connect();
+    return this.link.refresh(Chats.named());
+  }
+
+  /** Build the page. */
+  show() {
+    const { root, store } = this;
+    this.drawer = new Drawer(this);
+    this.topbar = new Topbar(this);
+    this.banner = new Banner(this);
+    this.view = new ChatView(this);
+    this.composer = new Composer(this);
+    this.params = new ParamsDrawer(this);
+    this.picker = new ModelPicker(this);
+    this.veil = h("div", { class: "eh-veil", hidden: true, on: { click: () => this.closePanels() } });
+    this.main = h("main", { class: "eh-main" }, this.topbar.node, this.banner.node, this.view.node, this.composer.node);
+    root.append(this.drawer.node, this.main, this.veil, this.params.node, this.toasts.node, this.status);
+    this.viewport = new Viewport(root);
+    store.set({ drawer: narrow() ? false : this.prefs.get("drawer", true), params: narrow() ? false : this.prefs.get("params", false) });
+    store.on(["drawer", "params"], () => this.#panels());
+    store.on(["chat", "tick", "ready"], () => this.#address());
+    const options = { signal: this.#stop.signal };
+    addEventListener("popstate", () => this.run(() => this.chats.open(Chats.named(), { replace: true })), options);
+    matchMedia("(max-width: 860px)").addEventListener("change", () => this.#panels(), options);
+    bindKeys(this);
+    this.composer.fit();
+    if (!touch()) this.composer.focus();
+  }
+
+  #inEmptyComposer(target) {
+    if (target === this.composer.area) return this.composer.empty;
+    return target === document.body && this.composer.empty;
+  }
+
+  /** A chat that was just made gets its address. */
+  #address() {
+    const id = this.conversation.tree?.id;
+    if (id && this.store.get("ready")) this.chats.name(id);
+  }
+
+  #panels() {
+    const { store, root } = this;
+    const sheet = narrow() && (store.get("drawer") || store.get("params"));
+    root.classList.toggle("eh-with-drawer", store.get("drawer"));
+    root.classList.toggle("eh-with-params", store.get("params"));
+    this.drawer.node.inert = !store.get("drawer");
+    this.params.node.inert = !store.get("params");
+    this.main.inert = sheet;
+    show(this.veil, sheet);
+  }
+
+  // ── what the views ask for ───────────────────────────────────────────────────────────────────
+
+  /** Run something that may fail; failures are said in a toast. */
+  async run(work) {
+    try {
+      return await work();
+    } catch (error) {
+      this.toasts.error(error);
+      return undefined;
+    }
+  }
+
+  keys = (action) => this.shortcuts.keys(action);
+
+  help = () => openHelp(this);
+
+  showLog = () => openLog(this);
+
+  edit(id) {
+    this.store.set({ editing: id });
+  }
+
+  /** The ledger arrived: meter and cut line follow. */
+  ledger() {
+    this.store.set({ tick: this.store.get("tick") + 1 });
+  }
+
+  async sendText(text) {
+    this.status.textContent = "";
+    await this.conversation.send(text);
+    this.status.textContent = "Generating a reply.";
+    this.chats.soon();
+  }
+
+  /** A starter was chosen: put it into the composer, ready to be changed or sent. */
+  startWith(text) {
+    this.composer.put(text);
+  }
+
+  stop() {
+    return this.run(() => this.conversation.stop());
+  }
+
+  async newChat() {
+    await this.run(() => this.chats.open(null));
+    if (narrow()) this.closePanels();
+    this.composer.focus();
+  }
+
+  toggle(panel, open = !this.store.get(panel)) {
+    const other = panel === "drawer" ? "params" : "drawer";
+    const change = { [panel]: open };
+    if (open && narrow()) change[other] = false;
+    const focused = this[panel].node.contains(document.activeElement);
+    this.store.set(change);
+    if (!narrow()) this.prefs.set(panel, open);
+    if (open && narrow()) this[panel].node.querySelector("button,input,select")?.focus();
+    else if (!open && (focused || narrow())) this.topbar[panel].focus();
+  }
+
+  /** Close what lies over or beside the chat. False when nothing was open. */
+  closePanels() {
+    const open = ["params", "drawer"].find((panel) => this.store.get(panel) && (panel === "params" || narrow()));
+    if (!open) return false;
+    this.toggle(open, false);
+    return true;
+  }
+
+  pickModel() {
+    this.picker.open(this.topbar.model);
+  }
+
+  load = (name) => this.models.load(name);
+  unload = () => this.models.unload();
+  rescan = () => this.models.rescan();
+  reloadModel = (name) => this.models.reload(name);
+  tryEcho = () => this.models.tryEcho();
+
+  /** Delete a chat after asking. */
+  async askDelete(chats, id) {
+    const yes = await confirmDialog({ root: this.root, title: "Delete this chat?", text: "It goes to the trash; the message that follows can bring it back.", yes: "Delete" });
+    if (yes) await chats.remove(id);
+  }
+
+  close() {
+    this.#stop.abort();
+    for (const part of [this.events, this.conversation, this.chats, this.shortcuts, this.viewport, this.view, this.banner]) part?.close();
+    this.root.remove();
+  }
+}
