@@ -43,7 +43,8 @@ def serve(settings: Settings) -> int:
     from modules.app import App
 
     paths = settings.make_paths()
-    logs.setup(paths.logs, settings.log_level)
+    log = logs.setup(paths.logs, settings.log_level, lambda: [settings.api_key] if settings.api_key else [])
+    settings.on_change.append(lambda name, value: log.set_level(str(value)) if name == "log_level" else None)
     app = App.build(settings)
     settings.make_file()
     built = build(app)

@@ -132,10 +132,19 @@ def server(tmp_path: Path) -> Iterator[Start]:
 @pytest.fixture(scope="session")
 def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """One server with the echo engine loaded, for tests that leave it as it was."""
-    live = start_server(tmp_path_factory.mktemp("shared"))
-    live.load_echo()
-    yield live
-    _end(live)
+    with running_server(tmp_path_factory.mktemp("shared")) as live:
+        live.load_echo()
+        yield live
+
+
+@contextlib.contextmanager
+def running_server(user_data: Path, *flags: str, **more: Any) -> Iterator[LiveServer]:
+    """A server for the length of a block."""
+    live = start_server(user_data, *flags, **more)
+    try:
+        yield live
+    finally:
+        _end(live)
 
 
 def _end(live: LiveServer) -> None:

@@ -37,7 +37,9 @@ def build(app: App) -> Built:
         finally:
             await app.close()
 
-    api = FastAPI(title="Enginehouse", version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
+    api = FastAPI(
+        title="Enginehouse", version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
     errors.install(api)
     settings = app.settings
     auth = Auth(settings.access_key().value)
