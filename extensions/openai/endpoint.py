@@ -56,16 +56,12 @@ class Problem(Response):
         super().__init__(body, status, headers, media_type="application/json")
 
 
-def endpoint(handler: Handler) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-    """A route that reads a JSON object and gives it to `handler`."""
-
-    async def answer(request: Request) -> Response:
-        try:
-            return await handler(await _json_object(request))
-        except Exception as error:
-            return Problem(error)
-
-    return answer
+async def answered(handler: Handler, request: Request) -> Response:
+    """What `handler` makes of the request's JSON object, or the error in OpenAI's shape."""
+    try:
+        return await handler(await _json_object(request))
+    except Exception as error:
+        return Problem(error)
 
 
 async def _json_object(request: Request) -> dict[str, Any]:

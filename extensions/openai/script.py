@@ -5,39 +5,53 @@ Specification: https://platform.openai.com/docs/api-reference . What differs fro
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
 
 from modules.extension_api import ExtensionContext, hookimpl
 
 from .chat import Chat
 from .completions import Completions
-from .endpoint import endpoint
+from .endpoint import answered
 from .models import ModelList
 from .schemas import CHAT_SCHEMA, COMPLETION_SCHEMA
 
 VERSION = "1.0"
 
 
+def _takes(schema: dict[str, Any]) -> dict[str, Any]:
+    """The request's body for /docs; it is read by our own code, which knows better what to say about a mistake."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
 @hookimpl
 def routes(context: ExtensionContext) -> APIRouter:
     """All routes below /v1."""
-    router = APIRouter(prefix="/v1", tags=["OpenAI API"])
+    router = APIRouter(tags=["OpenAI API"])
     models = ModelList(context)
-    for path, handler, schema, what in (
-        ("/chat/completions", Chat(context, models), CHAT_SCHEMA, "Answer a conversation."),
-        ("/completions", Completions(context, models), COMPLETION_SCHEMA, "Continue a text."),
-    ):
-        content = {"application/json": {"schema": schema}}
-        router.add_api_route(
-            path,
-            endpoint(handler.answer),
-            methods=["POST"],
-            response_model=None,
-            summary=what,
-            openapi_extra={"requestBody": {"required": True, "content": content}},
-        )
-    router.add_api_route("/models", models.all, methods=["GET"], response_model=None, summary="The models there are.")
-    router.add_api_route(
-        "/models/{name:path}", models.one, methods=["GET"], response_model=None, summary="One model."
-    )
+    chats = Chat(context, models)
+    completions = Completions(context, models)
+
+    @router.post("/v1/chat/completions", response_model=None, openapi_extra=_takes(CHAT_SCHEMA))
+    async def chat_completions(request: Request) -> Response:
+        """Answer a conversation."""
+        return await answered(chats.answer, request)
+
+    @router.post("/v1/completions", response_model=None, openapi_extra=_takes(COMPLETION_SCHEMA))
+    async def text_completions(request: Request) -> Response:
+        """Continue a text, without a chat template."""
+        return await answered(completions.answer, request)
+
+    @router.get("/v1/models", response_model=None)
+    async def all_models() -> Response:
+        """The models there are."""
+        return await models.all()
+
+    @router.get("/v1/models/{name:path}", response_model=None)
+    async def one_model(name: str) -> Response:
+        """One model."""
+        return await models.one(name)
+
     return router
