@@ -59,7 +59,7 @@ class Replies:
     async def stop(self, message: str) -> bool:
         """End exactly this reply and keep its text. False when it is not running."""
         reply = self._live.get(message)
-        if reply is None or reply.ended or reply.writer is None:
+        if reply is None or reply.ended:
             return False
         reply.stop()
         with contextlib.suppress(TimeoutError):
