@@ -15,6 +15,7 @@ from modules.launcher.layout import Layout
 from modules.launcher.tool import Answer, Ended, ask, follow
 
 QUERY_TIMEOUT_S = 120.0
+WHEEL_QUERY_TIMEOUT_S = 1200.0
 DETAIL_LINES = 8
 
 
@@ -64,11 +65,22 @@ class Installer:
         place = ["--no-deps", "--dest", str(folder)]
         return self._follow(self._pip("download", "--progress-bar", "off", *place, requirement))
 
-    def find_wheel(self, requirement: str) -> WheelLink:
-        """Ask pip where a wheel is, without installing it. Raises StepFailed where it is not to be had."""
+    def find_wheel(self, package: str, version: str) -> WheelLink:
+        """Ask pip for the address of a wheel, without fetching it. Raises StepFailed where it is not to be had.
+
+        `pip index versions` tells the links it considers when it is verbose. `pip install --dry-run
+        --report` tells them too, but downloads the whole wheel for it (pip 23 and 26), so it is asked only
+        where the first answer holds no link.
+        """
+        requirement = f"{package}=={version}"
+        answer = self._query("index", "versions", package, "-vv")
+        for line in answer.text.splitlines():
+            match = re.match(r"\s*Found link (\S+?\.whl)(?:#sha256=([0-9a-f]{64}))?[#\s].*version: (\S+)$", line)
+            if match and match.group(3) == version:
+                return WheelLink(match.group(1), match.group(2) or "")
         answer = self._query(
             "install", "--dry-run", "--ignore-installed", "--no-deps", "--only-binary", ":all:",
-            "--quiet", "--report", "-", requirement,
+            "--quiet", "--report", "-", requirement, timeout=WHEEL_QUERY_TIMEOUT_S,
         )  # fmt: skip
         if not answer.ok:
             raise StepFailed(
@@ -78,8 +90,7 @@ class Installer:
             )
         try:
             found = json.loads(answer.text)["install"][0]["download_info"]
-            archive = found.get("archive_info", {})
-            digest = archive.get("hashes", {}).get("sha256") or archive.get("hash", "").removeprefix("sha256=")
+            digest = found.get("archive_info", {}).get("hash", "").removeprefix("sha256=")
             return WheelLink(str(found["url"]), str(digest))
         except (ValueError, KeyError, IndexError, AttributeError) as error:
             raise StepFailed(f"looking for {requirement}", f"pip's answer could not be read ({error})") from error
@@ -106,8 +117,10 @@ class Installer:
     def _pip(self, *arguments: str) -> list[str]:
         return [str(self._layout.python), "-m", "pip", *arguments]
 
-    def _query(self, *arguments: str, env: Mapping[str, str] | None = None) -> Answer:
-        return ask(self._pip(*arguments), env=self._env(env), timeout=QUERY_TIMEOUT_S)
+    def _query(
+        self, *arguments: str, env: Mapping[str, str] | None = None, timeout: float = QUERY_TIMEOUT_S
+    ) -> Answer:
+        return ask(self._pip(*arguments), env=self._env(env), timeout=timeout)
 
     def _env(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         # PYTHONHOME or PYTHONPATH of the outer world would leak other packages into the environment.

