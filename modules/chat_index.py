@@ -38,6 +38,10 @@ class Source(Protocol):
         """Every chat there is, with its file's time (ns) and size."""
         ...
 
+    def stamp(self, chat: str) -> Stamp | None:
+        """One of them; None when it is gone."""
+        ...
+
     def peek(self, chat: str) -> Chat | None:
         """The chat, or None when it is gone or cannot be read."""
         ...
@@ -138,11 +142,13 @@ class ChatIndex:
         if not notes and not self._check:
             return
         try:
-            stamps = self._source.stamps()
             if self._check:
+                stamps: Mapping[str, Stamp | None] = self._source.stamps()
                 known = {row[0]: (row[1], row[2]) for row in base.execute("SELECT id, mtime, size FROM chats")}
                 changed = [chat for chat in known.keys() | stamps.keys() if known.get(chat) != stamps.get(chat)]
                 notes |= {chat: None for chat in changed if chat not in notes}
+            else:
+                stamps = {chat: self._source.stamp(chat) for chat in notes}
             base.execute("BEGIN")
             for chat, messages in notes.items():
                 self._work_in(base, chat, messages, stamps.get(chat))

@@ -106,6 +106,14 @@ class ChatTable:
             raise storage_error(self.folder, error, "read") from error
         return found
 
+    def stamp(self, chat: str) -> Stamp | None:
+        """One of them; None when it is gone."""
+        try:
+            stat = self.path(chat).stat()
+        except (OSError, NotFound):
+            return None
+        return stat.st_mtime_ns, stat.st_size
+
     def peek(self, chat: str) -> Chat | None:
         """The chat without keeping it open; None when it is gone or cannot be read."""
         session = self.opened(chat)

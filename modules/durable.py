@@ -235,20 +235,30 @@ def _where(error: BaseException) -> str:
 
 def _recover(path: Path, why: str) -> tuple[Any, str]:
     try:
-        aside = put_aside(path, "corrupt").name
-    except StorageError as error:
-        aside = ""
-        why = f"{why}; {error.message}"
-    kept = f"It is kept as {aside}." if aside else "It could not be moved aside and was left as it is."
-    try:
         raw = _last_good(path).read_bytes()
-        value = _parse(raw)
+        value, good = _parse(raw), True
     except (OSError, *_YAML_TROUBLE):
-        return None, f"{path.name} could not be read ({why}). {kept} There is no earlier copy, so defaults are used."
-    if aside:
+        raw, value, good = b"", None, False
+    used = "The last good copy is used." if good else "There is no earlier copy, so defaults are used."
+    try:
+        aside = _second_name(path, "corrupt") if good else put_aside(path, "corrupt")
+    except StorageError as error:
+        return value, f"{path.name} could not be read ({why}) and was left as it is: {error.message} {used}"
+    if good:
         with suppress(StorageError):  # the value is known either way; the next change saves it again
             durable_write(path, raw)
-    return value, f"{path.name} could not be read ({why}). {kept} The last good copy is used."
+    return value, f"{path.name} could not be read ({why}). It is kept as {aside.name}. {used}"
+
+
+def _second_name(path: Path, mark: str) -> Path:
+    """Give the file a second name, so that at no moment there is none; a move where that cannot be done."""
+    target = free_name(path, mark)
+    try:
+        os.link(path, target, follow_symlinks=False)
+        sync_folder(path.parent)
+    except OSError:  # a folder, or a file system without links
+        return put_aside(path, mark)
+    return target
 
 
 def _last_good(path: Path) -> Path:

@@ -127,6 +127,14 @@ def test_a_new_name_replaces_the_old_one(store: ChatStore) -> None:
     assert found(store, "badger") == ["Badger"]
 
 
+def test_the_automatic_title_is_replaced_too(store: ChatStore) -> None:
+    chat = store.create().id
+    assert len(store.list("new chat")) == 1
+    ask(store, chat, "Weather")
+    assert store.list("new chat") == []
+    assert found(store, "weather") == ["Weather"]
+
+
 def test_pages_hold_every_chat_once(store: ChatStore) -> None:
     ids = [store.create(f"Chat {number}").id for number in range(25)]
     seen: list[str] = []

@@ -78,6 +78,16 @@ def test_cut_at_every_byte_the_journal_keeps_every_record_before_the_cut_and_goe
             one.unlink()
 
 
+def test_a_last_line_without_its_newline_counts_and_gets_one(tmp_path: Path) -> None:
+    path = journal(tmp_path)
+    path.write_bytes(path.read_bytes()[:-1])
+    opened, found, _ = Journal.open(path)
+    assert found[1:] == records()
+    opened.append(records()[:1])
+    opened.append(records()[1:2])
+    assert Journal.open(path)[1:] == ([*found, *records()[:2]], [])
+
+
 @pytest.mark.parametrize("tail", [b"\0" * 300, b'\0\0\0e":1}\n', b'{"kind":"mess\0\0\0\0\n'])
 def test_zeros_that_a_power_cut_left_are_a_torn_line(tmp_path: Path, tail: bytes) -> None:
     path = journal(tmp_path)

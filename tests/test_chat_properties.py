@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import tempfile
 from contextlib import suppress
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from modules import chat_journal, durable
+from modules import chat_journal, chat_records, durable
 from modules.chat_store import ChatStore
 from modules.errors import Conflict, NotFound, StorageError
 from tests.chat_helpers import FullDisk, again
@@ -30,6 +31,8 @@ class AnyChat(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         self.disk = FullDisk()
         self.patches = [
+            # The same history has the same ids, so that a failing one can be told again.
+            mock.patch.object(chat_records, "new_id", side_effect=(f"id{number:04}" for number in itertools.count())),
             mock.patch.object(durable, "os", self.disk),
             mock.patch.object(chat_journal, "COMPACT_FROM", 200),
         ]

@@ -91,8 +91,10 @@ def test_the_end_of_a_reply_the_disk_refused_is_shown_and_saved_later(
         store.save_waiting(chat)
     else:
         store.rename(chat, "x")
+        store.rename(chat, "y")
     assert again(store, chat).messages[reply.id].text == "the whole answer"
     assert again(store, chat).rev == store.get(chat).rev
+    assert (store.folder / f"{chat}.jsonl").read_bytes().count(b'"final"') == 1
 
 
 def test_a_full_disk_only_puts_off_compaction(

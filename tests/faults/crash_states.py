@@ -24,7 +24,7 @@ MOST_STATES = 400
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One step. what: make, write, cut, fsync, move, remove, folder, fsync folder, mark.
+    """One step. what: make, link, write, cut, fsync, move, remove, folder, fsync folder, mark.
 
     file    number of the file, which stays when it is renamed
     at      offset of a write, length after a cut
@@ -79,16 +79,20 @@ class _Naming:
         return folder_of(self.event.path) != folder_of(self.event.target)
 
     def synced(self, folder: str) -> None:
-        if folder == folder_of(self.event.path):
+        """Across folders the new name is sure first; fsync of the old folder alone makes nothing sure."""
+        if self.event.what == "move" and self.across:
+            if folder == folder_of(self.event.target):
+                self.least = max(self.least, 1)
+            elif folder == folder_of(self.event.path) and self.least == 1:
+                self.least = 2
+        elif folder == folder_of(self.event.path):
             self.least = 2
-        elif self.event.what == "move" and folder == folder_of(self.event.target):
-            self.least = max(self.least, 1)
 
     def apply(self, level: int, names: dict[str, int]) -> None:
         event = self.event
         if level == 0:
             return
-        if event.what in ("make", "folder"):
+        if event.what in ("make", "link", "folder"):
             names[event.path] = event.file
         elif event.what == "move":
             names[event.target] = event.file
@@ -142,7 +146,7 @@ def _replayed(contents: Mapping[int, bytes], events: Sequence[Event]) -> tuple[d
     files = {number: _File(content) for number, content in contents.items()}
     namings: list[_Naming] = []
     for event in events:
-        if event.what in ("make", "move", "remove", "folder"):
+        if event.what in ("make", "link", "move", "remove", "folder"):
             namings.append(_Naming(event))
             if event.what == "make":
                 files[event.file] = _File()

@@ -117,6 +117,11 @@ class FakeDisk:
         self._names[new] = self._names.pop(old)
         self.events.append(Event("move", old, new, file=self._names[new]))
 
+    def link(self, source: Path | str, target: Path | str, *, follow_symlinks: bool = True) -> None:
+        os.link(source, target, follow_symlinks=follow_symlinks)
+        self._names[self._name(target)] = self._names[self._name(source)]
+        self.events.append(Event("link", self._name(target), file=self._names[self._name(source)]))
+
     def unlink(self, path: Path | str) -> None:
         os.unlink(path)
         del self._names[self._name(path)]

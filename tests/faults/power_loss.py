@@ -15,11 +15,10 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,14 +27,11 @@ if __name__ == "__main__":
 
 from modules import durable  # noqa: E402
 from modules.chat_journal import Journal  # noqa: E402
-from modules.chat_store import ChatStore  # noqa: E402
 from modules.durable import append_durably  # noqa: E402
-from modules.errors import EnginehouseError, NotFound, StorageError  # noqa: E402
+from modules.errors import EnginehouseError  # noqa: E402
 from tests.faults.crash_states import put  # noqa: E402
 from tests.faults.fake_disk import LIES, FakeDisk  # noqa: E402
-
-TORN = b'{"kind":"message","seq":9,"id":"torn'
-FOREIGN = b'{"kind":"from a later version","seq":3,"sky":"blue"}\n'
+from tests.faults.save_paths import SCENARIOS, Scenario  # noqa: E402
 
 
 @dataclass
@@ -47,20 +43,6 @@ class Figures:
 
     def __str__(self) -> str:
         return f"{len(self.violations)} violations of {self.states} states"
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """act    saves things, and marks each as promised; returns what must be found after 0, 1, 2 … marks
-    check  opens what a crash left; raises AssertionError unless it is what was promised at the last mark, or
-           what was being saved then
-    prepare  what lies on the disk before
-    """
-
-    name: str
-    act: Callable[[FakeDisk], list[Any]]
-    check: Callable[[Path, list[Any]], None]
-    prepare: Callable[[Path], None] = lambda root: None
 
 
 BREAKS = (*LIES, "rename", "cut")
@@ -124,211 +106,6 @@ def _run_one(scenario: Scenario, live: Path, after: Path, lie: str, figures: Fig
                 figures.violations.append(f"{scenario.name}, after {marks} promises: {error!r}")
             shutil.rmtree(after)
     shutil.rmtree(live)
-
-
-# ── settings and the like ───────────────────────────────────────────────────────────────────────────
-
-
-def _act_settings(disk: FakeDisk) -> list[Any]:
-    values: list[Any] = [None]
-    for number, text in enumerate(("short", "longer " * 40, "short again")):
-        values.append({"number": number, "text": text})
-        durable.write_yaml(disk.root / "settings.yaml", values[-1])
-        disk.mark()
-    return values
-
-
-def _check_settings(root: Path, promised: list[Any]) -> None:
-    value, problem = durable.read_yaml(root / "settings.yaml")
-    assert value in promised, value
-    assert problem is None, problem
-    durable.write_yaml(root / "settings.yaml", {"next": 1})
-    assert durable.read_yaml(root / "settings.yaml") == ({"next": 1}, None)
-
-
-# ── chats ───────────────────────────────────────────────────────────────────────────────────────────
-
-
-def seen(store: ChatStore, chat: str) -> Any:
-    """A chat as it is found after a crash: replies that ran are interrupted."""
-    try:
-        found = store.get(chat).as_dict()
-    except NotFound:
-        return None
-    for node in found["messages"]:
-        node["state"] = "interrupted" if node["state"] == "running" else node["state"]
-    return found
-
-
-def _act_turns(disk: FakeDisk) -> list[Any]:
-    """A chat from its first message on, with everything that can be done to it."""
-    with _store(disk.root) as store:
-        chat = store.create("Power").id
-        found = [None, {"id": chat} | seen(store, chat)]
-        disk.mark()
-
-        def promise() -> None:
-            found.append(seen(store, chat))
-            disk.mark()
-
-        asked = store.add_message(chat, None, "user", "What is\nrust? 🦀")
-        promise()
-        for words in ("Iron", "Iron oxide"):
-            reply = store.begin_reply(chat, asked.id, "echo")
-            promise()
-            for length in (2, len(words)):
-                store.partial(chat, reply.id, words[:length], "hm")
-                promise()
-            store.finish(chat, reply.id, words + ".", "hm", "done", {"completion_tokens": 3})
-            promise()
-        steps: list[Callable[[], object]] = [
-            lambda: store.delete_message(chat, reply.id),
-            lambda: store.undelete(chat, reply.id),
-            lambda: store.select(chat, asked.id),
-            lambda: store.rename(chat, "Rust"),
-            lambda: store.set_prompt(chat, "Be brief."),
-        ]
-        for step in steps:
-            step()
-            promise()
-    return found
-
-
-def _act_full_disk(disk: FakeDisk) -> list[Any]:
-    """Every second save meets a full disk half-way; what comes after it must not be glued to the rest."""
-    with _store(disk.root) as store:
-        chat = store.create("Full").id
-        found = [None, seen(store, chat)]
-        disk.mark()
-        for number in range(3):
-            disk.fill_up()
-            with suppress(StorageError):
-                store.add_message(chat, None, "user", f"refused {number}")
-            store.add_message(chat, None, "user", f"taken {number}")
-            found.append(seen(store, chat))
-            disk.mark()
-    return found
-
-
-def _check_chat(root: Path, promised: list[Any]) -> None:
-    chat = next((one["id"] for one in promised if one), "")
-    with _store(root) as store:
-        found = seen(store, chat)
-        assert found in promised, f"found {found}"
-        assert not store.problems, store.problems
-        if found is None:
-            return
-        store.add_message(chat, None, "user", "and on")
-        after = seen(store, chat)
-    with _store(root) as store:
-        assert seen(store, chat) == after, "what was saved after the crash is not there"
-        assert [node for node in after["messages"] if node["text"] != "and on"] == found["messages"]
-
-
-def _prepare_torn(root: Path) -> None:
-    with _store(root) as store:
-        chat = store.create("Torn").id
-        store.add_message(chat, None, "user", "before")
-    with _journal(root).open("ab") as file:
-        file.write(TORN)
-
-
-def _act_torn(disk: FakeDisk) -> list[Any]:
-    with _store(disk.root) as store:
-        chat = _journal(disk.root).stem
-        found = [seen(store, chat)]
-        for number in range(2):
-            store.add_message(chat, None, "user", f"after {number}")
-            found.append(seen(store, chat))
-            disk.mark()
-    return found
-
-
-def _check_torn(root: Path, promised: list[Any]) -> None:
-    kept = b"".join(path.read_bytes() for path in (root / "chats").iterdir() if ".jsonl" in path.name)
-    assert TORN in kept, "the torn line is gone"
-    _check_chat(root, promised)
-
-
-def _prepare_long(root: Path) -> None:
-    with _store(root) as store:
-        chat = store.create("Long").id
-        reply = store.begin_reply(chat, None, "echo")
-        for length in range(30, 300, 30):
-            store.partial(chat, reply.id, "x" * length)
-        store.finish(chat, reply.id, "x" * 300)
-        cut = store.begin_reply(chat, None, "echo")
-        store.partial(chat, cut.id, "never ended")
-    with _journal(root).open("ab") as file:
-        file.write(FOREIGN + b"not a record\n")
-
-
-def _act_compaction(disk: FakeDisk) -> list[Any]:
-    with _store(disk.root) as store:
-        chat = _journal(disk.root).stem
-        found = [seen(store, chat)]
-        before = _journal(disk.root).stat().st_size
-        with mock.patch("modules.chat_journal.Journal.worth_compacting", return_value=True):
-            reply = store.begin_reply(chat, None, "echo")
-            found.append(seen(store, chat))
-            disk.mark()
-            store.finish(chat, reply.id, "end")
-        found.append(seen(store, chat))
-        disk.mark()
-        assert _journal(disk.root).stat().st_size < before, "nothing was compacted"
-    return found
-
-
-def _check_compaction(root: Path, promised: list[Any]) -> None:
-    raw = _journal(root).read_bytes()
-    assert FOREIGN in raw, "a record of a later version is gone"
-    assert b"not a record\n" in raw, "a damaged line is gone"
-    with _store(root) as store:
-        assert seen(store, promised[0]["id"]) in promised
-
-
-def _prepare_one(root: Path) -> None:
-    with _store(root) as store:
-        store.add_message(store.create("Gone?").id, None, "user", "keep me")
-
-
-def _act_trash(disk: FakeDisk) -> list[Any]:
-    with _store(disk.root) as store:
-        chat = _journal(disk.root).stem
-        there = seen(store, chat)
-        store.delete(chat)
-        disk.mark()
-        store.restore(chat)
-        disk.mark()
-    return [there, None, there]
-
-
-def _check_trash(root: Path, promised: list[Any]) -> None:
-    there = next(one for one in promised if one)
-    with _store(root) as store:
-        found = seen(store, there["id"])
-        assert found in promised, found
-        if found is None:
-            store.restore(there["id"])
-        assert seen(store, there["id"]) == there, "the chat could not be brought back"
-
-
-def _store(root: Path) -> Any:
-    return closing(ChatStore(root / "chats"))
-
-
-def _journal(root: Path) -> Path:
-    return next((root / "chats").glob("*.jsonl"))
-
-
-SCENARIOS = (
-    Scenario("settings", _act_settings, _check_settings),
-    Scenario("turns", _act_turns, _check_chat),
-    Scenario("full disk", _act_full_disk, _check_chat),
-    Scenario("torn line", _act_torn, _check_torn, _prepare_torn),
-    Scenario("compaction", _act_compaction, _check_compaction, _prepare_long),
-    Scenario("trash", _act_trash, _check_trash, _prepare_one),
-)
 
 
 def main() -> int:
