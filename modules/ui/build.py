@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,6 +52,16 @@ def mount(asgi: FastAPI, app: App) -> FastAPI:
     Who may reach it is decided by the app it is mounted in; Gradio's own accounts, API pages, uploads and
     file routes stay unused, and `Gate` closes them.
     """
+    # Inside an event loop of its own: without a running one Gradio makes several and closes none.
+    blocks = asyncio.run(_set_up(asgi, app))
+    follow_theme(blocks, app.settings)
+    for route in asgi.routes:
+        if isinstance(route, Mount) and route.path == "" and not isinstance(route.app, Gate):
+            route.app = Gate(route.app)
+    return asgi
+
+
+async def _set_up(asgi: FastAPI, app: App) -> gr.Blocks:
     blocks = build_blocks(app)
     gr.mount_gradio_app(
         asgi,
@@ -69,8 +80,4 @@ def mount(asgi: FastAPI, app: App) -> FastAPI:
         theme=build_theme(),
         head=head(app.settings.get("theme")),
     )
-    follow_theme(blocks, app.settings)
-    for route in asgi.routes:
-        if isinstance(route, Mount) and route.path == "" and not isinstance(route.app, Gate):
-            route.app = Gate(route.app)
-    return asgi
+    return blocks

@@ -6,6 +6,7 @@ the page hears the event and asks for exactly the changed values.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
@@ -15,7 +16,7 @@ import gradio as gr
 from gradio.components import Component
 
 from modules.errors import EnginehouseError, NotFound
-from modules.params import BY_NAME, PARAMS, Param, starting_values
+from modules.params import BY_NAME, PARAMS, Param
 from modules.types import ParamValue
 from modules.ui.fields import QUIET, bind, make, note, param_field, shown, toast
 from modules.ui.preset_bar import PresetBar
@@ -113,8 +114,8 @@ def _groups(app: App) -> tuple[dict[str, Component], dict[str, gr.Column]]:
 
 def _bind(made: ParametersTab, param: Param) -> None:
     async def save(value: Any) -> ParamValue:
-        checked = param.check(value)
-        made.app.params.set({param.name: checked})
+        # In a thread: the values are on the disk before this returns.
+        await asyncio.to_thread(made.app.params.set, {param.name: param.check(value)})
         kept: ParamValue = made.app.params.values[param.name]
         return kept
 
@@ -141,7 +142,7 @@ def _events(made: ParametersTab, tab: gr.Tab, listener: gr.HTML) -> None:
         async def run(*values: Any) -> Updates:
             *given, show_all = values
             try:
-                said = action(*given)
+                said = await asyncio.to_thread(action, *given)
             except EnginehouseError as error:
                 return made.everything(show_all) | {made.messages: toast(error, "Preset")}
             return made.everything(show_all) | ({made.messages: said} if said else {})
@@ -149,12 +150,12 @@ def _events(made: ParametersTab, tab: gr.Tab, listener: gr.HTML) -> None:
         return run
 
     def to_start() -> Mapping[str, str]:
-        app.params.set(starting_values())
+        app.params.reset()
         return note("All parameters have the values of a fresh installation.")
 
     def to_neutral() -> Mapping[str, str]:
-        app.params.set({param.name: param.default for param in PARAMS})
-        return note("All parameters are neutral: the model's own probabilities, unchanged.")
+        app.params.set({param.name: param.default for param in PARAMS if param.in_presets})
+        return note("All samplers are neutral: the model's own probabilities, unchanged.")
 
     bar.start.click(acting(to_start), **all_of_it)
     bar.neutral.click(acting(to_neutral), **all_of_it)

@@ -126,9 +126,12 @@ class PresetBar:
 
     # ── What the buttons do ──
 
-    def _load(self, name: str) -> None:
-        if name:
-            self.app.params.load_preset(name)
+    def _load(self, name: str) -> Mapping[str, str] | None:
+        if not name:
+            return None
+        self.app.params.load_preset(name)
+        problems = " ".join(self.app.params.problems)
+        return note(problems, "warning") if problems else None
 
     def _save(self, name: str) -> Mapping[str, str]:
         if not self._own():
@@ -157,7 +160,7 @@ class PresetBar:
 def _choices(app: App) -> list[tuple[str, str]]:
     infos = sorted(app.presets.names(), key=lambda info: (info.shipped, info.name.casefold()))
     named = [(info.name if not info.shipped else f"{info.name} (shipped)", info.name) for info in infos]
-    return [("none", NONE), *named]
+    return named if app.params.preset else [("none", NONE), *named]
 
 
 def _state(app: App) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from gradio.components import Component
 
-from modules.errors import BadParameter
+from modules.errors import EnginehouseError
 from modules.setting import Setting
 from modules.settings import SETTINGS
 from modules.ui.fields import QUIET, bind, make, note, setting_field, shown, toast
@@ -122,7 +123,7 @@ def _bind(made: SettingsTab, setting: Setting) -> None:
             return ""
         if setting.kind == "int" and isinstance(value, float) and value.is_integer():
             value = int(value)
-        kept = settings.set(setting.name, value)
+        kept = await asyncio.to_thread(settings.set, setting.name, value)
         return "" if setting.secret else kept
 
     def current() -> Any:
@@ -138,8 +139,8 @@ def _events(made: SettingsTab, tab: gr.Tab, remove: gr.Button) -> None:
 
     async def remove_key() -> Updates:
         try:
-            made.app.settings.set("api_key", "")
-        except BadParameter as error:
+            await asyncio.to_thread(made.app.settings.set, "api_key", "")
+        except EnginehouseError as error:
             return {made.messages: toast(error, "API key")}
         return made.words() | {made.messages: note("The key is removed. It stays in force until the next start.")}
 
