@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from modules.extension_api import BadRequest, send_answer, send_events, unless_disconnected
 
+from .encoding import encoded
 from .errors import error_answer
 
 Handler = Callable[[dict[str, Any]], Awaitable[Response]]
@@ -27,7 +28,7 @@ class Whole(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def answer() -> None:
             try:
-                status, body = 200, orjson.dumps(await self._work())
+                status, body = 200, encoded(await self._work())
             except Exception as error:
                 status, body = error_answer(error)
             await send_answer(send, status, body)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 
-import orjson
-
 from modules.extension_api import EnginehouseError
+
+from .encoding import encoded
 
 log = logging.getLogger(__name__)
 TYPES = {401: "authentication_error", 403: "permission_error", 409: "conflict_error", 429: "rate_limit_error"}
@@ -20,4 +20,4 @@ def error_answer(error: Exception) -> tuple[int, bytes]:
     kind = TYPES.get(error.status, "server_error" if error.status >= 500 else "invalid_request_error")
     message = f"{error.message} {error.hint}".strip()
     body = {"error": {"message": message, "type": kind, "param": error.param, "code": error.code}}
-    return error.status, orjson.dumps(body)
+    return error.status, encoded(body)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import orjson
 from fastapi.responses import Response
 
 from modules.extension_api import ExtensionContext, NotFound
 
+from .encoding import encoded
 from .endpoint import Problem
 
 MOST_NAMED = 20
@@ -83,4 +83,4 @@ def _card(file: Any, loaded: str) -> dict[str, Any]:
 
 
 def _json(value: Any) -> Response:
-    return Response(orjson.dumps(value), media_type="application/json")
+    return Response(encoded(value), media_type="application/json")

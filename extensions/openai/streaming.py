@@ -8,8 +8,6 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
 from modules.extension_api import (
     Chunk,
     Done,
@@ -24,6 +22,7 @@ from modules.extension_api import (
     from_dict,
 )
 
+from .encoding import encoded
 from .extras import enginehouse, finish_reason, usage
 from .logprobs import CompletionLogprobs, chat_logprobs
 from .parallel import chunks
@@ -117,7 +116,7 @@ class Streaming:
         if kind is Text:
             return self._text(choice, chunk)  # type: ignore[arg-type]
         if isinstance(chunk, Reasoning):
-            event = choice.head + self._shape.reasoning_open + quoted(chunk.text) + self._close
+            event = choice.head + self._shape.reasoning_open + encoded(chunk.text) + self._close
             return event if choice.begun else self._first(choice) + event
         if isinstance(chunk, Done):
             choice.done, self._slowest = chunk, choice
@@ -136,7 +135,7 @@ class Streaming:
         if chunk.logprobs:
             event = self._with_logprobs(choice, chunk)
         else:
-            event = choice.head + self._shape.open + quoted(chunk.text) + self._close
+            event = choice.head + self._shape.open + encoded(chunk.text) + self._close
             if self._shape is COMPLETION:
                 choice.marks.of(chunk.text, ())
         return event if choice.begun else self._first(choice) + event
@@ -146,7 +145,7 @@ class Streaming:
             body: dict[str, Any] = {"delta": {"content": chunk.text}, "logprobs": chat_logprobs(chunk.logprobs)}
         else:
             body = {"text": chunk.text, "logprobs": choice.marks.of(chunk.text, chunk.logprobs)}
-        return choice.head + b"," + orjson.dumps({**body, "finish_reason": None})[1:] + b"]" + self._end
+        return choice.head + b"," + encoded({**body, "finish_reason": None})[1:] + b"]" + self._end
 
     def _start(self, choice: _Choice, ledger: Ledger) -> None:
         """The model is known now, so what stands in front of every event can be made."""
@@ -155,7 +154,7 @@ class Streaming:
             "id": self._ident, "object": self._shape.object, "created": int(time.time()), "model": ledger.model,
             "system_fingerprint": None,
         }  # fmt: skip
-        choice.head = b"data: " + orjson.dumps(self._base)[:-1] + b',"choices":[{"index":%d' % choice.index
+        choice.head = b"data: " + encoded(self._base)[:-1] + b',"choices":[{"index":%d' % choice.index
 
     def _first(self, choice: _Choice) -> bytes:
         choice.begun = True
@@ -167,7 +166,7 @@ class Streaming:
         first = b"" if choice.begun else self._first(choice)
         body: dict[str, Any] = {"delta": {}} if self._shape is CHAT else {"text": ""}
         body |= {"logprobs": None, "finish_reason": finish_reason(choice.done)}
-        return first + choice.head + b"," + orjson.dumps(body)[1:] + b"]"
+        return first + choice.head + b"," + encoded(body)[1:] + b"]"
 
     def _ending(self) -> bool:
         """Whether every reply is done: the last one's end is written together with the counts."""
@@ -176,16 +175,8 @@ class Streaming:
     def _last(self) -> bytes:
         last = self._slowest
         ended = [(choice.ledger, choice.done) for choice in self._choices if choice.done is not None]
-        more = b',"enginehouse":' + orjson.dumps(enginehouse(ended, self._notices))
+        more = b',"enginehouse":' + encoded(enginehouse(ended, self._notices))
         if not self._with_usage:
             return self._finish(last) + more + b"}\n\n" + DONE
-        counts = orjson.dumps({**self._base, "choices": [], "usage": usage(ended, self._n)})[:-1]
+        counts = encoded({**self._base, "choices": [], "usage": usage(ended, self._n)})[:-1]
         return self._finish(last) + self._end + b"data: " + counts + more + b"}\n\n" + DONE
-
-
-def quoted(text: str) -> bytes:
-    """A JSON string. Half a surrogate pair, which no engine should send, becomes a question mark."""
-    try:
-        return orjson.dumps(text)
-    except TypeError:
-        return orjson.dumps(text.encode("utf-8", "replace").decode("utf-8"))

@@ -1,0 +1,197 @@
+"""Whatever JSON comes in: an answer or a refusal in OpenAI's shape, never a fault of the server."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+from engine_stand_in import Lender, StandIn
+from fastapi import FastAPI
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from extensions.openai.body import Body
+from extensions.openai.encoding import encoded
+from extensions.openai.fields import read_common
+from extensions.openai.schemas import CHAT_SCHEMA, COMPLETION_SCHEMA
+from extensions.openai.script import routes
+from modules.errors import EnginehouseError, NotFound
+from modules.extension_api import PARAMS, ExtensionContext, ModelAccess
+from modules.generation import Generation
+from modules.types import Done, Stats, Text
+
+
+@dataclass
+class Status:
+    model: str = "stand-in"
+
+
+class Catalog:
+    """One model, "stand-in"."""
+
+    status = Status()
+
+    def scan(self) -> tuple[Any, ...]:
+        return ()
+
+    def get(self, name: str) -> Any:
+        raise NotFound("There is no such model.", code="model_not_found")
+
+
+class Presets:
+    """One preset, "warm", which names a key this version does not know."""
+
+    def load(self, name: str) -> dict[str, Any]:
+        if name != "warm":
+            raise NotFound("There is no such preset.")
+        return {"temperature": 1.5, "from_the_future": 1}
+
+
+def context(engine: StandIn | None = None, options: dict[str, Any] | None = None) -> ExtensionContext:
+    import logging
+
+    engine = engine or StandIn([Text("a "), Text("b"), Done("stop", Stats(3, 0, 2))])
+    return ExtensionContext(
+        "openai", Path(), options or {}, Generation(Lender(engine)), ModelAccess(Catalog(), Catalog()),  # type: ignore[arg-type]
+        Presets(), {}, logging.getLogger("test"),  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+@functools.cache
+def usual_app() -> FastAPI:
+    return app_of(None)
+
+
+def app_of(engine: StandIn | None) -> FastAPI:
+    app = FastAPI()
+    app.include_router(routes(context(engine)))
+    return app
+
+
+def post(path: str, body: Any, engine: StandIn | None = None) -> httpx.Response:
+    app = usual_app() if engine is None else app_of(engine)
+
+    async def send() -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+            content = body if isinstance(body, bytes) else orjson.dumps(body)
+            return await http.post(path, content=content, headers={"content-type": "application/json"})
+
+    return asyncio.run(send())
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=6,
+)
+NAMES = sorted({*CHAT_SCHEMA["properties"], *COMPLETION_SCHEMA["properties"], *(p.name for p in PARAMS), "tools", "x"})
+BODIES = st.dictionaries(st.sampled_from(NAMES), JSON, max_size=5)
+MESSAGES = st.lists(
+    st.fixed_dictionaries(
+        {"role": st.sampled_from(["user", "assistant", "system", "developer"]) | JSON},
+        optional={"content": st.text(max_size=9) | JSON, "name": JSON},
+    ),
+    max_size=4,
+)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(body=BODIES, messages=MESSAGES | JSON, stream=st.booleans())
+def test_any_chat_request_is_answered_or_refused(body: dict[str, Any], messages: Any, stream: bool) -> None:
+    check(post("/v1/chat/completions", {**body, "messages": messages, **({"stream": True} if stream else {})}))
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(body=BODIES, prompt=st.text(max_size=9) | JSON)
+def test_any_completion_request_is_answered_or_refused(body: dict[str, Any], prompt: Any) -> None:
+    check(post("/v1/completions", {**body, "prompt": prompt}))
+
+
+def check(answer: httpx.Response) -> None:
+    if answer.status_code == 200:
+        if answer.headers["content-type"].startswith("text/event-stream"):
+            assert answer.text.endswith("data: [DONE]\n\n")
+            for line in answer.text.splitlines():
+                assert not line or line.startswith((":", "data: [DONE]")) or orjson.loads(line[6:])["object"]
+        else:
+            assert answer.json()["choices"]
+        return
+    assert answer.status_code in (400, 404, 422), answer.text
+    assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+
+def common(**values: Any) -> Any:
+    return asyncio.run(read_common(Body(values), context(options={"model_aliases": {"gpt-4": "real", "any": ""}})))
+
+
+def test_a_presets_values_stand_below_the_requests_own() -> None:
+    assert common(preset="warm").params == {"temperature": 1.5}
+    assert common(preset="warm", temperature=0.2).params == {"temperature": 0.2}
+
+
+def test_lengths_follow_openais_meaning_not_ours() -> None:
+    assert common(max_tokens=-1).params == {"max_tokens": 0}
+    assert common(n_predict=5).params == {"max_tokens": 5}
+    with pytest.raises(EnginehouseError):
+        common(max_tokens=0)
+
+
+def test_a_seed_beyond_32_bits_is_folded_and_said() -> None:
+    found = common(seed=2**40 + 7)
+    assert found.params == {"seed": 7}
+    assert [notice.code for notice in found.notices] == ["seed_folded"]
+
+
+def test_names_in_the_options_file_stand_for_models() -> None:
+    names = ("gpt-4", "any", "", "default", "x")
+    assert [common(model=name).model for name in names] == ["real", None, None, None, "x"]
+
+
+def test_each_choice_has_a_seed_of_its_own() -> None:
+    engine = StandIn()
+    post("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}], "n": 3, "seed": 2**32 - 2}, engine)
+    assert sorted(int(str(r.params["seed"])) for r in engine.requests) == [0, 2**32 - 2, 2**32 - 1]
+
+
+def test_thinking_has_its_own_field_whole_and_streamed() -> None:
+    def engine() -> StandIn:
+        return StandIn([Text("<think>hm</think>"), Text("yes"), Done("stop", Stats(3, 0, 2))])
+
+    body: dict[str, Any] = {"messages": [{"role": "user", "content": "x"}]}
+    whole = post("/v1/chat/completions", body, engine()).json()
+    assert whole["choices"][0]["message"] == {
+        "role": "assistant", "content": "yes", "refusal": None, "reasoning_content": "hm",
+    }  # fmt: skip
+    assert whole["usage"]["completion_tokens_details"]["reasoning_tokens"] == 1
+    text = post("/v1/chat/completions", {**body, "stream": True}, engine()).text
+    deltas = [orjson.loads(line[6:])["choices"][0]["delta"] for line in text.splitlines() if line.startswith("data: {")]
+    assert deltas == [
+        {"role": "assistant", "content": "", "refusal": None}, {"reasoning_content": "hm"}, {"content": "yes"}, {},
+    ]  # fmt: skip
+
+
+def test_a_reply_with_half_a_surrogate_pair_can_still_be_sent() -> None:
+    assert encoded("a\ud83d") == b'"a?"'
+    engine = StandIn([Text("a\ud83d"), Done("stop")])
+    body = {"messages": [{"role": "user", "content": "x"}]}
+    assert post("/v1/chat/completions", body, engine).json()["choices"][0]["message"]["content"] == "a?"
+
+
+def test_a_body_that_is_not_called_json_is_refused() -> None:
+    app = FastAPI()
+    app.include_router(routes(context()))
+
+    async def send() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
+            return await http.post("/v1/completions", content=b'{"prompt":"x"}', headers={"content-type": "text/plain"})
+
+    answer = asyncio.run(send())
+    assert answer.status_code == 400
+    assert "Content-Type" in answer.json()["error"]["message"]
