@@ -21,6 +21,8 @@ from modules.errors import BadRequest, ContextOverflow
 from modules.types import EngineInfo, GenerationRequest, Ledger, Message, Notice
 
 DEFAULT_RESERVE = 512
+DROP_STEPS = (4, 2)  # turns
+KEEP_AT_LEAST = 0.6  # of the room, or else a smaller step is taken
 SPECIALS = 8  # begin-of-text and the like, which a tokeniser may add without there being bytes for it
 
 
@@ -117,22 +119,35 @@ def kept_after(messages: tuple[Message, ...], cut: int) -> tuple[Message, ...]:
 async def _shorten(
     request: GenerationRequest, engine: Renderer, room: int, whole: _Counted
 ) -> tuple[tuple[Message, ...], _Counted]:
-    """Drop as few of the oldest turns as possible. When nothing is enough, all but the newest turn is dropped."""
+    """Drop the oldest turns until it fits; when nothing is enough, all but the newest turn.
+
+    Where it costs little, turns are dropped in steps of four (or two): the next turns then begin with the same
+    text, so that the engine finds it in its cache instead of reading the whole prompt again each time.
+    """
     messages = request.messages or ()
     places = cuts(messages)
-    best = (messages, whole)
+    if not places:
+        return messages, whole
+
+    async def after(index: int) -> tuple[tuple[Message, ...], _Counted]:
+        kept = kept_after(messages, places[index])
+        return kept, await _count(kept, request, engine, -1)
+
     low, high = 0, len(places) - 1
-    while low <= high:  # fewer messages are never more tokens: bisect instead of trying each
+    best = None
+    while low < high:  # fewer messages are never more tokens: bisect instead of trying each
         middle = (low + high) // 2
-        kept = kept_after(messages, places[middle])
-        counted = await _count(kept, request, engine, -1)
-        if counted.tokens <= room:
-            best, high = (kept, counted), middle - 1
+        found = await after(middle)
+        if found[1].tokens <= room:
+            best, high = found, middle
         else:
-            if middle == len(places) - 1:
-                best = (kept, counted)
             low = middle + 1
-    return best
+    for index in dict.fromkeys(-(-(low + 1) // step) * step - 1 for step in DROP_STEPS):
+        if low < index < len(places):
+            found = await after(index)
+            if found[1].tokens >= room * KEEP_AT_LEAST:
+                return found
+    return best if best is not None else await after(low)
 
 
 def _settle(

@@ -68,10 +68,6 @@ class Hooks:
         if self._manager.has_plugin(name):
             self._manager.unregister(name=name)
 
-    def has(self, hook: str) -> bool:
-        """Whether any extension implements this hook, so the token path can do without it."""
-        return any(True for _ in self._each(hook))
-
     def call_each(self, hook: str, **given: Any) -> Iterator[tuple[str, Any]]:
         """Call a start-up hook of every extension; yields (extension, value) of those that worked."""
         for impl in list(self._each(hook)):
