@@ -22,6 +22,7 @@ from .body import Body, wrong
 MOST_CHOICES = 16
 MOST_STOPS = 16
 LONGEST_STOP = 1000
+MOST_NAMED = 20  # unknown fields; looking for similar names takes time
 
 # Accepted and without effect here, as their meaning allows: bookkeeping of the caller, or of OpenAI's service.
 SILENT = frozenset({
@@ -96,10 +97,13 @@ def unknown_fields(body: Body, known: tuple[str, ...]) -> tuple[Notice, ...]:
     """A Notice for each field nobody asked for, with the name that may have been meant."""
     names = [*known, *CANONICAL]
     found = []
-    for name in body.rest():
-        near = difflib.get_close_matches(name, names, 1)
+    unknown = body.rest()
+    for name in unknown[:MOST_NAMED]:
+        near = difflib.get_close_matches(name[:80], names, 1)
         hint = f" Did you mean {near[0]}?" if near else ""
         found.append(Notice("unknown_field", f"{name[:80]} is not known here and was ignored.{hint}", param=name[:80]))
+    if len(unknown) > MOST_NAMED:
+        found.append(Notice("unknown_field", f"{len(unknown) - MOST_NAMED} more fields are not known here."))
     return tuple(found)
 
 

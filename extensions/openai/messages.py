@@ -9,6 +9,7 @@ from modules.extension_api import BadParameter, Message, Notice
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 KNOWN = frozenset({"role", "content", "name", "refusal", "audio", "annotations", "reasoning_content", "tool_calls",
                    "function_call"})  # fmt: skip
+MOST_NAMED = 20
 MEDIA = {"image_url": "Images", "input_audio": "Audio", "file": "Files", "video_url": "Videos"}
 
 
@@ -33,7 +34,8 @@ def _message(item: Any, where: str, notices: dict[str, Notice]) -> Message:
     for name in item:
         if item[name] and (name == "name" or name not in KNOWN):
             text = f"{name[:80]} in a message has no effect here: chat templates have no place for it."
-            notices.setdefault(name, Notice("without_effect", text, param=f"{where}.{name[:80]}"))
+            if len(notices) < MOST_NAMED:
+                notices.setdefault(name, Notice("without_effect", text, param=f"{where}.{name[:80]}"))
     return Message(ROLES[role], _content(item.get("content"), f"{where}.content"))  # type: ignore[arg-type]
 
 

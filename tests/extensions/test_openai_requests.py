@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,15 @@ def test_lengths_follow_openais_meaning_not_ours() -> None:
     assert common(n_predict=5).params == {"max_tokens": 5}
     with pytest.raises(EnginehouseError):
         common(max_tokens=0)
+
+
+def test_thousands_of_unknown_fields_cost_no_time() -> None:
+    body = {f"field {n} of a client gone wrong": n for n in range(20_000)}
+    message = {"role": "user", "content": "x", **{f"odd {n}": 1 for n in range(1000)}}
+    began = time.monotonic()
+    answer = post("/v1/chat/completions", {**body, "messages": [message]}).json()
+    assert time.monotonic() - began < 2
+    assert len(answer["enginehouse"]["notices"]) < 50
 
 
 def test_a_seed_beyond_32_bits_is_folded_and_said() -> None:
