@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -270,13 +271,17 @@ def test_a_chat_restored_while_its_reply_runs_goes_on(store: ChatStore) -> None:
 
 
 def test_the_trash_is_emptied_after_thirty_days_and_not_before(tmp_path: Path) -> None:
+    ids: dict[int, str] = {}
+    for days in (0, 29, 31, 400):
+        with closing(ChatStore(tmp_path)) as store:
+            ids[days] = store.create().id
+            store.delete(ids[days])
+        time = (datetime.now(UTC) - timedelta(days=days)).strftime("%Y%m%dT%H%M%SZ")
+        trashed = next((tmp_path / ".trash").glob(f"{ids[days]}*"))
+        trashed.rename(trashed.with_name(f"{ids[days]}.deleted-{time}.jsonl"))
     with closing(ChatStore(tmp_path)) as store:
-        new, old = store.create().id, store.create().id
-        store.delete(new)
-        store.delete(old)
-    trashed = next((tmp_path / ".trash").glob(f"{old}*"))
-    trashed.rename(trashed.with_name(f"{old}.deleted-20200101T000000Z.jsonl"))
-    with closing(ChatStore(tmp_path)) as store:
-        with pytest.raises(NotFound):
-            store.restore(old)
-        assert store.restore(new).id == new
+        for days in (31, 400):
+            with pytest.raises(NotFound, match="not in the trash"):
+                store.restore(ids[days])
+        for days in (0, 29):
+            assert store.restore(ids[days]).id == ids[days]

@@ -221,19 +221,23 @@ def _act_trash(disk: FakeDisk) -> list[Any]:
         there = seen(store, chat)
         store.delete(chat)
         disk.mark()
+        disk.mark()  # between these two it has to be gone
         store.restore(chat)
         disk.mark()
-    return [there, None, there]
+    return [there, None, None, there]
 
 
 def _check_trash(root: Path, promised: list[Any]) -> None:
-    there = next(one for one in promised if one)
+    there = next((one for one in promised if one), None)
+    file = next(root.rglob("*.jsonl"), None)
+    assert file is not None, "the chat is neither here nor in the trash"
+    chat = file.name.partition(".")[0]
     with _store(root) as store:
-        found = seen(store, there["id"])
+        found = seen(store, chat)
         assert found in promised, found
         if found is None:
-            store.restore(there["id"])
-        assert seen(store, there["id"]) == there, "the chat could not be brought back"
+            found = store.restore(chat).as_dict()
+        assert there is None or found == there, "the chat was not brought back whole"
 
 
 def _store(root: Path) -> Any:
