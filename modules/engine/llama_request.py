@@ -52,7 +52,9 @@ def completion_body(request: GenerationRequest) -> dict[str, Any]:
         "prompt": list(prompt) if isinstance(prompt, tuple) else prompt,
         "stream": True,  # always: only a streamed request ends when its client hangs up
         "return_progress": True,
-        "cache_prompt": True,
+        # A prompt taken from the cache is computed in other batches than a new one, and the rounding differs: with a
+        # seed that was asked for, the same prompt has to give the same text, so it is computed from the start.
+        "cache_prompt": seed < 0,
         "response_fields": _WANTED,
         "n_predict": limit if limit > 0 else -1,
         "seed": seed if seed >= 0 else secrets.randbelow(2**31),

@@ -35,6 +35,11 @@ def test_a_random_seed_is_drawn_here_and_a_given_one_kept() -> None:
     assert all(isinstance(seed, int) and 0 <= seed < 2**31 for seed in drawn)
 
 
+def test_a_given_seed_computes_the_prompt_anew_so_that_rounding_is_the_same() -> None:
+    assert body()["cache_prompt"] is True
+    assert body(seed=7)["cache_prompt"] is False
+
+
 def test_low_and_high_become_middle_and_range() -> None:
     sent = body(dynamic_temperature=True, dynatemp_low=0.5, dynatemp_high=1.5, temperature=3.0)
     assert (sent["temperature"], sent["dynatemp_range"]) == (1.0, 0.5)

@@ -78,6 +78,14 @@ class Conformance:
             again = await collect(engine, ask("My name is", params={"max_tokens": 12, "seed": seed}))
             assert text_of(again) == text_of(first)
 
+    async def test_a_seed_gives_the_same_text_also_where_the_prompt_could_come_from_a_cache(
+        self, loaded: Loaded
+    ) -> None:
+        engine, _ = loaded
+        request = ask("The lighthouse on the coast was built in 1820. " * 8, params={"max_tokens": 16, "seed": 5})
+        answers = {text_of(await collect(engine, request)) for _ in range(3)}
+        assert len(answers) == 1
+
     async def test_hanging_up_ends_the_request_in_the_engine(self, loaded: Loaded) -> None:
         engine, process = loaded
         for _ in range(engine.info.slots):  # if one of them went on, its slot would be missing below
