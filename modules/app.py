@@ -29,6 +29,7 @@ from modules.status_json import status_dict
 
 ROOT = Path(__file__).resolve().parent.parent
 MEMORY_SECONDS = 2.0
+MODELS_SECONDS = 5.0
 MEMORY_STEP = 16 * 1024 * 1024  # bytes; smaller changes are not worth an event
 
 _log = logging.getLogger("enginehouse")
@@ -94,6 +95,7 @@ class App:
         """Begin to work: events flow, and the model of the settings is loaded in the background."""
         self.events.bind()
         self._run(self._watch_memory())
+        self._run(self._watch_models())
         if self.settings.model:
             self.load_in_background(self.settings.model, self.settings.loader or None)
 
@@ -133,7 +135,12 @@ class App:
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("something in the background failed", exc_info=task.exception())
 
     # ── what there is to say ────────────────────────────────────────────────────────────────────────
 
@@ -167,3 +174,16 @@ class App:
             if any(abs(value - last.get(name, 0)) >= MEMORY_STEP for name, value in now.items()):
                 last = now
                 self.events.publish({"type": "memory", "memory": now})
+
+    async def _watch_models(self) -> None:
+        """Tell the pages when a model file came or went; nothing is read while nobody listens."""
+        last: tuple[str, ...] | None = None
+        while True:
+            await asyncio.sleep(MODELS_SECONDS)
+            if not self.events.listeners:
+                last = None
+                continue
+            now = tuple(file.name for file in await asyncio.to_thread(self.catalog.scan))
+            if last is not None and now != last:
+                self.events.publish({"type": "models"})
+            last = now

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from modules.api.answers import json_answer, to_json
 from modules.app import App
 from modules.chats import Chat
 from modules.errors import BadParameter
@@ -65,11 +66,14 @@ def routes(app: App) -> APIRouter:
         tell(chat.id, chat.rev, "created")
         return chat.as_dict()
 
-    @router.get("/api/chats/{chat_id}")
-    async def get_chat(chat_id: str) -> dict[str, Any]:
+    @router.get("/api/chats/{chat_id}", response_class=Response)
+    async def get_chat(chat_id: str) -> Response:
         """The whole chat; replies in progress with the text they have now."""
-        chat = await asyncio.to_thread(store.get, chat_id)
-        return app.replies.with_live_text(chat.as_dict())
+
+        def read() -> bytes:
+            return to_json(app.replies.with_live_text(store.get(chat_id).as_dict()))
+
+        return json_answer(await asyncio.to_thread(read))
 
     @router.patch("/api/chats/{chat_id}")
     async def change_chat(chat_id: str, body: ChangedChat) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from modules.api.answers import json_answer, to_json
 from modules.app import App
 from modules.catalog import ModelFile
 from modules.status_json import status_dict
@@ -24,24 +25,27 @@ class LoadBody(BaseModel):
     settings: dict[str, Any] | None = None
 
 
-def file_dict(file: ModelFile, loaded: str | None) -> dict[str, Any]:
+def file_dict(file: ModelFile, loaded: bool) -> dict[str, Any]:
     """A ModelFile for clients: without its path."""
     facts = asdict(file)
     del facts["path"]
-    return {**facts, "loaders": list(file.loaders), "loaded": file.name == loaded}
+    return {**facts, "loaders": list(file.loaders), "loaded": loaded}
 
 
 def routes(app: App) -> APIRouter:
     """The model routes."""
     router = APIRouter()
 
-    @router.get("/api/models")
-    async def list_models() -> dict[str, Any]:
+    @router.get("/api/models", response_class=Response)
+    async def list_models() -> Response:
         """Every model file, also those that cannot run (with the reason)."""
-        files = await asyncio.to_thread(app.catalog.scan)
-        status = app.models.status
-        loaded = status.model if status.state in ("ready", "busy") else None
-        return {"models": [file_dict(file, loaded) for file in files], "folder": str(app.paths.models)}
+        loaded = {status.model for status in app.models.statuses if status.state in ("ready", "busy")}
+
+        def read() -> bytes:
+            files = [file_dict(file, file.name in loaded) for file in app.catalog.scan()]
+            return to_json({"models": files, "folder": str(app.paths.models)})
+
+        return json_answer(await asyncio.to_thread(read))
 
     @router.post("/api/models/load")
     async def load(body: LoadBody, response: Response, wait: Annotated[bool, Query()] = False) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
@@ -10,15 +10,17 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from modules.api import errors
+from modules.api.answers import to_json
 from modules.errors import EnginehouseError
 from modules.event_stream import send_events
 
 KEEP_ALIVE_SECONDS = 15.0
+_log = logging.getLogger("enginehouse.api")
 
 
 def event(data: Mapping[str, Any]) -> bytes:
     """One event without a name or an id."""
-    return b"data: " + json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+    return b"data: " + to_json(data) + b"\n\n"
 
 
 class EventStream(Response):
@@ -47,5 +49,9 @@ async def _encoded(events: AsyncGenerator[dict[str, Any], None]) -> AsyncGenerat
 
 
 def _as_event(error: Exception) -> tuple[int, bytes]:
-    known = error if isinstance(error, EnginehouseError) else errors.unexpected()
-    return known.status, json.dumps({"error": known.as_dict()}, ensure_ascii=False).encode()
+    if isinstance(error, EnginehouseError):
+        known = error
+    else:
+        _log.error("following a reply failed", exc_info=error)
+        known = errors.unexpected()
+    return known.status, to_json({"error": known.as_dict()})
