@@ -258,4 +258,4 @@ def test_a_power_cut_at_any_step_of_any_save_breaks_no_promise() -> None:
 )
 def test_the_power_loss_check_notices_a_missing_safeguard(safeguard: str, scenarios: tuple[str, ...]) -> None:
     for scenario in scenarios:
-        assert power_loss.run(safeguard, (scenario,)).violations, scenario
+        assert power_loss.run(safeguard, (scenario,), first_only=True).violations, scenario
