@@ -41,13 +41,15 @@ class Selection(Body):
     rev: Rev = None
 
 
-def routes(app: App) -> APIRouter:
-    """The chat routes."""
+def tell(app: App, chat: str, rev: int, kind: str) -> None:
+    """Open pages hear that a chat was "created", "changed", "deleted" or "restored"."""
+    app.events.publish({"type": "chat", "id": chat, "rev": rev, "kind": kind})
+
+
+def list_routes(app: App) -> APIRouter:
+    """The routes of the list: what there is, a new one, one less, one back."""
     router = APIRouter()
     store = app.chats
-
-    def tell(chat: str, rev: int, kind: str) -> None:
-        app.events.publish({"type": "chat", "id": chat, "rev": rev, "kind": kind})
 
     @router.get("/api/chats")
     async def list_chats(
@@ -63,8 +65,31 @@ def routes(app: App) -> APIRouter:
     async def create_chat(body: NewChat | None = None) -> dict[str, Any]:
         """A new, empty chat."""
         chat = await asyncio.to_thread(store.create, body.title.strip() if body else "")
-        tell(chat.id, chat.rev, "created")
+        tell(app, chat.id, chat.rev, "created")
         return chat.as_dict()
+
+    @router.delete("/api/chats/{chat_id}")
+    async def delete_chat(chat_id: str) -> dict[str, Any]:
+        """Put it into the trash; `restore` brings it back. Running replies end first and are kept."""
+        await app.replies.stop_chat(chat_id)
+        await asyncio.to_thread(store.delete, chat_id)
+        tell(app, chat_id, 0, "deleted")
+        return {"deleted": chat_id}
+
+    @router.post("/api/chats/{chat_id}/restore")
+    async def restore_chat(chat_id: str) -> dict[str, Any]:
+        """Undo a delete."""
+        chat = await asyncio.to_thread(store.restore, chat_id)
+        tell(app, chat_id, chat.rev, "restored")
+        return chat.as_dict()
+
+    return router
+
+
+def chat_routes(app: App) -> APIRouter:
+    """The routes of one chat as a whole."""
+    router = APIRouter()
+    store = app.chats
 
     @router.get("/api/chats/{chat_id}", response_class=Response)
     async def get_chat(chat_id: str) -> Response:
@@ -90,31 +115,16 @@ def routes(app: App) -> APIRouter:
             return store.get(chat_id)
 
         chat = await asyncio.to_thread(change)
-        tell(chat_id, chat.rev, "changed")
+        tell(app, chat_id, chat.rev, "changed")
         facts = chat.as_dict()
         del facts["messages"]
         return facts
-
-    @router.delete("/api/chats/{chat_id}")
-    async def delete_chat(chat_id: str) -> dict[str, Any]:
-        """Put it into the trash; `restore` brings it back. Running replies end first and are kept."""
-        await app.replies.stop_chat(chat_id)
-        await asyncio.to_thread(store.delete, chat_id)
-        tell(chat_id, 0, "deleted")
-        return {"deleted": chat_id}
-
-    @router.post("/api/chats/{chat_id}/restore")
-    async def restore_chat(chat_id: str) -> dict[str, Any]:
-        """Undo a delete."""
-        chat = await asyncio.to_thread(store.restore, chat_id)
-        tell(chat_id, chat.rev, "restored")
-        return chat.as_dict()
 
     @router.post("/api/chats/{chat_id}/select")
     async def select(chat_id: str, body: Selection) -> dict[str, Any]:
         """Show another version: the conversation that ends in `leaf`."""
         rev = await asyncio.to_thread(store.select, chat_id, body.leaf, body.rev)
-        tell(chat_id, rev, "changed")
+        tell(app, chat_id, rev, "changed")
         return {"rev": rev}
 
     @router.get("/api/chats/{chat_id}/export")
