@@ -80,4 +80,15 @@ async def _set_up(asgi: FastAPI, app: App) -> gr.Blocks:
         theme=build_theme(),
         head=head(app.settings.get("theme")),
     )
+    _calm(blocks)
     return blocks
+
+
+def _calm(blocks: gr.Blocks) -> None:
+    """Have Gradio's queue look for work 20 times a second instead of 1,000.
+
+    It polls, and an idle page cost 4 % of a core that way (measured on 6.31), taken from the engine. What
+    is queued here waits at most 50 ms longer; the values are those Gradio itself uses on Windows.
+    """
+    blocks._queue.sleep_when_free = 0.05
+    blocks._queue.progress_update_sleep_when_free = 0.1
