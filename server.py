@@ -53,8 +53,11 @@ def serve(settings: Settings) -> int:
     run_file = RunFile(paths.run_file)
 
     def listening() -> None:
-        run_file.write(bound.url, bound.port.value)
         announce(app, bound)
+        try:
+            run_file.write(bound.url, bound.port.value)
+        except EnginehouseError as error:  # only other programs need it
+            print(f"{error.message} {error.hint}".strip(), file=sys.stderr)
 
     server = Serving(built.asgi, listening, app.let_go, run_file.remove)
     if settings.ui:

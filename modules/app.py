@@ -13,7 +13,7 @@ from typing import Any
 from loaders import Registry
 from modules.catalog import Catalog
 from modules.chat_store import ChatStore
-from modules.errors import Cancelled, EnginehouseError
+from modules.errors import Cancelled, EngineError, EnginehouseError
 from modules.events import Events
 from modules.extension_api import ModelAccess, Services
 from modules.extensions import Extensions
@@ -56,6 +56,7 @@ class App:
     events: Events
     url: str = ""
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _loads: set[asyncio.Task[ModelStatus]] = field(default_factory=set)
 
     @classmethod
     def build(cls, settings: Settings) -> App:
@@ -113,19 +114,33 @@ class App:
         await self.models.close()
         await asyncio.to_thread(self.chats.close)
 
+    def begin_load(
+        self, name: str, loader: str | None = None, settings: Mapping[str, Any] | None = None
+    ) -> asyncio.Task[ModelStatus]:
+        """Load a model in a task of its own; pages see how it goes by events, and a failure is logged."""
+        task = asyncio.create_task(self.models.load(name, loader, settings))
+        self._loads.add(task)
+        task.add_done_callback(self._load_ended)
+        return task
+
+    def _load_ended(self, task: asyncio.Task[ModelStatus]) -> None:
+        self._loads.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, EnginehouseError) and not isinstance(error, Cancelled):
+            _log.error("A model was not loaded: %s %s", error.message, error.hint)
+        elif error is not None and not isinstance(error, Cancelled):
+            _log.error("loading a model failed", exc_info=error)
+
     def load_in_background(
         self, name: str, loader: str | None = None, settings: Mapping[str, Any] | None = None
     ) -> None:
-        """Load a model; who waits for it hears of it by events."""
-        self._run(self._load(name, loader, settings))
+        """Load a model that nobody waits for; the pages hear if it fails."""
+        self.begin_load(name, loader, settings).add_done_callback(self.tell_failure)
 
-    async def _load(self, name: str, loader: str | None, settings: Mapping[str, Any] | None) -> None:
-        try:
-            await self.models.load(name, loader, settings)
-        except Cancelled:
-            return
-        except EnginehouseError as error:
-            _log.error("%s was not loaded: %s %s", name, error.message, error.hint)
+    def tell_failure(self, task: asyncio.Task[ModelStatus]) -> None:
+        """Tell the pages why a load failed that nobody waits for. A model's own failure is in its state already."""
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, EnginehouseError) and not isinstance(error, (Cancelled, EngineError)):
             self.notice("error", error.message, error.hint)
 
     def notice(self, level: str, message: str, hint: str = "") -> None:

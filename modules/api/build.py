@@ -45,8 +45,8 @@ def build(app: App) -> Built:
     auth = Auth(settings.access_key().value)
     for router in (
         state.routes(app), models.routes(app), params.param_routes(app), params.preset_routes(app),
-        chats.list_routes(app), chats.chat_routes(app), replies.message_routes(app), replies.reply_routes(app), logs.routes(app),
-        events.routes(app), login.routes(auth), docs.routes(api), *app.extensions.routers(),
+        chats.list_routes(app), chats.chat_routes(app), replies.message_routes(app), replies.reply_routes(app),
+        logs.routes(app), events.routes(app), login.routes(auth), docs.routes(api), *app.extensions.routers(),
     ):  # fmt: skip
         api.include_router(router)
     api.mount("/web", WebFiles())

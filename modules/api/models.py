@@ -14,6 +14,8 @@ from modules.app import App
 from modules.catalog import ModelFile
 from modules.status_json import status_dict
 
+WRONG_SECONDS = 0.25  # in which what is wrong with a request (its name, a setting) is known
+
 
 class LoadBody(BaseModel):
     """What to load. `settings` are the loader's own, by name; those left out are automatic."""
@@ -52,9 +54,12 @@ def routes(app: App) -> APIRouter:
         """Load a model. Answers at once (202; progress by events), or with ?wait=1 when it is ready or failed."""
         if wait:
             return status_dict(await app.models.load(body.name, body.loader, body.settings))
-        await asyncio.to_thread(app.catalog.get, body.name)  # a wrong name is answered now, not by an event
-        app.load_in_background(body.name, body.loader, body.settings)
-        await asyncio.sleep(0)
+        loading = app.begin_load(body.name, body.loader, body.settings)
+        await asyncio.wait([loading], timeout=WRONG_SECONDS)
+        if not loading.done():
+            loading.add_done_callback(app.tell_failure)
+        elif not loading.cancelled() and loading.exception() is not None:
+            loading.result()
         response.status_code = 202
         return status_dict(app.models.status)
 

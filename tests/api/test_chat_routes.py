@@ -10,7 +10,7 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
-from tests.conftest import LiveServer
+from tests.conftest import LiveServer, Start
 
 
 @pytest.fixture
@@ -181,3 +181,26 @@ def test_the_running_server_refuses_foreign_hosts_and_large_chunked_bodies(share
     except httpx.TransportError:
         return  # the server answered and closed before all was sent, which is as good
     assert large.status_code == 413
+
+
+def test_a_load_that_makes_no_sense_is_answered_at_once_and_keeps_the_model(shared_server: LiveServer) -> None:
+    for body, status, param in (
+        ({"name": "nothing-of-this-name"}, 404, "model"),
+        ({"name": "echo", "settings": {"no_such_setting": 1}}, 400, "no_such_setting"),
+        ({"name": "echo", "loader": "no-such-loader"}, 404, None),
+        ({"name": ""}, 400, "name"),
+    ):
+        error = shared_server.call("POST", "/api/models/load", body, status=status)["error"]
+        assert error["param"] == param
+    state = shared_server.call("GET", "/api/state")["model"]
+    assert (state["model"], state["state"]) == ("echo", "ready")
+
+
+def test_a_slow_load_is_answered_at_once_can_be_given_up_and_its_progress_is_told(server: Start) -> None:
+    live = server()
+    slow = {"name": "echo", "settings": {"load_time": 20.0}}
+    with connect(live.base_url.replace("http", "ws") + "/api/events") as socket:
+        assert live.http.post("/api/models/load", json=slow).status_code == 202
+        seen = [json.loads(socket.recv(5)) for _ in range(3)]
+        assert any(event["type"] == "model" and event["status"]["state"] == "starting" for event in seen)
+    assert live.call("POST", "/api/models/unload")["state"] == "empty"
