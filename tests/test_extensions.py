@@ -21,7 +21,7 @@ from modules.hooks import HookLimits
 from modules.types import Chunk, Done, GenerationRequest, Message, Notice, Text
 
 pytestmark = pytest.mark.anyio
-LIMITS = HookLimits(start=0.5, request=0.3, chunk=0.3)
+LIMITS = HookLimits(start=1.0, request=0.5, chunk=0.5)
 TOP = "from dataclasses import replace\nfrom modules.extension_api import *\n"
 
 
@@ -160,7 +160,7 @@ async def test_a_slow_engine_is_not_the_wrappers_fault(place: Place) -> None:
             async for chunk in chunks:
                 yield chunk
         """)  # fmt: skip
-    chunks = await replied(place.load("plain"), StandIn([Text("a"), 0.5, Text("b"), Done("stop")]))
+    chunks = await replied(place.load("plain"), StandIn([Text("a"), 0.8, Text("b"), Done("stop")]))
     assert (texts(chunks), said(chunks)) == ("ab", [])
 
 
