@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-When = Literal["anywhere", "empty composer", "not typing", "message", "composer"]
+When = Literal["anywhere", "empty composer", "message", "composer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,8 @@ class Shortcut:
 
     action  the name the browser's code knows it by; "" = shown in the sheet only, handled by the text field itself
     keys    chords such as "Mod+Shift+O"; the first is the one shown in tooltips
-    when    anywhere; with the composer empty; outside text fields; with a message focused; in the composer
+    when    anywhere (a plain character only outside text fields); with the composer empty; with a message
+            focused; in the composer
     """
 
     action: str
@@ -54,7 +55,7 @@ SHORTCUTS: tuple[Shortcut, ...] = (
     Shortcut("jump", ("F6",), "Between conversation and composer", MOVE),
     Shortcut("message_up", ("ArrowUp",), "Previous message", MOVE, "message"),
     Shortcut("message_down", ("ArrowDown",), "Next message", MOVE, "message"),
-    Shortcut("help", ("?", "Mod+/"), "This sheet", MOVE, "not typing"),
+    Shortcut("help", ("?", "Mod+/"), "This sheet", MOVE),
 )  # fmt: skip
 
 

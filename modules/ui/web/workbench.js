@@ -69,7 +69,7 @@ export class Workbench {
     this.params = new ParamsDrawer(this);
     this.picker = new ModelPicker(this);
     this.veil = h("div", { class: "eh-veil", hidden: true, on: { click: () => this.closePanels() } });
-    this.main = h("main", { class: "eh-main" }, this.topbar.node, this.banner.node, this.view.node, this.composer.node);
+    this.main = h("section", { class: "eh-main", "aria-label": "Chat" }, this.topbar.node, this.banner.node, this.view.node, this.composer.node);
     root.append(this.drawer.node, this.main, this.veil, this.params.node, this.toasts.node, this.status);
     this.viewport = new Viewport(root);
     store.set({ drawer: narrow() ? false : this.prefs.get("drawer", true), params: narrow() ? false : this.prefs.get("params", false) });
@@ -105,17 +105,17 @@ export class Workbench {
     show(this.veil, sheet);
   }
 
-  // ── what the views ask for ───────────────────────────────────────────────────────────────────
+  // ── what the views ask for; they may pass these on, so they keep their `this` ───────────────────────────────────────────────────────────────────
 
   /** Run something that may fail; failures are said in a toast. */
-  async run(work) {
+  run = async (work) => {
     try {
       return await work();
     } catch (error) {
       this.toasts.error(error);
       return undefined;
     }
-  }
+  };
 
   keys = (action) => this.shortcuts.keys(action);
 
@@ -123,14 +123,10 @@ export class Workbench {
 
   showLog = () => openLog(this);
 
-  edit(id) {
-    this.store.set({ editing: id });
-  }
+  edit = (id) => this.store.set({ editing: id });
 
   /** The ledger arrived: meter and cut line follow. */
-  ledger() {
-    this.store.set({ tick: this.store.get("tick") + 1 });
-  }
+  ledger = () => this.store.set({ tick: this.store.get("tick") + 1 });
 
   async sendText(text) {
     this.status.textContent = "";
@@ -140,9 +136,7 @@ export class Workbench {
   }
 
   /** A starter was chosen: put it into the composer, ready to be changed or sent. */
-  startWith(text) {
-    this.composer.put(text);
-  }
+  startWith = (text) => this.composer.put(text);
 
   stop() {
     return this.run(() => this.conversation.stop());

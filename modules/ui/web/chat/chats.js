@@ -18,10 +18,10 @@ export class Chats {
     this.#conversation = conversation;
   }
 
-  /** The chat the address names, or null. */
+  /** The chat the address names (`#/chat/ID`, or `?chat=ID` in a link from elsewhere), or null. */
   static named() {
-    const match = /^#\/chat\/([\w-]+)$/.exec(location.hash);
-    return match ? match[1] : null;
+    const name = /^#\/chat\/([\w-]+)$/.exec(location.hash)?.[1] ?? new URLSearchParams(location.search).get("chat");
+    return name || null;
   }
 
   /** Load the first page for the present search. */
@@ -65,7 +65,9 @@ export class Chats {
   /** Put a chat's id into the address. */
   name(id, replace = false) {
     if (Chats.named() === id) return;
-    const url = id ? `#/chat/${id}` : location.pathname + location.search;
+    const search = new URLSearchParams(location.search);
+    search.delete("chat");
+    const url = location.pathname + (search.size ? `?${search}` : "") + (id ? `#/chat/${id}` : "");
     if (replace) history.replaceState(history.state, "", url);
     else history.pushState(history.state, "", url);
   }

@@ -11,6 +11,7 @@ export class Composer {
   #store;
   #drafts;
   #chat = undefined;
+  #tree = null;
   #sending = false;
 
   constructor(context) {
@@ -63,11 +64,17 @@ export class Composer {
   }
 
   #switch() {
-    const chat = this.#store.get("chat")?.id ?? null;
+    const tree = this.#store.get("chat");
+    const chat = tree?.id ?? null;
+    const born = chat !== null && this.#chat === null && tree === this.#tree; // the new chat just got its id
+    this.#tree = tree;
     if (chat === this.#chat) return;
-    const born = this.#chat === null && this.#sending; // the new chat just got its id: the text moves with it
     this.#chat = chat;
-    if (born) return;
+    if (born) {
+      this.#drafts.set(chat, this.#drafts.get(null)); // the text moves with it
+      this.#drafts.set(null, null);
+      return;
+    }
     this.area.value = this.#drafts.get(chat);
     this.fit();
     this.meter.draft(this.area.value);
@@ -122,14 +129,12 @@ export class Composer {
       this.#say("The server does not answer. Your message is kept here; send it when the server is back.");
       return;
     }
-    const origin = this.#chat;
     this.#sending = true;
     this.area.value = "";
     this.fit();
     try {
       await this.#context.sendText(text);
-      this.#drafts.set(origin, null);
-      this.#keepLater();
+      this.#drafts.set(this.#chat, this.area.value); // what was typed meanwhile is the next draft
     } catch (error) {
       this.area.value = this.area.value ? `${text}\n\n${this.area.value}` : text;
       this.#drafts.set(this.#chat, this.area.value);
@@ -140,11 +145,6 @@ export class Composer {
       this.meter.draft(this.area.value);
       this.update();
     }
-  }
-
-  /** What was typed while the message was on its way is the next draft. */
-  #keepLater() {
-    if (this.area.value) this.#drafts.set(this.#chat, this.area.value);
   }
 
   update() {

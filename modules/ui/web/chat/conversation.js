@@ -18,6 +18,7 @@ export class Conversation {
   #live = new Map();
   #busy = 0;
   tailed = null; // the reply to the message sent last: it gets room below so that the question stands high
+  #queue = Promise.resolve();
   #timer = 0;
   #opening = 0;
 
@@ -107,13 +108,13 @@ export class Conversation {
 
   /** Send a message and follow the reply. Throws when it did not reach the server; the caller keeps the text. */
   async send(text) {
-    const tree = this.tree ?? new ChatTree({ id: null, messages: [] });
+    const tree = this.tree ?? this.#fresh();
     const parent = tree.leaf;
     const draft = { id: `sending-${Date.now()}`, parent, role: "user", text, state: SENDING, created: new Date().toISOString() };
     tree.put(draft);
     this.#look(tree, draft.id);
     try {
-      if (!tree.id) await this.#create(tree);
+      await this.#exists(tree);
       const answer = await this.#change((rev) => this.#api.send(tree.id, { parent, text, rev, role: "user", reply: true }), parent);
       this.tree.remove(draft.id);
       this.tailed = answer.reply?.id ?? null;
@@ -125,9 +126,23 @@ export class Conversation {
     }
   }
 
-  async #create(tree) {
-    const chat = await this.#api.createChat();
-    Object.assign(tree, { id: chat.id, rev: chat.rev, title: chat.title ?? "", created: chat.created });
+  /** A chat that is only on this page so far. */
+  #fresh() {
+    const tree = new ChatTree({ id: null, messages: [] });
+    this.#store.set({ chat: tree });
+    return tree;
+  }
+
+  /** Have the server know the chat; two that ask at once make one chat. */
+  async #exists(tree) {
+    if (tree.id) return;
+    tree.creating ??= this.#api.createChat();
+    try {
+      const chat = await tree.creating;
+      if (!tree.id) Object.assign(tree, { id: chat.id, rev: chat.rev, title: chat.title ?? "", created: chat.created });
+    } finally {
+      tree.creating = null;
+    }
     this.#bump();
   }
 
@@ -152,8 +167,7 @@ export class Conversation {
     const tree = this.tree;
     const gone = tree.subtree(id).map((key) => tree.get(key));
     for (const node of gone) if (node.state === "running") await this.#api.stop(tree.id, node.id);
-    const { rev } = await this.#change((known) => this.#api.deleteMessage(tree.id, id, known), id);
-    this.tree.rev = rev;
+    await this.#change((rev) => this.#api.deleteMessage(tree.id, id, rev), id);
     this.tree.remove(id);
     this.#look(this.tree, this.tree.leaf);
     this.#toasts.show({
@@ -172,31 +186,33 @@ export class Conversation {
 
   /** Set this chat's own system message. */
   async setSystem(system) {
-    if (!this.tree?.id) {
-      const tree = this.tree ?? new ChatTree({ id: null, messages: [] });
-      await this.#create(tree);
-      this.#store.set({ chat: tree });
-    }
-    const chat = await this.#change((rev) => this.#api.patchChat(this.tree.id, { system, rev }));
+    await this.#exists(this.tree ?? this.#fresh());
+    await this.#change((rev) => this.#api.patchChat(this.tree.id, { system, rev }));
     this.tree.system = system;
-    this.tree.rev = chat.rev ?? this.tree.rev;
   }
 
-  /** Run a change with the revision this page knows; when it is stale, reload and try once more as a branch. */
-  async #change(call, needed = null) {
+  /** Run a change with the revision this page knows; one after the other, so that none is stale by our own doing. */
+  #change(call, needed = null) {
+    const result = this.#queue.then(() => this.#attempt(call, needed));
+    this.#queue = result.catch(() => null); // whoever asked for the change is told; the next one goes on
+    return result;
+  }
+
+  /** When the revision is stale, reload and try once more: the change becomes a branch. */
+  async #attempt(call, needed) {
     this.#busy += 1;
     try {
-      try {
-        return await call(this.tree.rev);
-      } catch (error) {
+      const answer = await call(this.tree.rev).catch(async (error) => {
         if (error.status !== 409) throw error;
-      }
-      await this.reload();
-      if (needed && !this.tree.get(needed)) {
-        throw new ApiError({ message: "The message this belongs to was deleted in another tab.", hint: "What you typed is kept.", code: "conflict" });
-      }
-      const answer = await call(this.tree.rev);
-      this.#toasts.show({ message: "This chat had changed in another tab. Both versions are kept: ‹ › switches between them." });
+        await this.reload();
+        if (needed && !this.tree.get(needed)) {
+          throw new ApiError({ message: "The message this belongs to was deleted in another tab.", hint: "What you typed is kept.", code: "conflict" });
+        }
+        const second = await call(this.tree.rev);
+        this.#toasts.show({ message: "This chat had changed in another tab. Both versions are kept: ‹ › switches between them." });
+        return second;
+      });
+      this.tree.rev = Math.max(this.tree.rev, answer.rev ?? 0);
       return answer;
     } finally {
       this.#busy -= 1;
@@ -207,7 +223,7 @@ export class Conversation {
     const tree = this.tree;
     if (message) tree.put(message);
     if (reply) tree.put(reply);
-    if (rev) tree.rev = rev;
+    tree.rev = Math.max(tree.rev, rev ?? 0);
     this.#look(tree, (reply ?? message).id);
     this.#follow();
   }

@@ -13,7 +13,7 @@ export class Editor {
     this.save = save;
     this.leave = leave;
     this.own = node.role === "user";
-    this.area = h("textarea", { class: "eh-input eh-edit", dir: "auto", "aria-label": this.own ? "Edit your message" : "Edit the reply", rows: 3 });
+    this.area = h("textarea", { class: "eh-input eh-edit", dir: "auto", "aria-label": this.own ? "Edit your message" : "Edit the reply", rows: 1 });
     this.area.value = node.text;
     this.hint = h("span", { class: "eh-muted", role: "status" });
     this.node = h("div", { class: "eh-editor" }, this.area, h("div", { class: "eh-row" }, this.hint, this.#buttons()));

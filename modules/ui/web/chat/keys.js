@@ -7,7 +7,7 @@ export function bindKeys(bench) {
   const { shortcuts, conversation, composer, view, store, run } = bench;
   const lastReply = () => conversation.tree?.path().findLast((node) => node.role === "assistant");
   const lastOwn = () => conversation.tree?.path().findLast((node) => node.role === "user");
-  const safely = (work) => { run.call(bench, work); };
+  const safely = (work) => { run(work); };
 
   shortcuts.on("escape", () => escape(bench));
   shortcuts.on("regenerate", () => onReply((node) => conversation.regenerate(node.id)));

@@ -53,7 +53,7 @@ export class MessageFoot {
   #replyActions() {
     const { conversation, run } = this.#context;
     const again = button({ icon: icon("retry"), label: "Regenerate", onClick: () => run(() => conversation.regenerate(this.#node.id)) });
-    this.#continue = button({ icon: icon("play"), text: "Continue", label: "Continue", class: "eh-btn eh-continue", onClick: () => run(() => conversation.continueReply(this.#node.id)) });
+    this.#continue = button({ icon: icon("play"), text: "Continue", label: "Continue", "aria-label": "Continue", title: "Continue", class: "eh-btn eh-continue", onClick: () => run(() => conversation.continueReply(this.#node.id)) });
     return [this.#copyButton(), this.#editButton(), again, this.#continue, this.#moreButton()];
   }
 

@@ -23,7 +23,7 @@ export function h(tag, props = {}, ...children) {
 
 /** Append nodes and strings, skipping empty ones. */
 export function append(parent, children) {
-  for (const child of children.flat()) {
+  for (const child of children.flat(Infinity)) {
     if (child === null || child === undefined || child === false) continue;
     parent.append(child);
   }

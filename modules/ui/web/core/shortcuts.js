@@ -47,7 +47,8 @@ export class Shortcuts {
     if (event.defaultPrevented || event.isComposing || !this.where.active()) return;
     if (document.querySelector("dialog[open]") || (!this.enabled && event.key !== "Escape")) return;
     for (const row of this.table) {
-      if (!row.keys.some((chord) => matches(chord, event)) || !this.#fits(row.when, event)) continue;
+      const chord = row.keys.find((one) => matches(one, event));
+      if (!chord || !this.#fits(row.when, chord, event)) continue;
       const handler = this.#actions.get(row.action);
       if (!handler || handler(event) === false) continue;
       event.preventDefault();
@@ -55,12 +56,11 @@ export class Shortcuts {
     }
   }
 
-  #fits(when, event) {
-    const typing = event.target.closest?.("input:not([type=checkbox],[type=range]),textarea,select,[contenteditable=true]");
+  #fits(when, chord, event) {
     if (when === "empty composer") return this.where.empty(event.target);
+    const typing = event.target.closest?.("input:not([type=checkbox],[type=range]),textarea,select,[contenteditable=true]");
     if (when === "message") return Boolean(event.target.closest?.(".eh-msg")) && !typing;
-    if (when === "not typing") return !typing;
-    return true;
+    return !(typing && chord.length === 1); // a plain character is text while somebody types
   }
 
   close() {

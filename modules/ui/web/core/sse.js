@@ -5,9 +5,11 @@ export async function* events(answer) {
   const reader = answer.body.getReader();
   const decoder = new TextDecoder();
   let rest = "";
+  let over = false;
   try {
     for (;;) {
       const { done, value } = await reader.read();
+      over = done;
       if (done) return;
       rest += decoder.decode(value, { stream: true });
       let start = 0;
@@ -19,6 +21,6 @@ export async function* events(answer) {
       rest = rest.slice(start);
     }
   } finally {
-    reader.cancel().catch(() => null); // the body may be gone already; there is nothing left to release then
+    if (!over) reader.cancel().catch(() => null); // left early; when the body is gone there is nothing to release
   }
 }

@@ -1,6 +1,6 @@
 /** A code block: its language, wrapping, copying, saving; text grows in place while it streams. */
 
-import { button, h } from "../core/dom.js";
+import { button, h, setText } from "../core/dom.js";
 import { icon } from "../core/icons.js";
 
 const ENDINGS = {
@@ -34,12 +34,19 @@ export class CodeBlock {
 
   /** @param {string} language  the word after the fence, as written */
   constructor(language, source, { highlighter, closed = true }) {
-    this.language = language.trim().split(/[\s{,]/)[0].toLowerCase();
+    this.label = h("span", { class: "eh-code-lang" });
     this.#text = document.createTextNode(source);
     this.code = h("code", { dir: "ltr" }, this.#text);
     this.highlighter = highlighter;
     this.node = h("div", { class: "eh-code" }, this.#head(), h("pre", { tabindex: 0, "aria-label": "Code" }, this.code));
+    this.name(language);
     if (closed) this.close();
+  }
+
+  /** Set the language; while it streams, the word after the fence still grows. */
+  name(language) {
+    this.language = language.trim().split(/[\s{,]/)[0].toLowerCase();
+    setText(this.label, this.language || "text");
   }
 
   get source() {
@@ -70,7 +77,7 @@ export class CodeBlock {
       onClick: () => copyText(this.source).then(() => tick(copy, "copy"), () => copy.setAttribute("title", "Copying is not allowed here")),
     });
     const save = button({ icon: icon("download"), label: "Download code", onClick: () => this.#save() });
-    return h("div", { class: "eh-code-head" }, h("span", { class: "eh-code-lang", text: this.language || "text" }), wrap, copy, save);
+    return h("div", { class: "eh-code-head" }, this.label, wrap, copy, save);
   }
 
   #save() {

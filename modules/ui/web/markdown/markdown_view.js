@@ -80,8 +80,9 @@ export class MarkdownView {
     this.#stable += token.raw.length;
     if (token.type === "space" || token.type === "def") return;
     if (this.#live?.code && token.type === "code") {
+      this.#live.code.name(token.lang ?? "");
       this.#live.code.update(token.text);
-      this.#live.code.close();
+      if (!this.#live.closed) this.#live.code.close();
     } else if (token.type === "list" && this.#live?.list && this.#growList(this.#live, token)) {
       this.#live.raw = token.raw;
     } else if (this.#live?.raw !== token.raw) {
@@ -94,6 +95,7 @@ export class MarkdownView {
     const live = this.#live;
     if (live?.raw === token.raw) return;
     if (token.type === "code" && live?.code) {
+      live.code.name(token.lang ?? "");
       live.code.update(token.text);
       live.raw = token.raw;
       if (!live.closed && isClosed(token)) {

@@ -1,0 +1,145 @@
+"""Reloads, second tabs, crashes, a server that is away: nothing typed or written is lost."""
+
+from __future__ import annotations
+
+import re
+import signal
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.conftest import LiveServer, running_server, start_server
+from tests.e2e.conftest import Open
+
+pytestmark = pytest.mark.browser
+SLOW = {"speed": 40.0, "script": "one two three four five six seven eight nine ten " * 4 + "and the end"}
+
+
+def test_a_reload_in_the_middle_of_a_reply_picks_it_up_again(chat: Open, live: LiveServer) -> None:
+    live.load_echo(**SLOW)
+    page = chat()
+    page.send("Count.")
+    expect(page.replies.last).to_contain_text("three")
+    page.reload()
+    expect(page.replies.last).to_contain_text("one two three")
+    expect(page.replies.last).to_have_attribute("aria-busy", "true")
+    page.finished()
+    text = page.replies.last.locator(".eh-md").inner_text()
+    assert text == (SLOW["script"])
+    assert page.live.call("GET", f"/api/chats/{page.chat_id()}")["messages"][-1]["text"] == text
+
+
+def test_two_tabs_see_each_other_while_a_reply_is_written(chat: Open, live: LiveServer) -> None:
+    live.load_echo(**SLOW)
+    one = chat()
+    one.ask("Hello from the first tab")
+    two = chat(beside=one, ready=False).open(one.chat_id())
+    expect(two.replies).to_have_count(1)
+    one.send("And again")
+    expect(two.own.last).to_contain_text("And again")
+    expect(two.replies.last).to_have_attribute("aria-busy", "true")
+    two.button("Stop").click()
+    one.finished()
+    expect(one.replies.last.locator(".eh-stats")).to_contain_text("stopped")
+    two.finished()
+    two.send("From the second")
+    expect(one.own.last).to_contain_text("From the second")
+    two.page.keyboard.press("Escape")
+    two.finished()
+
+
+def test_a_stale_page_branches_instead_of_overwriting(chat: Open, live: LiveServer) -> None:
+    live.load_echo()
+    first = chat()
+    first.ask("Where it began")
+    stale = chat(beside=first, ready=False)
+    stale.page.route_web_socket("**/api/events", lambda socket: None)  # hears nothing of the other tab
+    stale.open(first.chat_id())
+    first.ask("Said in the first tab")
+    stale.ask("Said in the stale tab")
+    expect(stale.page.get_by_text("This chat had changed in another tab")).to_be_visible()
+    expect(stale.own.last.get_by_role("group", name="Message version 2 of 2")).to_be_visible()
+    texts = [node["text"] for node in live.call("GET", f"/api/chats/{first.chat_id()}")["messages"]]
+    assert {"Said in the first tab", "Said in the stale tab"} <= set(texts)
+
+
+def test_an_engine_that_dies_leaves_a_card_the_text_and_a_chat_that_works(chat: Open, live: LiveServer) -> None:
+    live.load_echo(speed=60.0, script="Some words before it all goes wrong, and more", crash_at=8)
+    page = chat()
+    page.send("Crash, please.")
+    card = page.replies.last.get_by_role("alert")
+    expect(card).to_contain_text("crashed")
+    expect(page.replies.last.locator(".eh-md")).to_contain_text("Some words")
+    for name in ("Retry", "Reload model"):
+        expect(card.get_by_role("button", name=name)).to_be_visible()
+    card.get_by_role("button", name="Show log").click()
+    expect(page.page.get_by_role("dialog", name="Engine log")).to_be_visible()
+    page.page.keyboard.press("Escape")
+    live.load_echo()
+    expect(page.ask("Still there?")).to_contain_text("Still there?")
+    page.reload()
+    expect(page.replies.first.get_by_role("group", name="This reply failed")).to_contain_text("crashed")
+
+
+def test_what_is_typed_survives_a_reload_and_belongs_to_its_chat(chat: Open, live: LiveServer) -> None:
+    live.load_echo()
+    page = chat()
+    page.write("A thought for a new chat")
+    page.reload()
+    expect(page.composer).to_have_value("A thought for a new chat")
+    page.composer.press("Enter")
+    expect(page.replies).to_have_count(1)
+    page.write("A thought for this chat")
+    page.page.locator(".eh-new").click()
+    expect(page.composer).to_have_value("")
+    page.page.go_back()
+    expect(page.composer).to_have_value("A thought for this chat")
+
+
+def test_what_is_typed_while_the_server_is_away_can_be_sent_when_it_is_back(
+    chat: Open, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("away")
+    with running_server(folder, ui=True) as first:
+        first.load_echo(**SLOW)
+        page = chat(live=first)
+        page.send("Write for a while.")
+        expect(page.replies.last).to_contain_text("three")
+        port = first.base_url.rsplit(":", 1)[1]
+        first.stop(signal.SIGKILL)
+        expect(page.page.get_by_text("The server does not answer.")).to_be_visible()
+        page.write("My next words")
+        page.composer.press("Enter")
+        expect(page.composer).to_have_value("My next words")
+        again = start_server(folder, "--port", port, ui=False)
+        try:
+            assert again.base_url == first.base_url
+            expect(page.page.get_by_text("The server does not answer.")).to_be_hidden(timeout=20_000)
+            expect(page.page.get_by_text("The server stopped while this reply was being written.")).to_be_visible()
+            expect(page.replies.last.locator(".eh-md")).to_contain_text("one two")
+            again.load_echo()
+            page.composer.press("Enter")
+            expect(page.replies.last.locator(".eh-md")).to_contain_text("My next words")
+            page.finished()
+        finally:
+            again.stop()
+
+
+def test_stop_works_while_a_model_loads(chat: Open, live: LiveServer) -> None:
+    live.load_echo()
+    page = chat()
+    live.call("POST", "/api/models/load", {"name": "echo", "settings": {"load_time": 20.0}})
+    expect(page.page.locator(".eh-model-state")).to_have_text(re.compile("loading"))
+    page.button("Stop").click()
+    expect(page.button("Stop")).to_be_hidden()
+    expect(page.page.locator(".eh-topbar .eh-model-state")).not_to_have_text(re.compile("loading"))
+
+
+def test_a_message_sent_while_a_model_loads_waits_for_it(chat: Open, live: LiveServer) -> None:
+    live.load_echo()
+    page = chat()
+    live.call("POST", "/api/models/load", {"name": "echo", "settings": {"load_time": 1.5}})
+    expect(page.page.locator(".eh-model-state")).to_have_text(re.compile("loading"))
+    page.send("Patience")
+    expect(page.page.locator(".eh-progress")).to_be_visible()
+    expect(page.replies.last.locator(".eh-md")).to_contain_text("Patience")
