@@ -61,7 +61,7 @@ def ensure_chromium(layout: Layout, installer: Installer, console: Console) -> C
             return Chosen(found, "installed with apt-get")
     console.say("Installing Chromium with playwright …")
     ended = _follow([str(layout.python), "-m", "playwright", "install", "chromium"], layout, console)
-    reasons.append(f"playwright install: {_last(ended)}")
+    reasons.append(f"playwright install: {ended.last()}")
     found = find_chromium(installer)
     if found:
         return Chosen(found, "installed with playwright")
@@ -77,7 +77,7 @@ def _apt_install(prefix: list[str], layout: Layout, console: Console) -> str:
     for words in (["update"], ["install", "-y", "--no-install-recommends", *PACKAGES]):
         ended = _follow([*quiet, *words], layout, console)
         if ended.code != 0 and words[0] == "install":
-            return f"apt-get: {_last(ended)}"
+            return f"apt-get: {ended.last()}"
     return ""
 
 
@@ -87,7 +87,3 @@ def _follow(command: list[str], layout: Layout, console: Console) -> Ended:
         return follow(command, on_line=show, log=layout.log)
     except OSError as error:
         return Ended(127, (str(error),))
-
-
-def _last(ended: Ended) -> str:
-    return ended.tail[-1] if ended.tail else f"exit code {ended.code}"

@@ -97,9 +97,8 @@ class EngineInstaller:
     def _install_gpu(self, build: EngineBuild) -> str:
         """Install from the engine's own index. Returns "" or what went wrong, in words."""
         index = f"{self._root}/{build.index}"
-        # The GPU and CPU builds share one version number, so no other source may take part: an extra index
-        # from the person's settings is overridden by the same address.
-        only = {"PIP_EXTRA_INDEX_URL": index, "UV_EXTRA_INDEX_URL": ""}
+        # The GPU and CPU builds share one version number, so no other source may take part.
+        only = self._installer.nothing_but(index)
         found = self._installer.versions(PACKAGE, "--index-url", index, env=only)
         if not found:
             return f"its index {index} does not answer, or has no build for this Python and system"
@@ -109,7 +108,7 @@ class EngineInstaller:
             ["--no-deps", "--force-reinstall", "--index-url", index, self._requirement], env=only
         )
         if ended.code != 0:
-            return f"pip ended with code {ended.code}: {ended.tail[-1] if ended.tail else 'no output'}"
+            return f"pip ended with code {ended.code}: {ended.last()}"
         answer = self._installer.python(PROBE)
         return "" if answer.ok else f"it was installed but does not load ({_reason(answer)})"
 
@@ -117,7 +116,7 @@ class EngineInstaller:
         ended = self._installer.pip_install(["--no-deps", "--force-reinstall", self._requirement])
         if ended.code != 0:
             raise StepFailed(
-                f"installing {self._requirement}", f"pip ended with code {ended.code}", detail=ended.tail[-8:]
+                f"installing {self._requirement}", f"pip ended with code {ended.code}", detail=ended.telling()
             )
 
 

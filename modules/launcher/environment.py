@@ -58,7 +58,11 @@ class Environment:
         with venv.held(self._layout, self._console):
             stamp = read_stamp(self._layout.stamp)
             write_stamp(self._layout.stamp, replace(stamp, complete=False))
-            install_loader(loader, self._layout, self.installer, self.machine, self._console, torch)
+            try:
+                install_loader(loader, self._layout, self.installer, self.machine, self._console, torch)
+            except StepFailed:
+                write_stamp(self._layout.stamp, stamp)  # the tool ended in order: what was there is as it was
+                raise
             write_stamp(self._layout.stamp, stamp.with_group(loader, digest(self._layout, loader)))
 
     def _is_current(self, groups: Sequence[str], engine: str) -> bool:

@@ -49,8 +49,7 @@ class Installer:
             if ended.code == 0:
                 return
             # uv does not read pip's settings (a mirror, say), so pip may well succeed where it does not.
-            last = ended.tail[-1] if ended.tail else f"exit code {ended.code}"
-            self._console.say(f"  uv did not manage ({last}); trying with pip")
+            self._console.say(f"  uv did not manage ({ended.last()}); trying with pip")
         self._console.say(f"Installing {shown} with pip …")
         ended = self.pip_install(["-r", str(requirements), *extra])
         if ended.code != 0:
@@ -110,6 +109,16 @@ class Installer:
         match = re.search(r"Available versions: (.+)", answer.text) if answer.ok else None
         return tuple(part.strip() for part in match.group(1).split(",")) if match else ()
 
+    def nothing_but(self, index: str) -> dict[str, str]:
+        """Environment variables that keep every other source of the person's pip settings out.
+
+        Beside `--index-url`, pip would go on looking in the extra indexes and folders it is set up with. An
+        empty variable counts as none, so they are overridden by the same index and by an empty folder.
+        """
+        empty = self._layout.venv / "no-wheels"
+        empty.mkdir(exist_ok=True)
+        return {"PIP_EXTRA_INDEX_URL": index, "PIP_FIND_LINKS": str(empty)}
+
     def python(self, code: str, timeout: float = 120.0) -> Answer:
         """Run a line of Python inside the environment."""
         return ask([str(self._layout.python), "-c", code], env=self._env(), timeout=timeout)
@@ -152,9 +161,8 @@ class Installer:
             return Ended(127, (str(error),))
 
     def _failure(self, step: str, ended: Ended) -> StepFailed:
-        errors = [line for line in ended.tail if not line.startswith("WARNING: Location")]
         return StepFailed(
             step,
             f"pip ended with code {ended.code}; its whole output is in {self._layout.log}",
-            detail=errors[-DETAIL_LINES:],
+            detail=ended.telling(),
         )

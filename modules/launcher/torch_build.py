@@ -76,7 +76,7 @@ def install_torch(installer: Installer, console: Console, chosen: Chosen[TorchBu
     arguments, env = [TORCH_NEEDED], None
     if build.index:
         # The index is asked alone: elsewhere a newer version of another build would win.
-        env = {"PIP_EXTRA_INDEX_URL": build.index}
+        env = installer.nothing_but(build.index)
         if installer.versions("torch", "--index-url", build.index, env=env):
             arguments += ["--index-url", build.index]
         elif build is CPU:
@@ -86,7 +86,7 @@ def install_torch(installer: Installer, console: Console, chosen: Chosen[TorchBu
             raise StepFailed("installing PyTorch", f"its index {build.index} does not answer")
     ended = installer.pip_install(arguments, env=env)
     if ended.code != 0:
-        raise StepFailed("installing PyTorch", f"pip ended with code {ended.code}", detail=ended.tail[-8:])
+        raise StepFailed("installing PyTorch", f"pip ended with code {ended.code}", detail=ended.telling())
     answer = installer.python("import torch; print(torch.__version__, 'CUDA' if torch.cuda.is_available() else 'CPU')")
     console.say(f"  PyTorch is in: {answer.text.strip()}" if answer.ok else "Note: PyTorch does not load")
 

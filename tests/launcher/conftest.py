@@ -15,7 +15,7 @@ import pytest
 
 from modules.launcher.console import Console
 from modules.launcher.installer import Installer
-from modules.launcher.layout import Layout
+from modules.launcher.layout import Layout, find_layout
 from tests.launcher.local_index import LocalIndex, make_wheel
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,7 +114,7 @@ def checkout(tmp_path: Path) -> Iterator[Checkout]:
     index = LocalIndex(tmp_path / "index")
     make_wheel(index.root / "simple", "greeting", "1.0", {"greeting.py": b"WORD = 'hello'\n"})
     make_wheel(index.root / "simple", "xllamacpp", ENGINE, {"xllamacpp.py": b"BUILD = 'cpu'\n"})
-    yield Checkout(Layout(root, root / "user_data"), index, plain_environ(index))
+    yield Checkout(find_layout(root, "", "", {}), index, plain_environ(index))
     index.close()
 
 

@@ -56,6 +56,7 @@ def test_the_gpu_build_comes_from_its_own_index_and_stays_when_the_rest_is_insta
 def test_an_extra_index_of_the_person_does_not_slip_in_the_cpu_build(ready: Checkout) -> None:
     gpu_wheel(ready, "cu132")
     ready.environ["PIP_EXTRA_INDEX_URL"] = f"{ready.index.url}/simple"
+    ready.environ["PIP_FIND_LINKS"] = str(ready.index.root / "simple")
     install(ready, NVIDIA, "auto")
     assert build(ready) == "cu132"
 

@@ -81,7 +81,8 @@ def test_where_that_index_is_unreachable_a_cpu_build_among_the_persons_sources_w
     ready: Checkout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch_wheel(ready, "simple", "2.15.0", "cuda")
-    torch_wheel(ready, "simple", "2.13.0+cpu", "cpu")
+    torch_wheel(ready, "folder", "2.13.0+cpu", "cpu")
+    ready.environ["PIP_FIND_LINKS"] = str(ready.index.root / "folder")
     said = bring(ready, monkeypatch, "http://127.0.0.1:9/cpu")
     assert ready.installed(PRINT_BUILD) == "cpu"
     assert "your package sources hold torch==2.13.0+cpu" in said

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from modules.launcher.console import StepFailed
+from modules.launcher.layout import find_layout
 from modules.launcher.options import HELP, Options, parse
 
 
@@ -16,6 +19,17 @@ def test_flags_the_launcher_does_not_know_go_on_to_the_server() -> None:
 @pytest.mark.parametrize("words", [["--engine", "cuda"], ["--engine=cuda"]])
 def test_a_value_may_stand_beside_or_behind_its_flag(words: list[str]) -> None:
     assert parse(words).engine == "cuda"
+
+
+def test_the_folders_come_from_the_flags_else_the_environment_else_the_checkout(tmp_path: Path) -> None:
+    environ = {"ENGINEHOUSE_USER_DATA_DIR": "/env/data", "ENGINEHOUSE_MODELS_DIR": "/env/models"}
+    default = find_layout(tmp_path, "", "", {})
+    assert (default.user_data, default.models) == (tmp_path / "user_data", tmp_path / "user_data" / "models")
+    asked = find_layout(tmp_path, "", "", environ)
+    assert (asked.user_data, asked.models) == (Path("/env/data"), Path("/env/models"))
+    typed = find_layout(tmp_path, "/typed", "/typed/m", environ)
+    assert (typed.user_data, typed.models) == (Path("/typed"), Path("/typed/m"))
+    assert parse(["--models-dir", "/m"]).models == "/m"
 
 
 @pytest.mark.parametrize("words", [["--user-data-dir", "/d"], ["--user-data-dir=/d"]])
@@ -51,5 +65,5 @@ def test_nonsense_is_refused_in_words(words: list[str], message: str) -> None:
 
 
 def test_every_flag_of_the_launcher_is_on_its_help_page() -> None:
-    flags = ("--no-starter", "--no-browser", "--engine", "--user-data-dir", "--torch", "--force", "--help")
-    assert all(flag in HELP for flag in flags)
+    flags = "--no-starter --no-browser --engine --user-data-dir --models-dir --torch --force --help"
+    assert all(flag in HELP for flag in flags.split())

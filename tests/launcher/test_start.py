@@ -75,6 +75,32 @@ def test_other_flags_and_the_exit_code_are_the_servers(ready: Checkout) -> None:
     assert "--no-such-flag" in done.stderr
 
 
+@posix_only
+def test_on_a_desktop_a_browser_is_opened_at_the_servers_address(ready: Checkout, tmp_path: Path) -> None:
+    script = tmp_path / "browser"
+    script.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened.new\nmv {tmp_path}/opened.new {tmp_path}/opened\n')
+    script.chmod(0o755)
+    ready.environ.update({"DISPLAY": ":99", "BROWSER": f"{script} %s"})
+    process, running = serve(ready, "--no-starter")
+    wait_for(tmp_path / "opened", process)
+    stop(process)
+    assert (tmp_path / "opened").read_text().strip() == running["url"]
+
+    (tmp_path / "opened").unlink()
+    process, _ = serve(ready, "--no-starter", "--no-browser")
+    time.sleep(0.6)
+    stop(process)
+    assert not (tmp_path / "opened").exists()
+
+
+@posix_only
+def test_sigterm_ends_the_server_as_if_it_had_been_started_itself(ready: Checkout) -> None:
+    process, _ = serve(ready, "--no-starter")
+    process.terminate()
+    process.communicate(timeout=20)
+    assert process.returncode == -signal.SIGTERM
+
+
 def test_a_failed_installation_says_what_why_and_how_to_repeat(ready: Checkout) -> None:
     (ready.layout.root / "requirements" / "base.txt").write_text("no-such-thing==1\nxllamacpp==1.0\n")
     done = ready.start("--no-starter", "--port", "0")

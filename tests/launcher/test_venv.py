@@ -12,7 +12,7 @@ import pytest
 from modules.launcher import venv
 from modules.launcher.console import Console, StepFailed
 from modules.launcher.environment import Environment
-from modules.launcher.layout import Layout, has_a_model
+from modules.launcher.layout import find_layout, has_a_model
 from modules.launcher.stamp import Engine, Stamp, read_stamp, venv_version, write_stamp
 from tests.launcher.conftest import Checkout
 
@@ -61,16 +61,17 @@ def test_an_environment_of_another_python_is_not_used(ready: Checkout) -> None:
 
 
 def test_a_folder_without_an_environment_is_not_usable(tmp_path: Path) -> None:
-    assert not venv.is_usable(Layout(tmp_path, tmp_path))
+    assert not venv.is_usable(find_layout(tmp_path, "", "", {}))
 
 
 def test_the_lock_is_waited_for_and_dies_with_its_holder(tmp_path: Path) -> None:
-    layout = Layout(tmp_path, tmp_path / "user_data")
+    layout = find_layout(tmp_path, "", "", {})
     root = Path(__file__).resolve().parents[2]
     code = (
-        "import sys, time; from pathlib import Path; from modules.launcher import venv; "
-        "from modules.launcher.layout import Layout; from modules.launcher.console import Console\n"
-        "with venv.held(Layout(Path(sys.argv[1]), Path()), Console()):\n    print('held', flush=True); time.sleep(60)"
+        "import sys, time; from modules.launcher import venv; "
+        "from modules.launcher.layout import find_layout; from modules.launcher.console import Console\n"
+        "with venv.held(find_layout(sys.argv[1], '', '', {}), Console()):\n"
+        "    print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], cwd=root, stdout=subprocess.PIPE, text=True
