@@ -14,7 +14,6 @@ from collections.abc import Mapping
 
 from modules.errors import Unauthorized
 
-COOKIE = "enginehouse_session"
 SESSION_SECONDS = 30 * 24 * 3600
 OPEN_PATHS = frozenset({"/login"})
 
@@ -25,6 +24,8 @@ class Auth:
     def __init__(self, key: str) -> None:
         self._key = key.encode()
         self._signing_key = hashlib.sha256(b"enginehouse session\0" + self._key).digest()
+        # Cookies are shared by all ports of a host: two servers must not push each other's session out.
+        self.cookie = "enginehouse_" + hashlib.sha256(b"name\0" + self._signing_key).hexdigest()[:8]
 
     @property
     def needed(self) -> bool:
@@ -47,6 +48,21 @@ class Auth:
         genuine = hmac.compare_digest(signature.encode("utf-8", "surrogateescape"), self._sign(payload).encode())
         return genuine and expires.isdecimal() and int(expires) > time.time()
 
+    def has_session(self, header: str) -> bool:
+        """Whether a Cookie header holds a session."""
+        for part in header.split(";"):
+            name, _, value = part.strip().partition("=")
+            if name == self.cookie:
+                return self.is_session(value)
+        return False
+
+    def set_cookie(self, secure: bool) -> str:
+        """The Set-Cookie header of a new session; `secure` when the page came over https."""
+        ending = "; Secure" if secure else ""
+        return (
+            f"{self.cookie}={self.new_session()}; Path=/; Max-Age={SESSION_SECONDS}; HttpOnly; SameSite=Strict{ending}"
+        )
+
     def _sign(self, payload: str) -> str:
         return hmac.new(self._signing_key, payload.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()
 
@@ -60,25 +76,10 @@ class Auth:
             if self.is_key(given):
                 return
             raise Unauthorized("The API key is wrong.", hint="Use the key the server was started with.")
-        if self.is_session(session_cookie(headers.get("cookie", ""))):
+        if self.has_session(headers.get("cookie", "")):
             return
         raise Unauthorized(
             "This server needs a key.",
             hint="Send it as `Authorization: Bearer KEY`, or open /login in a browser.",
             code="missing_api_key",
         )
-
-
-def session_cookie(header: str) -> str:
-    """The session's value in a Cookie header, "" when there is none."""
-    for part in header.split(";"):
-        name, _, value = part.strip().partition("=")
-        if name == COOKIE:
-            return value
-    return ""
-
-
-def set_cookie(value: str, secure: bool) -> str:
-    """The Set-Cookie header for a new session; `secure` when the page came over https."""
-    ending = "; Secure" if secure else ""
-    return f"{COOKIE}={value}; Path=/; Max-Age={SESSION_SECONDS}; HttpOnly; SameSite=Strict{ending}"

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from modules.api import bodies
-from modules.api.auth import Auth, session_cookie, set_cookie
+from modules.api.auth import Auth
 from modules.errors import BadRequest, Unauthorized
 
 WRONG_KEY_SECONDS = 0.5  # slows guessing down; the key itself is what makes it hopeless
@@ -44,7 +44,7 @@ def routes(auth: Auth) -> APIRouter:
 
     @router.get("/login", include_in_schema=False)
     async def login_page(request: Request) -> Response:
-        if not auth.needed or auth.is_session(session_cookie(request.headers.get("cookie", ""))):
+        if not auth.needed or auth.has_session(request.headers.get("cookie", "")):
             return RedirectResponse("/", 303)
         return HTMLResponse(_PAGE, headers={"cache-control": "no-store"})
 
@@ -56,7 +56,7 @@ def routes(auth: Auth) -> APIRouter:
             raise Unauthorized("The key is wrong.", hint="It was printed when the server started.")
         response = JSONResponse({"ok": True})
         if auth.needed:
-            response.headers["set-cookie"] = set_cookie(auth.new_session(), request.url.scheme == "https")
+            response.headers["set-cookie"] = auth.set_cookie(request.url.scheme == "https")
         return response
 
     return router

@@ -99,13 +99,18 @@ class OriginPolicy:
         if self.cors_allows(origin):
             return
         if origin:
-            netloc = _netloc(origin)
-            same = bool(netloc) and netloc == headers.get("host", "").strip().lower()
-            # Behind a proxy that rewrites Host, the page's own name is one the owner has allowed.
-            if not same and (host_name(netloc) not in self.hosts or is_loopback(host_name(netloc))):
+            netloc, host = _netloc(origin), headers.get("host", "").strip().lower()
+            if not netloc or (netloc != host and not self._behind_proxy(host_name(netloc), host_name(host))):
                 raise _refused(origin)
         elif headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
             raise _refused("another site")
+
+    def _behind_proxy(self, page: str, host: str) -> bool:
+        """Whether a proxy has rewritten Host: the page's own name is one the owner allowed, and not the one asked.
+
+        The same name with another port is another program on that machine, and stays out.
+        """
+        return page in self.hosts and not is_loopback(page) and page != host
 
     def check_read(self, headers: Mapping[str, str]) -> None:
         """For safe methods: another site may link to us, but not embed or fetch. Raises Forbidden."""

@@ -14,11 +14,12 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from modules.api import bodies
-from modules.api.auth import COOKIE, Auth
+from modules.api.auth import Auth
 from modules.api.origins import OriginPolicy
 from modules.api.security import Security
 
 KEY = "a-key-of-the-tests"
+COOKIE = Auth(KEY).cookie
 
 
 async def inner(scope: Scope, receive: Receive, send: Send) -> None:
@@ -127,6 +128,16 @@ def test_the_own_page_and_programs_without_an_origin_may(headers: dict[str, str]
 def test_a_page_behind_a_proxy_with_an_allowed_name_may() -> None:
     proxied = guard(hosts=("chat.example.org",))
     assert ask(proxied, "POST", headers={"origin": "https://chat.example.org"}).status_code == 200
+
+
+def test_another_program_on_an_allowed_host_is_still_another_site() -> None:
+    named = guard(hosts=("workshop.local",))
+    headers = {"host": "workshop.local:7860", "origin": "http://workshop.local:3000"}
+    assert ask(named, "POST", headers=headers).status_code == 403
+
+
+def test_two_servers_on_one_host_keep_their_sessions_apart() -> None:
+    assert Auth("one").cookie != Auth("another").cookie
 
 
 def test_another_site_may_link_here_but_not_embed_or_fetch() -> None:
