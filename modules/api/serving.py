@@ -20,6 +20,9 @@ from starlette.types import ASGIApp
 from modules.api.late import Late
 
 GRACE_SECONDS = 1  # for answers that are still going out when the server ends
+# Longer than clients keep an idle connection (httpx: 5 s, as uvicorn's default): the one who closes it first must be
+# the client, or its next request may meet a connection that is just being closed.
+KEEP_ALIVE_SECONDS = 75
 MAX_SOCKET_MESSAGE = 64 * 1024  # bytes a page may send over a WebSocket at once
 _log = logging.getLogger("enginehouse.server")
 
@@ -35,6 +38,7 @@ def config(asgi: ASGIApp) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
 
@@ -115,4 +119,7 @@ async def fill_page(page: Late, make: Callable[[], FastAPI]) -> None:
         return
     async with asgi.router.lifespan_context(asgi):
         page.fill(asgi)
-        await asyncio.Event().wait()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            _log.debug("the web page is let go")  # and its lifespan ends in good order
