@@ -88,6 +88,15 @@ class Conformance:
 
     async def test_hanging_up_ends_the_request_in_the_engine(self, loaded: Loaded) -> None:
         engine, process = loaded
+
+        async def all_slots(word: str) -> float:
+            started = time.monotonic()
+            short = [collect(engine, ask(word, params={"max_tokens": 2})) for _ in range(engine.info.slots)]
+            for chunks in await asyncio.gather(*short):
+                done_of(chunks)
+            return time.monotonic() - started
+
+        usual = await all_slots("Hello")
         for _ in range(engine.info.slots):  # if one of them went on, its slot would be missing below
             stream = engine.generate(dataclasses.replace(self.long_request, params={"max_tokens": 4000, "seed": 1}))
             async for chunk in stream:
@@ -95,11 +104,7 @@ class Conformance:
                     break
             await stream.aclose()
         await until(lambda: process.running == 0, 2)
-        started = time.monotonic()
-        short = [collect(engine, ask("Hello", params={"max_tokens": 2})) for _ in range(engine.info.slots)]
-        for chunks in await asyncio.gather(*short):
-            done_of(chunks)
-        assert time.monotonic() - started < 3
+        assert await all_slots("Good day") < 3 * usual + 1
 
     async def test_requests_run_at_the_same_time(self, loaded: Loaded) -> None:
         engine, _ = loaded
