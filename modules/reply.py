@@ -41,8 +41,6 @@ class Reply:
         self.finished = asyncio.Event()
         self.state = "running"
         self.size = 0
-        self._text: list[str] = []
-        self._reasoning: list[str] = []
         self._notices: list[dict[str, Any]] = []
         self._ledger: Ledger | None = None
         self._done: Done | None = None
@@ -51,20 +49,19 @@ class Reply:
         self._started = time.monotonic()
         self._first = self._last = 0.0
         # A continued reply begins with the text it continues: a page that reads from 0 gets all of it.
-        for kind, text, kept in (("r", node.reasoning, self._reasoning), ("t", node.text, self._text)):
+        for kind, text in (("r", node.reasoning), ("t", node.text)):
             if text:
-                kept.append(text)
-                self.log.append(piece(kind, text, 0))
+                self.log.grow(kind, text, 0)
 
     @property
     def text(self) -> str:
         """The answer so far."""
-        return "".join(self._text)
+        return self.log.text("t")
 
     @property
     def reasoning(self) -> str:
         """The thinking so far."""
-        return "".join(self._reasoning)
+        return self.log.text("r")
 
     def stop(self) -> None:
         """Ask the writer to end; what it drains is cancelled with it."""
@@ -77,10 +74,10 @@ class Reply:
         match chunk:
             case Text():
                 self._tokens += chunk.tokens
-                self._grow(self._text, "t", chunk.text, chunk.tokens)
+                self._grow("t", chunk.text, chunk.tokens)
             case Reasoning():
                 self._reasoning_tokens += chunk.tokens
-                self._grow(self._reasoning, "r", chunk.text, chunk.tokens)
+                self._grow("r", chunk.text, chunk.tokens)
             case Progress():
                 self.log.append({"progress": asdict(chunk)})
             case Notice():
@@ -96,12 +93,11 @@ class Reply:
             case Stats():
                 return
 
-    def _grow(self, parts: list[str], kind: str, text: str, tokens: int) -> None:
+    def _grow(self, kind: str, text: str, tokens: int) -> None:
         self._last = time.monotonic()
         self._first = self._first or self._last
-        parts.append(text)
         self.size += 1
-        self.log.append(piece(kind, text, tokens))
+        self.log.grow(kind, text, tokens)
 
     def settle(self) -> None:
         """The writer has ended: work out how."""
