@@ -40,6 +40,7 @@ class SettingsTab:
     fixed: gr.HTML
     restart: gr.HTML
     key_state: gr.HTML
+    remove: gr.Button
 
     def everything(self) -> Updates:
         """Updates that make the tab show what is stored."""
@@ -60,13 +61,14 @@ class SettingsTab:
         return {
             self.restart: "" if not waiting else "Saved, in force after a restart: " + ", ".join(waiting) + ".",
             self.key_state: key_words(bool(settings.stored("api_key")), bool(settings.get("api_key"))),
+            self.remove: gr.update(visible=bool(settings.stored("api_key"))),
             self.fixed: fixed_rows(self.app),
         }
 
     @property
     def outputs(self) -> list[Any]:
         """Every component this tab's events may update."""
-        return [*self.controls.values(), self.fixed, self.restart, self.key_state, self.messages]
+        return [*self.controls.values(), self.fixed, self.restart, self.key_state, self.remove, self.messages]
 
 
 def editable() -> list[Setting]:
@@ -103,14 +105,16 @@ def settings_tab(app: App, tab: gr.Tab, messages: gr.HTML) -> SettingsTab:
                             controls[one.name] = make(field, value)
                         if one.secret:
                             key_state = line("eh-key-state", classes=["eht-muted"])
-                            remove = gr.Button("Remove the key", elem_id="eh-key-remove", size="sm", scale=0)
+                            remove = gr.Button(
+                                "Remove the key", elem_id="eh-key-remove", size="sm", scale=0, visible=False
+                            )
             with gr.Column(elem_classes=["eht-card"]):
                 heading("Set in settings.yaml or at the start")
                 fixed = surface("facts", "eh-settings-fixed")
-    made = SettingsTab(app, messages, controls, fixed, restart, key_state)
+    made = SettingsTab(app, messages, controls, fixed, restart, key_state, remove)
     for one in editable():
         _bind(made, one)
-    _events(made, tab, remove)
+    _events(made, tab)
     return made
 
 
@@ -133,7 +137,7 @@ def _bind(made: SettingsTab, setting: Setting) -> None:
          js=THEME_JS if setting.name == "theme" else None, then=(made.words, made.outputs))  # fmt: skip
 
 
-def _events(made: SettingsTab, tab: gr.Tab, remove: gr.Button) -> None:
+def _events(made: SettingsTab, tab: gr.Tab) -> None:
     async def refresh() -> Updates:
         return made.everything()
 
@@ -145,7 +149,7 @@ def _events(made: SettingsTab, tab: gr.Tab, remove: gr.Button) -> None:
         return made.words() | {made.messages: note("The key is removed. It stays in force until the next start.")}
 
     tab.select(refresh, outputs=made.outputs, **QUIET)
-    remove.click(remove_key, outputs=made.outputs, **QUIET)
+    made.remove.click(remove_key, outputs=made.outputs, **QUIET)
 
 
 def key_words(stored: bool, in_force: bool) -> str:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-import httpx
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Response
 
 from modules.app import App
 from modules.settings import Settings
-from tests.conftest import LiveServer, Start
+from tests.conftest import LiveServer, start_server
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -56,18 +54,6 @@ def config(blocks: gr.Blocks) -> dict[str, Any]:
     return made
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """One Chromium for the session: the system's where there is one, else Playwright's own."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=os.environ.get("CHROMIUM", found), args=["--no-sandbox", "--disable-dev-shm-usage"]
-        )
-        yield browser
-        browser.close()
-
-
 class Visit:
     """A page in the browser with everything it asked for and complained about."""
 
@@ -77,12 +63,13 @@ class Visit:
         self.requests: list[str] = []
         self.bad: list[str] = []
         page.on("request", lambda request: self.requests.append(request.url))
-        page.on(
-            "response",
-            lambda answer: self.bad.append(f"{answer.status} {answer.url}") if answer.status >= 400 else None,
-        )
+        page.on("response", self._answered)
         page.on("console", lambda message: self.bad.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: self.bad.append(str(error)))
+
+    def _answered(self, answer: Response) -> None:
+        if answer.status >= 400:
+            self.bad.append(f"{answer.status} {answer.url}")
 
     @property
     def outside(self) -> list[str]:
@@ -112,39 +99,55 @@ class Visit:
 VisitMaker = Callable[..., Visit]
 
 
+MODEL = Path(__file__).parents[2] / "user_data" / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+@pytest.fixture(scope="session")
+def page_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """One server with the page for all browser tests: importing Gradio takes seconds. `visit` cleans it up."""
+    folder = tmp_path_factory.mktemp("page") / "user_data"
+    (folder / "models").mkdir(parents=True)
+    if MODEL.exists():
+        (folder / "models" / MODEL.name).symlink_to(MODEL)
+    (folder / "models" / "cut short.gguf").write_bytes(b"GGUF" + b"\x03" * 40)
+    live = start_server(folder, ui=True)
+    deadline = time.monotonic() + 90
+    while live.http.get("/").status_code != 200:
+        assert time.monotonic() < deadline, live.out.read_text(errors="replace")
+        time.sleep(0.1)
+    yield live
+    live.stop()
+
+
 @pytest.fixture
-def visit(browser: Browser, server: Start) -> Iterator[VisitMaker]:
-    """`visit(*flags, dark=False, phone=False, live=None)` starts a server with the page and opens it."""
+def visit(browser: Browser, page_server: LiveServer) -> Iterator[VisitMaker]:
+    """`visit(dark=False, phone=False)` opens the page of a server that is as after its first start."""
     contexts = []
 
-    def make(*flags: str, dark: bool = False, phone: bool = False, live: LiveServer | None = None) -> Visit:
-        running = live or server(*flags, ui=True)
-        deadline = time.monotonic() + 60
-        while httpx.get(running.base_url + "/", timeout=10).status_code != 200:
-            assert time.monotonic() < deadline, running.out.read_text(errors="replace")
-            time.sleep(0.1)
+    def make(dark: bool = False, phone: bool = False) -> Visit:
         context = browser.new_context(
             viewport={"width": 390, "height": 844} if phone else {"width": 1280, "height": 820},
             color_scheme="dark" if dark else "light",
             has_touch=phone,
             is_mobile=phone,
         )
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(20_000)
         contexts.append(context)
-        return Visit(context.new_page(), running).open()
+        return Visit(context.new_page(), page_server).open()
 
     yield make
     for context in contexts:
         context.close()
+    page_server.call("POST", "/api/models/unload", {})
+    page_server.call("POST", "/api/params/reset", {})
+    for preset in page_server.call("GET", "/api/presets")["presets"]:
+        if not preset["shipped"]:
+            page_server.call("DELETE", f"/api/presets/{quote(preset['name'])}")
 
 
 @pytest.fixture
-def small_model(tmp_path: Path) -> Path:
-    """A user-data folder that has the starter model, when this checkout has it."""
-    model = Path(__file__).parents[2] / "user_data" / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
-    if not model.exists():
-        pytest.skip(f"{model.name} is not in user_data/models; the first start fetches it")
-    folder = tmp_path / "user_data"
-    (folder / "models").mkdir(parents=True)
-    (folder / "models" / model.name).symlink_to(model)
-    return folder
+def small_model(page_server: LiveServer) -> str:
+    """The name of the starter model, when this checkout has it."""
+    if not MODEL.exists():
+        pytest.skip(f"{MODEL.name} is not in user_data/models; the first start fetches it")
+    return MODEL.stem

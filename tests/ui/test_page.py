@@ -1,0 +1,119 @@
+"""The page as a whole in a real browser: nothing from outside, no sideways scrolling, settings, light and dark."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.ui.conftest import VisitMaker
+
+pytestmark = pytest.mark.browser
+TABS = ("Parameters", "Model", "Settings", "Extensions")
+
+
+@pytest.mark.parametrize("phone", [False, True], ids=["desktop", "390 px"])
+def test_no_tab_scrolls_sideways_asks_another_host_or_reports_an_error(visit: VisitMaker, phone: bool) -> None:
+    seen = visit(phone=phone)
+    page = seen.page
+    for name in ("Chat", *TABS):
+        page.get_by_role("tab", name=name, exact=True).click()
+        page.locator("[role=tabpanel]:visible").first.wait_for()
+        page.wait_for_timeout(400)
+        wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert wide <= 0, f"{name} is {wide} px too wide"
+    assert seen.outside == []
+    assert seen.bad == []
+
+
+def test_the_chat_fills_the_page_below_the_tabs_and_stays_when_tabs_change(visit: VisitMaker) -> None:
+    page = visit().page
+    page.locator("#chat .eh-write").wait_for()
+    page.locator("#chat .eh-write").fill("a draft")
+    box = page.locator("#chat .eh").bounding_box()
+    bar = page.locator("#eh-tabs > .tab-wrapper").bounding_box()
+    assert box is not None
+    assert bar is not None
+    assert box["y"] == pytest.approx(bar["y"] + bar["height"], abs=1)
+    assert box["y"] + box["height"] == pytest.approx(820, abs=2)
+    assert box["width"] == pytest.approx(1280, abs=1)
+    page.get_by_role("tab", name="Parameters", exact=True).click()
+    page.get_by_role("tab", name="Chat", exact=True).click()
+    expect(page.locator("#chat .eh-write")).to_have_value("a draft")
+
+
+def test_tabs_other_than_the_chat_are_not_in_the_page_before_their_first_visit(visit: VisitMaker) -> None:
+    seen = visit()
+    assert seen.page.locator("#param-temperature").count() == 0
+    assert seen.page.locator(".gradio-container .block").count() <= 60
+    seen.tab("Parameters")
+    assert seen.page.locator("#param-temperature").count() == 1
+
+
+def test_dark_follows_the_browser_and_a_choice_in_the_settings_wins(visit: VisitMaker) -> None:
+    seen = visit(dark=True)
+    page = seen.page
+    ground = "getComputedStyle(document.body).backgroundColor"
+    expect(page.locator("body.dark")).to_have_count(1)
+    dark = page.evaluate(ground)
+    seen.tab("Settings")
+    page.locator("#setting-theme input").click()
+    page.get_by_role("option", name="light", exact=True).click()
+    expect(page.locator("body.dark")).to_have_count(0)
+    assert page.evaluate(ground) != dark
+    page.wait_for_timeout(300)
+    assert seen.live.call("GET", "/api/state")["settings"]["theme"] == "light"
+    page.reload()
+    page.get_by_role("tab", name="Chat", exact=True).wait_for()
+    page.wait_for_timeout(300)
+    expect(page.locator("body.dark")).to_have_count(0)
+    seen.tab("Settings")
+    page.locator("#setting-theme input").click()
+    page.get_by_role("option", name="system", exact=True).click()
+    expect(page.locator("body.dark")).to_have_count(1)
+
+
+def test_a_setting_that_needs_a_restart_says_so_and_a_boundary_cannot_be_moved_from_the_page(visit: VisitMaker) -> None:
+    seen = visit()
+    page = seen.tab("Settings").page
+    expect(page.locator("#setting-host, #setting-listen, #setting-extensions, #setting-models-dir")).to_have_count(0)
+    expect(page.locator("#eh-settings-fixed")).to_contain_text("--listen")
+    for choice, words in (("echo", "in force after a restart: model"), ("none: load when needed", "")):
+        page.locator("#setting-model input").click()
+        page.get_by_role("option", name=choice, exact=True).click()
+        expect(page.locator("#eh-settings-restart")).to_contain_text(words)
+        if not words:
+            expect(page.locator("#eh-settings-restart .eht-surface")).to_be_hidden()
+
+
+def test_a_setting_out_of_range_goes_back_to_what_is_stored(visit: VisitMaker) -> None:
+    seen = visit()
+    box = seen.tab("Settings").page.locator("#setting-port input")
+    before = box.input_value()
+    box.fill("99999")
+    box.blur()
+    assert "0 to 65535" in seen.toast()
+    expect(box).to_have_value(before)
+
+
+def test_a_key_is_kept_and_never_shown(visit: VisitMaker) -> None:
+    seen = visit()
+    page = seen.tab("Settings").page
+    box = page.locator("#setting-api-key input")
+    assert box.get_attribute("type") == "password"
+    box.fill("a very secret key")
+    box.blur()
+    expect(page.locator("#eh-key-state")).to_contain_text("A key is stored.")
+    page.reload()
+    seen.tab("Settings")
+    expect(page.locator("#eh-key-state")).to_contain_text("A key is stored.")
+    assert "a very secret key" not in page.content()
+    assert page.locator("#setting-api-key input").input_value() == ""
+    page.locator("#eh-key-remove").click()
+    expect(page.locator("#eh-key-state")).to_contain_text("There is no key.")
+
+
+def test_the_extensions_tab_names_what_was_loaded_and_where_the_api_is(visit: VisitMaker) -> None:
+    seen = visit()
+    page = seen.tab("Extensions").page
+    expect(page.locator("#eh-extensions")).to_contain_text("openai")
+    expect(page.locator("#eh-api")).to_contain_text(seen.live.base_url + "/v1")
