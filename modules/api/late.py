@@ -16,13 +16,15 @@ _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="view
 {refresh}<title>Enginehouse</title>
 <style>:root{{color-scheme:light dark}}body{{font:16px/1.6 system-ui,sans-serif;display:grid;place-content:center;
 min-height:90vh;text-align:center;padding:1rem}}</style><h1>Enginehouse</h1><p role="status">{text}</p></html>"""
+# A refresh alone does not leave an address that names a chat (/#/chat/…): to the browser it is the same page.
+_REFRESH = """<script>setTimeout(() => location.reload(), 1000)</script>
+<noscript><meta http-equiv="refresh" content="1"></noscript>"""
 _OURS = ("/api/", "/v1/", "/web/")
 
 
 def page(text: str, status: int, refresh: bool = False) -> Response:
     """A small page with one sentence; with `refresh` it reloads itself every second."""
-    meta = '<meta http-equiv="refresh" content="1">' if refresh else ""
-    response = HTMLResponse(_PAGE.format(text=text, refresh=meta), status)
+    response = HTMLResponse(_PAGE.format(text=text, refresh=_REFRESH if refresh else ""), status)
     response.headers["cache-control"] = "no-store"
     return response
 

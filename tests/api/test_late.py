@@ -31,6 +31,7 @@ def get(app: Late, path: str = "/") -> httpx.Response:
 def test_until_the_page_is_there_a_line_reloads_itself() -> None:
     answer = get(Late(expected=True))
     assert answer.status_code == 503
+    assert "location.reload()" in answer.text  # also where the address names a chat, unlike a refresh
     assert 'http-equiv="refresh"' in answer.text
     assert "refresh" not in get(Late(expected=True), "/assets/x.js").text
 
