@@ -78,7 +78,9 @@ def imports(path: Path) -> Iterator[tuple[str, int, bool, bool]]:
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             for alias in node.names:
                 full = f"{node.module}.{alias.name}"
-                is_module = (ROOT / (full.replace(".", "/") + ".py")).exists() or (ROOT / full.replace(".", "/")).is_dir()
+                is_module = (ROOT / (full.replace(".", "/") + ".py")).exists() or (
+                    ROOT / full.replace(".", "/")
+                ).is_dir()
                 yield (full if is_module else str(node.module)), node.lineno, in_function, for_types
 
 
@@ -101,7 +103,9 @@ def test_heavy_and_edge_libraries_stay_where_they_belong(path: Path) -> None:
         where = f"{path.relative_to(ROOT)}:{line} imports {module}"
         if top == "gradio" and not name.startswith(("modules.ui", "extensions.")):
             wrong.append(where)
-        if top in ("fastapi", "starlette") and not name.startswith(("modules.api", "server", "extensions.", "modules.ui.build")):
+        if top in ("fastapi", "starlette") and not name.startswith(
+            ("modules.api", "server", "extensions.", "modules.ui.build")
+        ):
             wrong.append(where)
         if top in ENGINE_LIBRARIES and not (name.startswith("loaders.") and in_function):
             wrong.append(where)
@@ -113,7 +117,11 @@ def test_heavy_and_edge_libraries_stay_where_they_belong(path: Path) -> None:
             "modules.extension_api", "loaders.base"
         ):  # fmt: skip
             wrong.append(where)
-        if name.startswith("modules.launcher") and top not in sys.stdlib_module_names and not module.startswith("modules.launcher"):
+        if (
+            name.startswith("modules.launcher")
+            and top not in sys.stdlib_module_names
+            and not module.startswith("modules.launcher")
+        ):
             if module != "modules":
                 wrong.append(where)
     assert not wrong, "\n".join(wrong)

@@ -71,7 +71,9 @@ def test_links_inside_the_repository_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", [p for p in PAGES if p.name != "CHANGELOG.md"], ids=lambda page: page.name)
 def test_files_named_in_the_docs_exist(page: Path) -> None:
-    named = re.findall(r"`((?:modules|loaders|extensions|tests|docs|requirements|presets)/[\w./-]+\.\w+)`", page.read_text())
+    named = re.findall(
+        r"`((?:modules|loaders|extensions|tests|docs|requirements|presets)/[\w./-]+\.\w+)`", page.read_text()
+    )
     assert not [name for name in named if not (ROOT / name).exists()]
 
 

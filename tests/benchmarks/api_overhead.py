@@ -38,7 +38,9 @@ async def load(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def spread(values: list[float], digits: int = 3) -> str:
-    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}–{max(values):.{digits}f}, n={len(values)})"
+    return (
+        f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}–{max(values):.{digits}f}, n={len(values)})"
+    )
 
 
 async def measure(ours: dict[str, Any], direct: dict[str, Any], options: argparse.Namespace) -> None:

@@ -58,14 +58,25 @@ async def one_stream(job: dict[str, Any], index: int) -> dict[str, Any]:
     first, count, last, size, usage = 0.0, 0, 0.0, 0, 0
     async for line in reader:
         size += len(line)
-        if line.startswith(b"data: {") and b'"content":"' in line.replace(b'": "', b'":"') and b'"content":""' not in line:
+        if (
+            line.startswith(b"data: {")
+            and b'"content":"' in line.replace(b'": "', b'":"')
+            and b'"content":""' not in line
+        ):
             last = time.perf_counter()
             count += 1
             first = first or last
         if b'"completion_tokens":' in line:
             usage = int(line.split(b'"completion_tokens":')[1].split(b",")[0].split(b"}")[0])
     writer.close()
-    return {"first": first - start, "end": last, "start": start, "events": count, "bytes": size, "tokens": usage or count}
+    return {
+        "first": first - start,
+        "end": last,
+        "start": start,
+        "events": count,
+        "bytes": size,
+        "tokens": usage or count,
+    }
 
 
 async def run(job: dict[str, Any]) -> dict[str, Any]:
