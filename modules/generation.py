@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -167,9 +166,7 @@ class Generation:
     ) -> AsyncGenerator[Chunk, None]:
         parser = _parser(request, fitted)
         values = {**request.params, "max_tokens": fitted.max_tokens}
-        if "seed" in engine.spec.samplers and values.get("seed", -1) == -1:
-            values["seed"] = random.randrange(2**31)  # drawn here, so that the Stats can always say it
-        run.seed = values.get("seed")
+        run.seed = values.get("seed")  # a random one is the engine's to draw: a given seed costs the prompt cache
         ready = replace(request, messages=None, prompt=fitted.prompt, params=values, echo=False)
         feed = parser.feed
         source = engine.generate(ready)
@@ -276,7 +273,7 @@ def _stats(stats: Stats, parser: StreamParser, engine: Engine, run: _Run) -> Sta
     first = run.first or time.monotonic()
     return replace(
         stats,
-        seed=run.seed if stats.seed is None and isinstance(run.seed, int) else stats.seed,
+        seed=run.seed if stats.seed is None and isinstance(run.seed, int) and run.seed >= 0 else stats.seed,
         reasoning_tokens=min(parser.reasoning_tokens, stats.completion_tokens),
         first_token_ms=(first - run.began) * 1000,
         queued_ms=stats.queued_ms + (run.leased - run.began) * 1000,

@@ -248,13 +248,12 @@ async def test_the_time_to_the_first_token_holds_the_wait_for_the_model() -> Non
     assert stats.first_token_ms >= 70
 
 
-async def test_a_random_seed_is_drawn_here_so_that_the_reply_can_name_it() -> None:
+async def test_a_seed_is_named_also_after_a_stop_string_and_a_random_one_is_the_engines() -> None:
     engine = StandIn([Text("a#")])
-    seed = (await reply(engine, stop=("#",))).done.stats.seed
-    assert seed is not None
-    assert engine.requests[0].params["seed"] == seed
-    assert (await reply(engine, stop=("#",))).done.stats.seed != seed
     assert (await reply(engine, stop=("#",), params={"seed": 7})).done.stats.seed == 7
+    assert (await reply(engine, stop=("#",), params={"seed": -1})).done.stats.seed is None
+    assert engine.requests[1].params["seed"] == -1
+    assert (await reply(StandIn([Done("stop", Stats(seed=9))]))).done.stats.seed == 9
 
 
 async def test_many_replies_at_once_do_not_mix() -> None:
