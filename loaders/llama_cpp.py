@@ -8,10 +8,12 @@ grow instead.
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import secrets
 import socket
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -152,6 +154,9 @@ def load(request: LoadRequest, progress: Callable[[float, str], None]) -> LlamaC
     params = _params(xllamacpp, request, context.value, key)
     progress(0.03, "loading the model")
     server = xllamacpp.Server(params)
+    real = _real_context(server.listening_address, key)
+    if real != context.value:
+        context = Chosen(real, f"{context.value:,} tokens were wanted, but the engine made it {real:,}.")
     progress(1.0, "ready")
     info = EngineInfo(
         model=request.model,
@@ -183,7 +188,7 @@ def _params(xllamacpp: Any, request: LoadRequest, context: int, key: str) -> Any
     params.n_gpu_layers = int(_number(settings["gpu_layers"]))
     params.n_batch = int(_number(settings["batch_size"]))
     params.n_ubatch = min(int(_number(settings["ubatch_size"])), params.n_batch)
-    params.n_threads_http = params.n_parallel + 4  # a running stream holds one; tokenising must not wait for it
+    params.n_threads_http = params.n_parallel + 32  # a stream holds one, also while it waits; short calls need some
     if threads := int(_number(settings["threads"])):
         params.cpuparams.n_threads = threads
         params.cpuparams_batch.n_threads = threads
@@ -196,6 +201,13 @@ def _params(xllamacpp: Any, request: LoadRequest, context: int, key: str) -> Any
     params.load_mode = getattr(modes, f"LLAMA_LOAD_MODE_{mode[bool(settings['mmap']), bool(settings['mlock'])]}")
     params.cache_ram_mib = int(_number(settings["prompt_cache_mib"]))
     return params
+
+
+def _real_context(address: str, key: str) -> int:
+    """Tokens one request may use, as the running engine says it: it may round, or shrink to what fits."""
+    ask = urllib.request.Request(f"{address}/props", headers={"Authorization": f"Bearer {key}"})
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(ask, timeout=10) as answer:
+        return int(json.load(answer)["default_generation_settings"]["n_ctx"])
 
 
 def _details(request: LoadRequest, header: GgufHeader, context: Chosen[int], xllamacpp: Any) -> dict[str, Any]:

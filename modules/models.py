@@ -8,42 +8,28 @@ the model whose place it needs are done, and those behind it wait for it, so nob
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from loaders import Registry
-from loaders.base import LoaderSpec
 from modules import memory
 from modules.engine.base import Engine
 from modules.engine.watch import Limits
 from modules.engine.worker_log import WorkerLog
-from modules.errors import BadParameter, Cancelled, EngineCrashed, EnginehouseError, LoadFailed, NotFound, NotReady
+from modules.errors import Cancelled, EngineCrashed, EnginehouseError
 from modules.last_used import LastUsed
 from modules.model_status import ModelStatus
-from modules.models_host import Host, ModelLike
+from modules.models_host import Host
+from modules.models_plan import CatalogLike, Plan, Planner, SettingsLike
 from modules.paths import Paths
-from modules.types import Chosen, Notice, ParamValue, Progress
+from modules.types import Notice, Progress
 
 BACK_OFF = (0.0, 1.0, 4.0)
 """Seconds before each reload in a row after a crash; after that many the person has to load it again."""
 
 OnProgress = Callable[[Progress], None]
-
-
-class CatalogLike(Protocol):
-    """What is needed of the catalogue."""
-
-    def scan(self) -> Iterable[Any]: ...
-    def get(self, name: str) -> Any: ...
-    def pick_loader(self, model: Any) -> Chosen[LoaderSpec]: ...
-
-
-class SettingsLike(Protocol):
-    """What is needed of the settings: `model`, `loader`, `max_loaded`."""
-
-    def get(self, name: str) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +38,6 @@ class Lease:
 
     engine: Engine
     notices: tuple[Notice, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """A model with everything checked that can be checked before the old one has to go."""
-
-    model: ModelLike
-    spec: LoaderSpec
-    why: str
-    settings: Mapping[str, ParamValue]
 
 
 class Models:
@@ -75,12 +51,11 @@ class Models:
         limits: Limits | None = None,
     ) -> None:  # fmt: skip
         self.on_change: list[Callable[[ModelStatus], None]] = []
-        self._catalog = catalog
-        self._registry = registry
         self._paths = paths
         self._settings = settings
         self._limits = limits
         self._last = LastUsed(paths.root / "models.yaml")
+        self._planner = Planner(catalog, registry, settings, self._last)
         self._hosts: dict[str, Host] = {}
         self._focus: Host | None = None
         self._gate = asyncio.Lock()
@@ -129,7 +104,7 @@ class Models:
         `settings` None = as it was loaded last. Raises NotFound, BadParameter or LoadFailed; what could be
         checked beforehand leaves the old model where it is. Raises Cancelled when `unload` came in between.
         """
-        plan = await asyncio.to_thread(self._plan, name, loader, settings)
+        plan = await asyncio.to_thread(self._planner.plan, name, loader, settings)
         self._crashes.pop(name, None)
         host = await self._enter(plan, anew=True)
         host.leave()  # nobody uses it yet: another load may take its place without waiting for this one
@@ -149,33 +124,6 @@ class Models:
     async def close(self) -> None:
         """End everything; the program ends."""
         await self.unload()
-
-    def _plan(self, name: str, loader: str | None, settings: Mapping[str, Any] | None) -> _Plan:
-        model = self._catalog.get(name)
-        if not model.runnable:
-            raise LoadFailed(f"{model.name} cannot be loaded: {model.reason}", code="model_not_runnable")
-        last_loader, last_settings = self._last.of(model.name)
-        spec, why = self._spec(model, loader, last_loader)
-        if settings is None and last_loader == spec.name and last_settings:
-            try:
-                complete = spec.check_settings(last_settings)
-                return _Plan(model, spec, f"{why} It is loaded with the settings it had last.", complete)
-            except BadParameter as error:
-                why = f"{why} Its last settings do not fit any more ({error.message}), so defaults are used."
-        return _Plan(model, spec, why, spec.check_settings(settings or {}))
-
-    def _spec(self, model: Any, loader: str | None, last: str | None) -> tuple[LoaderSpec, str]:
-        if loader:
-            spec = self._registry.get(loader)
-            if spec.name not in model.loaders:
-                raise BadParameter(
-                    f"The loader {spec.name} does not open {model.name}.", param="loader",
-                    hint="These do: " + (", ".join(model.loaders) or "none") + ".")  # fmt: skip
-            return spec, f"The loader {spec.name} was asked for."
-        if last and last in model.loaders:
-            return self._registry.get(last), f"{last} loaded it last time."
-        chosen = self._catalog.pick_loader(model)
-        return chosen.value, chosen.why
 
     # ── leases ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -201,46 +149,28 @@ class Models:
 
     async def _host_for(self, name: str | None, on_progress: OnProgress) -> tuple[Host, tuple[Notice, ...]]:
         """A host with the caller entered, and the reasons."""
+        unloads = self._unloads
         host = self._focus if name is None else self._hosts.get(name)
         if host is not None and host.usable:
             host.enter()
             return host, ()
         why = ""
         if name is None:
-            chosen = await asyncio.to_thread(self._default, host)
+            crashed = host.model.name if host is not None and host.crashed else None
+            chosen = await asyncio.to_thread(self._planner.default, crashed)
             name, why = chosen.value, chosen.why
-        plan = await asyncio.to_thread(self._plan, name, None, None)
+        plan = await asyncio.to_thread(self._planner.plan, name, None, None)
         old = self._hosts.get(plan.model.name)
         notices = [Notice("model_loaded", why)] if why else []
         if old is not None and old.crashed:
             await self._back_off(old)
             said = "" if old.process.error is None else f" ({old.process.error.message})"
             notices.append(Notice("engine_restarted", f"The engine had crashed{said} and was started again."))
+        if unloads != self._unloads:
+            raise _stopped()
         on_progress(Progress("queued", 0, 1))
         host = await self._enter(plan)
         return host, tuple(notices)
-
-    def _default(self, host: Host | None) -> Chosen[str]:
-        """The model meant by a request that names none. Raises NotReady."""
-        if host is not None and host.crashed:
-            return Chosen(host.model.name, "")
-        runnable = [model.name for model in self._catalog.scan() if model.runnable and not model.builtin]
-        if (wanted := str(self._settings.get("model") or "")) and self._known(wanted):
-            return Chosen(wanted, f"No model was loaded, so {wanted} was loaded: it is the one in the settings.")
-        if (last := self._last.last) and self._known(last):
-            return Chosen(last, f"No model was loaded, so {last} was loaded: it was used last.")
-        if len(runnable) == 1:
-            return Chosen(runnable[0], f"No model was loaded, so {runnable[0]} was loaded: it is the only one.")
-        if not runnable:
-            raise NotReady("There is no model yet.", code="no_models",
-                           hint=f"Put a GGUF file into {self._paths.models.name} in the user-data folder.")  # fmt: skip
-        raise NotReady("No model is loaded.", hint="Choose one on the Model tab, or name one in the request.")
-
-    def _known(self, name: str) -> bool:
-        try:
-            return bool(self._catalog.get(name).runnable)
-        except NotFound:
-            return False
 
     async def _back_off(self, host: Host) -> None:
         """Wait before a reload; refuse it when the model crashed too often in a row."""
@@ -269,7 +199,7 @@ class Models:
 
     # ── the gate ────────────────────────────────────────────────────────────────────────────────────
 
-    async def _enter(self, plan: _Plan, anew: bool = False) -> Host:
+    async def _enter(self, plan: Plan, anew: bool = False) -> Host:
         """The plan's host with the caller entered, started if need be. `anew` = with exactly these settings."""
         unloads = self._unloads
         self._waiting += 1
@@ -287,7 +217,7 @@ class Models:
         finally:
             self._waiting -= 1
 
-    def _launch(self, plan: _Plan) -> Host:
+    def _launch(self, plan: Plan) -> Host:
         host = Host(plan.model, plan.spec, plan.why, plan.settings, self._free_log(), self._paths.scratch,
                     self._limits, self._changed)  # fmt: skip
         self._hosts[plan.model.name] = self._focus = host

@@ -69,9 +69,9 @@ async def made(tmp_path: Path, limits: Limits = QUICK, **settings: Any) -> Async
         await models.close()
 
 
-async def reply(models: Models, name: str | None = None) -> list[Any]:
+async def reply(models: Models, name: str | None = None, most: int = 50) -> list[Any]:
     async with models.lease(name) as lease:
-        return await collect(lease.engine, ask(params={"max_tokens": 50}))  # type: ignore[arg-type]
+        return await collect(lease.engine, ask(params={"max_tokens": most}))  # type: ignore[arg-type]
 
 
 async def test_a_load_is_seen_step_by_step(tmp_path: Path) -> None:
@@ -192,10 +192,11 @@ async def test_a_request_without_a_name_takes_the_only_the_set_or_the_last_model
         async with models.lease(None) as lease:
             assert lease.engine.info.model == "echo-b"
             assert "used last" in lease.notices[0].message
-    async with made(tmp_path, model="echo-c") as models:
+    async with made(tmp_path, model="echo-c", loader="echo") as models:
         async with models.lease(None) as lease:
             assert lease.engine.info.model == "echo-c"
             assert "in the settings" in lease.notices[0].message
+        assert "in the settings" in models.status.why
 
 
 async def test_the_last_settings_of_a_model_are_used_again_and_bad_ones_are_explained(tmp_path: Path) -> None:
@@ -371,6 +372,7 @@ async def run_random(models: Models, chance: random.Random, steps: int) -> None:
 
 @pytest.mark.real_model
 @pytest.mark.skipif(not MODEL.exists(), reason="the starter model has not been downloaded")
+@pytest.mark.timeout(180)
 async def test_six_cycles_of_a_real_model_give_its_memory_back(tmp_path: Path) -> None:
     async with made(tmp_path, Limits()) as models:
         (models._paths.models / MODEL.name).symlink_to(MODEL)
@@ -378,7 +380,7 @@ async def test_six_cycles_of_a_real_model_give_its_memory_back(tmp_path: Path) -
         sizes = []
         for _ in range(6):
             await models.load(MODEL.stem)
-            assert isinstance((await reply(models))[-1], Done)
+            assert isinstance((await reply(models, most=2))[-1], Done)
             sizes.append(models.read_memory().engine)
             await models.unload()
             assert models.read_memory().engine == 0

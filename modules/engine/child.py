@@ -31,7 +31,7 @@ class Child:
         return cls(await asyncio.create_subprocess_exec(
             sys.executable, "-X", "faulthandler", "-m", "modules.engine.worker", str(os.getpid()),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, cwd=ROOT,
-            start_new_session=True, creationflags=flags, env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+            start_new_session=True, creationflags=flags, env=_environment(),
         ))  # fmt: skip
 
     @property
@@ -83,3 +83,9 @@ class Child:
                 os.killpg(self.process.pid, number)
             elif self.process.returncode is None:
                 self.process.terminate()
+
+
+def _environment() -> dict[str, str]:
+    """What the worker inherits: everything but this program's own settings, among which may be an API key."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ENGINEHOUSE_")}
+    return {**kept, "PYTHONIOENCODING": "utf-8"}

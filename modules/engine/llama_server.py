@@ -6,6 +6,7 @@ look the same. Source: llama.cpp, tools/server/README.md.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
@@ -34,6 +35,7 @@ from modules.types import (
 )  # fmt: skip
 
 _GONE = (OSError, TimeoutError, ConnectionLost)
+WAITING_IN_ENGINE = 16
 _NOTICE_DEATH = 2.0
 """Seconds to wait for the worker's end to be known after its connection broke."""
 
@@ -47,15 +49,22 @@ class LlamaServerEngine:
         self.info = info
         self.spec = spec
         self._http = HttpClient(endpoint.url, endpoint.key)
+        # The engine queues what has no slot, but a waiting stream holds one of its HTTP threads; beyond a few,
+        # requests wait here, where they cost nothing and short calls stay quick.
+        self._room = asyncio.Semaphore(info.slots + WAITING_IN_ENGINE)
         self._process = process
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         """See Engine. Hanging up is the cancel; text that arrives together is yielded together."""
         connection: Connection | None = None
+        inside = False
+        started = time.monotonic()
         if self._process is not None:
             self._process.began()
         try:
-            started = time.monotonic()
+            if self._room.locked():
+                yield Progress("queued", 0, 1)
+            inside = await self._room.acquire()
             body = completion_body(request)
             connection = await self._http.stream("/completion", body)
             if connection.status != 200:
@@ -80,6 +89,8 @@ class LlamaServerEngine:
         finally:
             if connection is not None:
                 self._http.release(connection)
+            if inside:
+                self._room.release()
             if self._process is not None:
                 self._process.done()
 

@@ -26,7 +26,7 @@ class Limits:
     start: float = 120.0
     stall: float = 30.0
     linger: float = 20.0
-    patience: float = 10.0
+    patience: float = 20.0
     close: float = 2.0
     terminate: float = 2.0
     tick: float = 0.5

@@ -13,8 +13,8 @@ from making import ask, collect, failed_of, text_of
 from loaders.llama_cpp import SPEC
 from modules.engine import http_client
 from modules.engine.http_client import ConnectionLost, HttpClient, events, read_all
-from modules.engine.llama_server import LlamaServerEngine
-from modules.types import Endpoint, EngineInfo, Text
+from modules.engine.llama_server import WAITING_IN_ENGINE, LlamaServerEngine
+from modules.types import Endpoint, EngineInfo, Progress, Text
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
 
@@ -207,6 +207,27 @@ async def test_a_connection_that_breaks_fails_the_reply() -> None:
         chunks = await collect(engine, ask())
         assert text_of(chunks) == "half"
         assert failed_of(chunks).error["code"] == "engine_unreachable"
+
+
+async def test_only_a_few_requests_wait_in_the_engine_and_the_others_here() -> None:
+    async def slow(request: bytes, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.05)
+        end = b'data: {"content":"","tokens_predicted":0,"tokens_evaluated":1,"stop":true,"stop_type":"eos"}\n\n'
+        writer.write(STREAM + chunk(end) + b"0\r\n\r\n")
+
+    async with driven(slow) as engine:
+        started = time.monotonic()
+        replies = await asyncio.gather(*(collect(engine, ask()) for _ in range(40)))
+        assert all(type(chunks[-1]).__name__ == "Done" for chunks in replies)
+        waited = [chunks for chunks in replies if isinstance(chunks[0], Progress) and chunks[0].stage == "queued"]
+        assert len(waited) == 40 - 1 - WAITING_IN_ENGINE
+        assert time.monotonic() - started > 0.1
+        stream = engine.generate(ask())
+        first = asyncio.create_task(anext(stream))
+        await asyncio.sleep(0.01)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        assert not engine._room.locked(), "a cancelled request gives its place back"
 
 
 @pytest.mark.parametrize(
