@@ -1,17 +1,55 @@
-"""What goes into the head of the page: tokens, the shell's style, and the theme before the first frame."""
+"""The page around its Blocks: how Gradio is told to serve it, its head, and the theme before the first frame."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from modules.settings import Settings
+from modules.ui.blocks import make_blocks
 from modules.ui.theme import TOKENS, build_theme
 
+if TYPE_CHECKING:
+    from modules.app import App
+
 _HERE = Path(__file__).parent
+
+
+async def set_up(asgi: Any, app: App) -> None:
+    """Build the page and mount it. Switches off everything of Gradio that is not ours to offer."""
+    blocks = make_blocks(app)
+    gr.mount_gradio_app(
+        asgi,
+        blocks,
+        path="/",
+        footer_links=[],
+        run_history=False,
+        show_error=False,
+        ssr_mode=False,
+        mcp_server=False,
+        enable_monitoring=False,
+        pwa=False,
+        max_file_size="1kb",
+        blocked_paths=[str(app.paths.root)],
+        favicon_path=str(_HERE / "favicon.svg"),
+        theme=build_theme(),
+        head=head(app.settings.get("theme")),
+    )
+    _calm(blocks)
+    follow_theme(blocks, app.settings)
+
+
+def _calm(blocks: gr.Blocks) -> None:
+    """Have Gradio's queue look for work 20 times a second instead of 1,000.
+
+    It polls, and an idle page cost 4 % of a core that way (measured on 6.31), taken from the engine. What
+    is queued here waits at most 50 ms longer; the values are those Gradio itself uses on Windows.
+    """
+    blocks._queue.sleep_when_free = 0.05
+    blocks._queue.progress_update_sleep_when_free = 0.1
 
 
 def head(theme: str) -> str:
