@@ -130,7 +130,7 @@ BY_STATUS: dict[int, type[EnginehouseError]] = {
 
 
 def from_dict(data: dict[str, Any]) -> EnginehouseError:
-    """Rebuild an error that crossed a process boundary as `as_dict`; a code of its own keeps the class of its status."""
+    """Rebuild an error that crossed a process boundary as `as_dict`; an unknown code gets the class of its status."""
     code = str(data.get("code", ""))
     cls = BY_CODE.get(code) or BY_STATUS.get(data.get("status", 500), EngineError)
     return cls(
