@@ -75,11 +75,15 @@ class Replies:
         return self._live.get(message)
 
     def with_live_text(self, chat: dict[str, Any]) -> dict[str, Any]:
-        """A chat's JSON in which replies that memory knows better than the disk have their newest text and state."""
+        """A chat's JSON with what memory knows better than the disk: newest text and state of unsaved replies.
+
+        A reply that had to load its model did not know the name at its start; its ledger does.
+        """
         for node in chat["messages"]:
             reply = self._live.get(node["id"])
             if reply is not None and not reply.saved:
                 node |= {"text": reply.text, "reasoning": reply.reasoning, "state": reply.state}
+            node["model"] = node["model"] or (node["ledger"] or {}).get("model")
         return chat
 
     async def follow(self, chat: str, message: str, start: int = 0) -> AsyncGenerator[dict[str, Any], None]:

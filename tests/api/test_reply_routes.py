@@ -181,6 +181,19 @@ def test_without_a_model_a_reply_says_what_to_do(server: Start) -> None:
     assert failed["hint"]
 
 
+def test_a_reply_that_loads_its_model_tells_which_one_it_was(server: Start, tmp_path: Path) -> None:
+    live = server(user_data=tmp_path / "kept")
+    live.load_echo()
+    live.stop()
+    again = server(user_data=tmp_path / "kept")
+    chat, turn = again.chat("who are you")
+    events = again.events(chat["id"], turn["reply"]["id"])
+    assert text_of(events) == "who are you"
+    assert any(event.get("progress", {}).get("stage") == "loading" for event in events)
+    assert any(event.get("notice", {}).get("code") == "model_loaded" for event in events)
+    assert again.call("GET", f"/api/chats/{chat['id']}")["messages"][-1]["model"] == "echo"
+
+
 def test_a_reply_that_is_over_is_told_from_the_disk_after_a_restart(server: Start, tmp_path: Path) -> None:
     first = server(user_data=tmp_path / "kept")
     first.load_echo()
