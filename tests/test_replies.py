@@ -64,6 +64,13 @@ class Disk(ChatStore):
         self._look()
 
 
+async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait for a condition; fails when it never becomes true."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
 async def words(count: int, pause: float = 0.0) -> AsyncGenerator[Chunk, None]:
     yield Ledger(100, 7, 10, 1, 0)
     for number in range(count):
@@ -109,6 +116,12 @@ class Parts:
     def kept(self, node: MessageNode) -> MessageNode:
         return self.disk.get(self.chat.id).messages[node.id]
 
+    async def written(self, node: MessageNode, pieces: int) -> None:
+        """Wait until so many pieces of a reply have come."""
+        reply = self.replies.find(node.id)
+        assert reply is not None
+        await until(lambda: reply.size >= pieces)
+
     async def notices(self) -> list[str]:
         found: list[str] = []
         while self.heard._queue:
@@ -137,11 +150,9 @@ async def test_a_reply_is_finished_with_everything_that_came(parts: Parts) -> No
 
 
 async def test_partials_reach_the_disk_while_it_is_written(parts: Parts) -> None:
-    node = parts.start(lambda: words(1000, 0.005))
-    await asyncio.sleep(0.4)
-    kept = parts.kept(node)
-    assert kept.state == "running"
-    assert kept.text.startswith("w0 w1 ")
+    node = parts.start(lambda: words(10_000, 0.005))
+    await until(lambda: parts.kept(node).text.startswith("w0 w1 "))
+    assert parts.kept(node).state == "running"
     assert await parts.replies.stop(node.id)
 
 
@@ -156,13 +167,15 @@ async def test_a_full_disk_does_not_end_a_reply_and_is_told_once(parts: Parts) -
     assert live["messages"][-1]["state"] == "done"
     assert live["messages"][-1]["text"].endswith("w39 ")
     parts.disk.full = False
-    await asyncio.sleep(0.3)
+    reply = parts.replies.find(node.id)
+    assert reply is not None
+    await until(lambda: reply.saved)
     assert await parts.notices() == ["info"]
 
 
 async def test_stop_closes_the_pipeline_and_says_what_there_was(parts: Parts) -> None:
-    node = parts.start(lambda: words(1000, 0.01))
-    await asyncio.sleep(0.1)
+    node = parts.start(lambda: words(10_000, 0.01))
+    await parts.written(node, 5)
     assert await parts.replies.stop(node.id)
     assert parts.pipeline.closed.is_set()
     done = (await parts.events_of(node))[-1]["done"]
@@ -204,8 +217,9 @@ async def test_a_fault_of_ours_fails_the_reply_and_nothing_else(parts: Parts) ->
 
 
 async def test_the_end_of_the_server_saves_every_reply(parts: Parts) -> None:
-    nodes = [parts.start(lambda: words(1000, 0.01)) for _ in range(5)]
-    await asyncio.sleep(0.1)
+    nodes = [parts.start(lambda: words(10_000, 0.01)) for _ in range(5)]
+    for node in nodes:
+        await parts.written(node, 2)
     await parts.replies.close()
     assert [parts.kept(node).state for node in nodes] == ["stopped"] * 5
     assert all(parts.kept(node).text for node in nodes)
