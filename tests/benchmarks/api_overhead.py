@@ -1,7 +1,7 @@
 """Our /v1/chat/completions against the same engine asked directly: same process, same model, same run.
 
-The engine is the llama.cpp server inside our worker; it has a chat route of its own on its private port. The load generator
-(sse_load.py, a process of its own) asks the two in turn, A B A B, so that a drift of the machine's speed hits both.
+The engine is the llama.cpp server inside our worker; it has a chat route of its own on its private port. The load
+generator (sse_load.py, a process of its own) asks the two in turn, so that a drift of the machine's speed hits both.
 Printed: the ratio of tokens/s pair by pair, and the added time to the first token with one stream.
 Aims: ratio ≥ 0.98 with 1 stream, ≥ 0.97 with 4 and 8; added time ≤ 5 ms.
 """
@@ -19,7 +19,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from server import build, serve
+from modules.api.build import build
+from modules.api.serving import Serving
+from modules.app import App
+from modules.cli import parse
+from modules.listening import bind
 
 MODEL = Path(__file__).resolve().parents[2] / "user_data/models/SmolLM2-135M-Instruct.Q4_1.gguf"
 
@@ -57,31 +61,44 @@ async def measure(ours: dict[str, Any], direct: dict[str, Any], options: argpars
             added.append(statistics.median(pair[0]["first_ms"]) - statistics.median(pair[1]["first_ms"]))
             for target, result in zip(speeds, pair, strict=True):
                 target.append(result["per_second"])
-        print(
-            f"{streams} streams: tokens/s ratio {spread(ratios)}; ours {spread(speeds[0], 1)}, direct {spread(speeds[1], 1)}; "
-            f"first token +{spread(added, 1)} ms; {pair[0]['bytes_per_token']:.0f} against {pair[1]['bytes_per_token']:.0f} bytes a token",
-            flush=True,
-        )
+        print(f"{streams} streams: tokens/s ratio {spread(ratios)}", end="; ")
+        print(f"ours {spread(speeds[0], 1)}, direct {spread(speeds[1], 1)}", end="; ")
+        print(f"first token +{spread(added, 1)} ms", end="; ")
+        sizes = [one["bytes_per_token"] for one in pair]
+        print(f"{sizes[0]:.0f} against {sizes[1]:.0f} bytes a token", flush=True)
 
 
-async def main(options: argparse.Namespace) -> None:
+async def compare(app: App, options: argparse.Namespace) -> None:
+    """Load the model, then ask in turn."""
+    await app.models.load(MODEL.stem, settings={"parallel": max(options.streams)})
+    async with app.models.lease(MODEL.stem) as lease:
+        endpoint = lease.engine.info.endpoint
+    if endpoint is None:
+        raise SystemExit("this loader has no endpoint of its own to compare with")
+    ours = {"url": app.url.rstrip("/") + "/v1/chat/completions", "key": "", "model": MODEL.stem}
+    direct = {"url": endpoint.url.rstrip("/") + "/v1/chat/completions", "key": endpoint.key, "model": "any"}
+    await measure(ours, direct, options)
+
+
+def main(options: argparse.Namespace) -> None:
+    """The server as server.py runs it, with the comparison as its background work."""
     with tempfile.TemporaryDirectory() as folder:
-        models = Path(folder) / "models"
-        models.mkdir()
-        (models / MODEL.name).symlink_to(MODEL)
-        app = build(["--no-ui", "--port", "0", "--user-data-dir", folder])
-        ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        task = asyncio.create_task(serve(app, on_listening=ready.set_result))
-        url = await ready
-        status = await app.models.load(MODEL.stem, settings={"parallel": max(options.streams)})
-        endpoint = status.info.endpoint
-        ours = {"url": url.rstrip("/") + "/v1/chat/completions", "key": "", "model": MODEL.stem}
-        direct = {"url": endpoint.url.rstrip("/") + "/v1/chat/completions", "key": endpoint.key, "model": "any"}
-        try:
-            await measure(ours, direct, options)
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        (Path(folder) / "models").mkdir()
+        (Path(folder) / "models" / MODEL.name).symlink_to(MODEL)
+        app = App.build(parse(["--no-ui", "--port", "0", "--user-data-dir", folder]))
+        built = build(app)
+        bound = bind("127.0.0.1", 0)
+        app.url = bound.url
+        server = Serving(built.asgi, lambda: None, app.let_go, lambda: None)
+
+        async def work() -> None:
+            try:
+                await compare(app, options)
+            finally:
+                server.should_exit = True
+
+        server.background.append(work)
+        server.run(sockets=list(bound.sockets))
 
 
 if __name__ == "__main__":
@@ -89,4 +106,4 @@ if __name__ == "__main__":
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 4, 8])
     parser.add_argument("--tokens", type=int, default=192)
     parser.add_argument("--repeats", type=int, default=5)
-    asyncio.run(main(parser.parse_args()))
+    main(parser.parse_args())

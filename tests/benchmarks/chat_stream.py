@@ -43,7 +43,7 @@ def area(radius: float) -> float:
 """
     + "A paragraph of plain prose that goes on for a while, as replies do. " * 12
 )
-WORDS = "The **quick** brown fox jumps over the `lazy` dog and *then* it rests for a while near the river.\n\n- one\n- two\n\n"
+WORDS = "The **quick** brown fox jumps over the `lazy` dog and *then* it rests near the river.\n\n- one\n- two\n\n"
 
 WATCH = """
 window.__watch = {last: 0, frames: [], long: []};
@@ -135,6 +135,11 @@ def one(page: Page, running: Running, chat: str, tokens: int) -> dict[str, float
     }
 
 
+def spread(name: str, runs: list[dict[str, float]]) -> str:
+    values = [run[name] for run in runs]
+    return f"{name} {statistics.median(values):.3g} ({min(values):.3g}–{max(values):.3g})"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--messages", type=int, nargs="+", default=[2, 100, 500])
@@ -159,9 +164,7 @@ def main() -> None:
                     page.add_init_script(WATCH)
                     runs.append(one(page, running, chat, options.tokens))
                     page.close()
-                print(f"{count} past messages: " + ", ".join(
-                    f"{name} {statistics.median(run[name] for run in runs):.3g} "
-                    f"({min(run[name] for run in runs):.3g}–{max(run[name] for run in runs):.3g})" for name in runs[0]), flush=True)  # fmt: skip
+                print(f"{count} past messages: " + ", ".join(spread(name, runs) for name in runs[0]), flush=True)
         browser.close()
 
 
