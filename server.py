@@ -25,13 +25,15 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run until a signal comes. Returns the exit code: 0 after a clean end, 1 when the server cannot start."""
+    """Run until a signal comes. Returns the exit code: 0 after a clean end, 1 when it cannot start, 130 after an early Ctrl+C."""
     settings = parse(argv)
     try:
         return serve(settings)
     except EnginehouseError as error:
         print(f"{error.message} {error.hint}".strip(), file=sys.stderr)
         return 1
+    except KeyboardInterrupt:  # Ctrl+C before there was anything to end
+        return 130
 
 
 def serve(settings: Settings) -> int:

@@ -40,6 +40,12 @@ class EnginehouseError(Exception):
         if code is not None:
             self.code = code
 
+    @property
+    def kind(self) -> str:
+        """The `type` OpenAI's clients know this class of error by."""
+        known = {401: "authentication_error", 403: "permission_error", 409: "conflict_error", 429: "rate_limit_error"}
+        return known.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
+
     def as_dict(self) -> dict[str, Any]:
         """The error as JSON-ready values; the same keys on every surface."""
         return {

@@ -9,7 +9,6 @@ from modules.extension_api import EnginehouseError
 from .encoding import encoded
 
 log = logging.getLogger(__name__)
-TYPES = {401: "authentication_error", 403: "permission_error", 409: "conflict_error", 429: "rate_limit_error"}
 
 
 def error_answer(error: Exception) -> tuple[int, bytes]:
@@ -17,7 +16,6 @@ def error_answer(error: Exception) -> tuple[int, bytes]:
     if not isinstance(error, EnginehouseError):
         log.error("a request to the OpenAI API failed", exc_info=error)
         error = EnginehouseError("The server failed at this request.", hint="Its log says more.")
-    kind = TYPES.get(error.status, "server_error" if error.status >= 500 else "invalid_request_error")
     message = f"{error.message} {error.hint}".strip()
-    body = {"error": {"message": message, "type": kind, "param": error.param, "code": error.code}}
+    body = {"error": {"message": message, "type": error.kind, "param": error.param, "code": error.code}}
     return error.status, encoded(body)

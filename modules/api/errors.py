@@ -1,4 +1,4 @@
-"""Every error a client sees has one shape: {"error": {message, hint, code, param, status}}."""
+"""Every error a client sees has one shape: {"error": {message, hint, type, code, param, status}}."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def answer(error: EnginehouseError) -> JSONResponse:
         headers["www-authenticate"] = "Bearer"
     elif error.status == 503:
         headers["retry-after"] = "1"
-    return JSONResponse({"error": error.as_dict()}, error.status, headers)
+    return JSONResponse({"error": {**error.as_dict(), "type": error.kind}}, error.status, headers)
 
 
 def from_validation(problems: Sequence[Any]) -> BadRequest:

@@ -112,7 +112,7 @@ async def fill_page(page: Late, make: Callable[[], FastAPI]) -> None:
     the API goes on.
     """
     try:
-        asgi = await asyncio.to_thread(make)
+        asgi = await _in_daemon_thread(make)
     except Exception as error:  # whatever its library does, the API stays
         _log.exception("the web page could not be opened")
         page.fail(f"The web page could not be opened ({type(error).__name__}). The log has the details; the API runs.")
@@ -123,3 +123,29 @@ async def fill_page(page: Late, make: Callable[[], FastAPI]) -> None:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             _log.debug("the web page is let go")  # and its lifespan ends in good order
+
+
+async def _in_daemon_thread(make: Callable[[], FastAPI]) -> FastAPI:
+    """`make()` in a thread that nobody waits for at the end: Ctrl+C must not wait for an import to finish."""
+    loop = asyncio.get_running_loop()
+    made: asyncio.Future[FastAPI] = loop.create_future()
+
+    def settle(result: FastAPI | Exception) -> None:
+        if made.done():  # cancelled: the server is ending
+            return
+        if isinstance(result, Exception):
+            made.set_exception(result)
+        else:
+            made.set_result(result)
+
+    def work() -> None:
+        result: FastAPI | Exception
+        try:
+            result = make()
+        except Exception as error:  # handed on to whoever waits
+            result = error
+        with contextlib.suppress(RuntimeError):  # the loop is gone, and so is the one who waited
+            loop.call_soon_threadsafe(settle, result)
+
+    threading.Thread(target=work, name="web page", daemon=True).start()
+    return await made

@@ -107,7 +107,7 @@ def test_a_name_that_is_no_chat_is_not_found_or_refused(shared_server: LiveServe
     for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/export"), ("POST", "/restore")):
         answer = shared_server.http.request(method, f"/api/chats/{name}{path}")
         assert answer.status_code in (400, 404, 405), answer.text
-        assert set(answer.json()["error"]) == {"message", "hint", "code", "param", "status"}
+        assert set(answer.json()["error"]) == {"message", "hint", "type", "code", "param", "status"}
 
 
 @pytest.mark.parametrize(
