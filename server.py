@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run until a signal comes. Returns the exit code: 0 after a clean end, 1 when it cannot start, 130 after an early Ctrl+C."""
+    """Run until a signal comes. The exit code: 0 after a clean end, 1 when it cannot start, 130 for an early Ctrl+C."""
     settings = parse(argv)
     try:
         return serve(settings)

@@ -43,6 +43,7 @@ def main():
         sys.path.insert(0, root)
     try:
         from modules.launcher.main import run
+
         return run(sys.argv[1:], root)
     except KeyboardInterrupt:
         # Ctrl+C in the middle of an import or of a step: every step can be taken up again.

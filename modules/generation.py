@@ -1,7 +1,7 @@
 """The one way from a request to text. Every surface calls this and only serialises differently.
 
-    edit_request hooks → model made ready → template rendered in the worker → context ledger →
-    engine → stream parser → wrap_stream hooks → chunks
+edit_request hooks → model made ready → template rendered in the worker → context ledger →
+engine → stream parser → wrap_stream hooks → chunks
 """
 
 from __future__ import annotations

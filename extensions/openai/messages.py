@@ -56,4 +56,4 @@ def _part(part: Any, where: str) -> str:
     if kind in MEDIA:
         raise BadParameter(f"{where} is of the type {kind}: {MEDIA[kind]} are not understood yet, only text is.",
                            param=where, code="unsupported")  # fmt: skip
-    raise BadParameter(f"{where} has to be a text part: {{\"type\": \"text\", \"text\": …}}.", param=where)
+    raise BadParameter(f'{where} has to be a text part: {{"type": "text", "text": …}}.', param=where)

@@ -126,9 +126,7 @@ class Installer:
     def _pip(self, *arguments: str) -> list[str]:
         return [str(self._layout.python), "-m", "pip", *arguments]
 
-    def _query(
-        self, *arguments: str, env: Mapping[str, str] | None = None, timeout: float = QUERY_TIMEOUT_S
-    ) -> Answer:
+    def _query(self, *arguments: str, env: Mapping[str, str] | None = None, timeout: float = QUERY_TIMEOUT_S) -> Answer:
         return ask(self._pip(*arguments), env=self._env(env), timeout=timeout)
 
     def _env(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -212,9 +212,7 @@ def test_parts_developer_and_system_messages_are_understood(client: openai.OpenA
 
 def test_a_reply_can_be_continued(client: openai.OpenAI) -> None:
     messages: list[Any] = [*user("one two three"), {"role": "assistant", "content": "one t"}]
-    reply = client.chat.completions.create(
-        model="echo", messages=messages, extra_body={"continue_final_message": True}
-    )
+    reply = client.chat.completions.create(model="echo", messages=messages, extra_body={"continue_final_message": True})
     assert reply.choices[0].message.content == "wo three"
 
 
@@ -282,9 +280,7 @@ def test_a_wrong_field_is_named_in_openais_shape(
 
 def test_bodies_that_are_no_json_objects_are_refused(shared_server: LiveServer) -> None:
     for body in (b"{", b"[]", b'"\\ud800"', b"", b"null", b"[" * 5000):
-        answer = shared_server.http.post(
-            "/v1/completions", content=body, headers={"content-type": "application/json"}
-        )
+        answer = shared_server.http.post("/v1/completions", content=body, headers={"content-type": "application/json"})
         assert answer.status_code == 400, answer.text
         assert answer.json()["error"]["message"]
 
@@ -298,9 +294,7 @@ def test_what_is_not_offered_for_completions_is_refused_by_name(client: openai.O
 
 def test_a_loader_that_cannot_is_an_honest_422(client: openai.OpenAI) -> None:
     with pytest.raises(openai.UnprocessableEntityError) as caught:
-        client.chat.completions.create(
-            model="echo", messages=user("x"), response_format={"type": "json_object"}
-        )
+        client.chat.completions.create(model="echo", messages=user("x"), response_format={"type": "json_object"})
     assert "json" in str(caught.value)
 
 
@@ -502,9 +496,7 @@ def test_real_logprobs_spell_the_text_and_greedy_takes_the_best(real: tuple[Live
     assert marks is not None
     assert marks.tokens is not None
     assert "".join(marks.tokens) == choice.text
-    for token, offset, top in zip(
-        marks.tokens, marks.text_offset or [], marks.top_logprobs or [], strict=True
-    ):
+    for token, offset, top in zip(marks.tokens, marks.text_offset or [], marks.top_logprobs or [], strict=True):
         assert choice.text.startswith(token, offset)
         assert max(top, key=lambda name: top[name]) == token
 

