@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from modules.app import App
 
 Updates = dict[Any, Any]
+SETTLE = 0.25
+"""Seconds between the click on Load and the load: leaving a box saves it, and the click is what leaves it."""
 
 
 @dataclass(slots=True)
@@ -157,7 +159,7 @@ def _events(made: ModelTab, tab: gr.Tab) -> None:
 
     async def load(name: str) -> Any:
         # A number that was just typed is saved by its own event, sent before this one; let it arrive.
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(SETTLE)
         return await start_loading(made, name)
 
     quiet: dict[str, Any] = {"preprocess": False, **QUIET}

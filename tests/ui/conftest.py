@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, Page, Response
+from playwright.sync_api import Browser, Page, Response, WebSocket
 
 from modules.app import App
 from modules.settings import Settings
@@ -62,10 +62,23 @@ class Visit:
         self.live = live
         self.requests: list[str] = []
         self.bad: list[str] = []
+        self.sockets = 0
+        page.on("websocket", self._opened)
         page.on("request", lambda request: self.requests.append(request.url))
         page.on("response", self._answered)
         page.on("console", lambda message: self.bad.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: self.bad.append(str(error)))
+
+    def _opened(self, socket: WebSocket) -> None:
+        socket.on("framereceived", lambda frame: self._greeted(str(frame)))
+
+    def _greeted(self, frame: str) -> None:
+        self.sockets += '"hello"' in frame
+
+    @property
+    def listening(self) -> bool:
+        """Whether the tabs' own line for events has been greeted; the chat's is the first."""
+        return self.sockets > 1
 
     def _answered(self, answer: Response) -> None:
         if answer.status >= 400:
@@ -88,6 +101,13 @@ class Visit:
         self.page.get_by_role("tab", name=name, exact=True).click()
         self.page.locator("[role=tabpanel]:visible .eht-page").wait_for()
         return self
+
+    def until(self, true: Callable[[], bool], what: str) -> None:
+        """Wait, 10 s at most, for something that shows on the server and not on the page."""
+        deadline = time.monotonic() + 10
+        while not true():
+            assert time.monotonic() < deadline, what
+            self.page.wait_for_timeout(50)
 
     def toast(self) -> str:
         """The text of the newest message."""

@@ -18,7 +18,7 @@ def test_no_tab_scrolls_sideways_asks_another_host_or_reports_an_error(visit: Vi
     for name in ("Chat", *TABS):
         page.get_by_role("tab", name=name, exact=True).click()
         page.locator("[role=tabpanel]:visible").first.wait_for()
-        page.wait_for_timeout(400)
+        page.wait_for_load_state("networkidle")
         wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert wide <= 0, f"{name} is {wide} px too wide"
     assert seen.outside == []
@@ -29,6 +29,7 @@ def test_the_chat_fills_the_page_below_the_tabs_and_stays_when_tabs_change(visit
     page = visit().page
     page.locator("#chat .eh-write").wait_for()
     page.locator("#chat .eh-write").fill("a draft")
+    page.wait_for_function("document.querySelector('#chat .eh').getBoundingClientRect().bottom >= innerHeight - 1")
     box = page.locator("#chat .eh").bounding_box()
     bar = page.locator("#eh-tabs > .tab-wrapper").bounding_box()
     assert box is not None
@@ -60,16 +61,19 @@ def test_dark_follows_the_browser_and_a_choice_in_the_settings_wins(visit: Visit
     page.get_by_role("option", name="light", exact=True).click()
     expect(page.locator("body.dark")).to_have_count(0)
     assert page.evaluate(ground) != dark
-    page.wait_for_timeout(300)
-    assert seen.live.call("GET", "/api/state")["settings"]["theme"] == "light"
+
+    def theme() -> str:
+        return str(seen.live.call("GET", "/api/state")["settings"]["theme"])
+
+    seen.until(lambda: theme() == "light", "the choice was not stored")
     page.reload()
     page.get_by_role("tab", name="Chat", exact=True).wait_for()
-    page.wait_for_timeout(300)
     expect(page.locator("body.dark")).to_have_count(0)
     seen.tab("Settings")
     page.locator("#setting-theme input").click()
     page.get_by_role("option", name="system", exact=True).click()
     expect(page.locator("body.dark")).to_have_count(1)
+    seen.until(lambda: theme() == "system", "the choice was not stored")
 
 
 def test_a_setting_that_needs_a_restart_says_so_and_a_boundary_cannot_be_moved_from_the_page(visit: VisitMaker) -> None:

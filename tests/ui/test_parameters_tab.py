@@ -24,11 +24,7 @@ def stored(visit: Visit, name: str) -> object:
 
 def wait_stored(visit: Visit, name: str, value: object) -> None:
     """Wait until the server has this value."""
-    for _ in range(100):
-        if stored(visit, name) == value:
-            return
-        visit.page.wait_for_timeout(50)
-    assert stored(visit, name) == value
+    visit.until(lambda: stored(visit, name) == value, f"{name} is not stored as {value!r}")
 
 
 def set_number(page: Page, name: str, value: str) -> None:
@@ -88,7 +84,7 @@ def test_a_refused_value_goes_back_to_the_stored_one_and_says_what_is_allowed(vi
 
 def test_a_value_changed_elsewhere_is_followed_while_the_tab_is_open(visit: VisitMaker) -> None:
     seen = visit().tab("Parameters")
-    seen.page.wait_for_timeout(500)  # the line for events is being opened
+    seen.until(lambda: seen.listening, "the line for events was not opened")
     seen.live.call("PATCH", "/api/params", {"temperature": 0.33})
     expect(box(seen.page, "temperature")).to_have_value("0.33")
 
