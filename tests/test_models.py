@@ -379,7 +379,7 @@ async def test_six_cycles_of_a_real_model_give_its_memory_back(tmp_path: Path) -
         server = psutil.Process()
         sizes = []
         for _ in range(6):
-            await models.load(MODEL.stem)
+            await models.load(MODEL.stem, settings={"threads": 1})
             assert isinstance((await reply(models, most=2))[-1], Done)
             sizes.append(models.read_memory().engine)
             await models.unload()

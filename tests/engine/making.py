@@ -46,8 +46,8 @@ async def running(
 
 
 def real(folder: Path, **settings: Any) -> Any:
-    """The starter model in the real engine."""
-    return running(folder, llama_cpp.SPEC, str(MODEL), Limits(), **settings)
+    """The starter model in the real engine; one thread, because two that spin beside other tests stand still."""
+    return running(folder, llama_cpp.SPEC, str(MODEL), Limits(), **{"threads": 1, **settings})
 
 
 def ask(prompt: str | tuple[int, ...] = "hello", **more: Any) -> GenerationRequest:

@@ -41,7 +41,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module")
 async def loaded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Loaded]:
-    async with real(tmp_path_factory.mktemp("llama"), context=1024) as pair:
+    async with real(tmp_path_factory.mktemp("llama"), context=768) as pair:
         yield pair
 
 
@@ -66,9 +66,9 @@ class TestLlamaCpp(Conformance):
     async def test_one_request_may_use_the_whole_context(self, loaded: Loaded) -> None:
         engine, _ = loaded
         assert engine.info.slots == 4
-        tokens = (await engine.tokenize("word " * 1024))[:900]
+        tokens = (await engine.tokenize("word " * 768))[:600]
         done = done_of(await collect(engine, ask(tuple(tokens), params={"max_tokens": 20, "ban_eos_token": True})))
-        assert done.stats.prompt_tokens == 900
+        assert done.stats.prompt_tokens == 600
         assert done.stats.completion_tokens == 20
 
     async def test_more_requests_than_slots_wait_their_turn(self, loaded: Loaded) -> None:
@@ -80,7 +80,7 @@ class TestLlamaCpp(Conformance):
 
     async def test_cancel_frees_the_slots_also_during_the_prompt(self, loaded: Loaded) -> None:
         engine, _ = loaded
-        tokens = tuple((await engine.tokenize("one two three four " * 400))[:950])
+        tokens = tuple((await engine.tokenize("one two three four " * 400))[:500])
         started = time.monotonic()
         done_of(await collect(engine, ask(tokens, params={"max_tokens": 1})))
         whole = time.monotonic() - started
@@ -117,9 +117,9 @@ class TestLlamaCpp(Conformance):
 
     async def test_the_prompts_progress_is_told(self, loaded: Loaded) -> None:
         engine, _ = loaded
-        chunks = await collect(engine, ask("unheard of " * 300, params={"max_tokens": 1}))
+        chunks = await collect(engine, ask("unheard of " * 150, params={"max_tokens": 1}))
         steps = [chunk for chunk in chunks if type(chunk).__name__ == "Progress"]
-        assert steps[-1].done == steps[-1].total > 600  # type: ignore[union-attr]
+        assert steps[-1].done == steps[-1].total > 300  # type: ignore[union-attr]
 
 
 @pytest.mark.real_model
