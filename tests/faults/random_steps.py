@@ -19,7 +19,8 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parents[1])]
 
-from test_models import made, run_random
+from test_models import made
+from test_models_long import run_random
 
 
 async def run(folder: Path, seed: int, steps: int) -> None:
