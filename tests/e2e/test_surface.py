@@ -24,7 +24,7 @@ FROM_END = """() => {
     return log.scrollHeight - log.clientHeight - log.scrollTop;
 }"""
 UNNAMED = """() => [...document.querySelectorAll('.eh button')]
-    .filter((button) => button.offsetWidth && !button.ariaLabel && !button.innerText.trim())
+    .filter((button) => button.offsetWidth && !button.ariaLabel && !button.textContent.trim())
     .map((button) => button.outerHTML)"""
 
 

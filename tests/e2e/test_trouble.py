@@ -12,7 +12,7 @@ from tests.conftest import LiveServer, running_server, start_server
 from tests.e2e.conftest import Open
 
 pytestmark = pytest.mark.browser
-SLOW = {"speed": 40.0, "script": "one two three four five six seven eight nine ten " * 4 + "and the end"}
+SLOW = {"speed": 25.0, "script": "one two three four five six seven eight nine ten " * 12 + "and the end"}
 
 
 def test_a_reload_in_the_middle_of_a_reply_picks_it_up_again(chat: Open, live: LiveServer) -> None:
@@ -25,7 +25,7 @@ def test_a_reload_in_the_middle_of_a_reply_picks_it_up_again(chat: Open, live: L
     expect(page.replies.last).to_have_attribute("aria-busy", "true")
     page.finished()
     text = page.replies.last.locator(".eh-md").inner_text()
-    assert text == (SLOW["script"])
+    assert text == SLOW["script"]
     assert page.live.call("GET", f"/api/chats/{page.chat_id()}")["messages"][-1]["text"] == text
 
 
@@ -94,6 +94,14 @@ def test_what_is_typed_survives_a_reload_and_belongs_to_its_chat(chat: Open, liv
     expect(page.composer).to_have_value("")
     page.page.go_back()
     expect(page.composer).to_have_value("A thought for this chat")
+    page.own.last.hover()
+    page.own.last.get_by_role("button", name="Edit").click()
+    page.page.get_by_role("textbox", name="Edit your message").fill("Put better")
+    page.reload()
+    expect(page.page.get_by_role("textbox", name="Edit your message")).to_have_value("Put better")
+    page.button("Cancel").click()
+    page.reload()
+    expect(page.page.get_by_role("textbox", name="Edit your message")).to_have_count(0)
 
 
 def test_what_is_typed_while_the_server_is_away_can_be_sent_when_it_is_back(

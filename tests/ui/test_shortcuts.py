@@ -17,7 +17,16 @@ TAKEN = {  # by browsers, on every system; a page that takes them locks people i
     "Mod+F", "Mod+Q", "Mod+Tab", "Mod+S", "Mod+D", "Mod+U", "Mod+A", "Mod+C", "Mod+V", "Mod+X", "Mod+Z", "F5", "F11",
     "F12", "Tab", "Mod++", "Mod+-", "Mod+0",
 }  # fmt: skip
-DANGERS = ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "http://", "https://")
+DANGERS = (
+    "innerHTML",
+    "outerHTML",
+    "insertAdjacentHTML",
+    "document.write",
+    "eval(",
+    "new Function",
+    "http://",
+    "https://",
+)
 CHORD = re.compile(r"^(Mod\+)?(Alt\+)?(Shift\+)?([A-Z]|F\d+|[?./;,]|Enter|Escape|Backspace|Arrow(Up|Down|Left|Right))$")
 
 
@@ -88,3 +97,9 @@ def test_vendored_files_are_described_with_version_and_hash() -> None:
         if path.suffix == ".js":
             assert path.relative_to(vendor).as_posix() in told
     assert len(re.findall(r"\b[0-9a-f]{64}\b", told)) == 4
+
+
+def test_no_style_sheet_of_the_chat_uses_has_because_it_slows_every_frame_of_a_long_chat() -> None:
+    for path in (WEB_FOLDER / "css").glob("*.css"):
+        rules = re.sub(r"/\*.*?\*/", "", path.read_text("utf-8"), flags=re.S)
+        assert ":has(" not in rules, path.name

@@ -23,6 +23,7 @@ function styles() {
  */
 export async function mount({ element, config }) {
   element.enginehouse?.close();
+  element.closest(".html-container")?.style.setProperty("padding", "0"); // Gradio's frame around us
   const root = h("div", { class: "eh", "data-loading": true });
   fill(element, root);
   const workbench = new Workbench(root, config);

@@ -12,6 +12,7 @@ import { ChatView } from "./chat/chat_view.js";
 import { Chats } from "./chat/chats.js";
 import { Composer } from "./chat/composer.js";
 import { Conversation } from "./chat/conversation.js";
+import { Drafts } from "./chat/drafts.js";
 import { bindKeys } from "./chat/keys.js";
 import { Highlighter } from "./markdown/highlight.js";
 import { MarkdownTools } from "./markdown/markdown_view.js";
@@ -37,6 +38,7 @@ export class Workbench {
     this.root = root;
     this.store = new Store(initialState());
     this.prefs = new Prefs();
+    this.drafts = new Drafts(this.prefs);
     this.theme = new Theme(this.prefs);
     this.api = new Api(config.base ?? "");
     this.toasts = new Toasts();

@@ -56,8 +56,15 @@ export class ChatView {
     path.forEach((node, at) => this.#place(tree, node, at, path.length, dropped));
     this.#showCut(path, dropped);
     this.#showTail(tree, path);
-    if (another) this.scroller.arrive(this.#chat);
+    if (another) this.#arrive(path);
     this.#continueInIdle();
+  }
+
+  /** A chat has come up: go where the reader was, and take up an edit that was not finished. */
+  #arrive(path) {
+    this.scroller.arrive(this.#chat);
+    const unsaved = path.findLast((node) => this.#context.drafts.edit(node.id) !== null);
+    if (unsaved && this.#store.get("editing") === null) queueMicrotask(() => this.#context.edit(unsaved.id));
   }
 
   /** A message shown while it was being sent becomes the server's: keep its view. */

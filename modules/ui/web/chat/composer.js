@@ -4,7 +4,6 @@ import { h, setText, show } from "../core/dom.js";
 import { icon } from "../core/icons.js";
 import { touch } from "../core/viewport.js";
 import { ContextMeter } from "./context_meter.js";
-import { Drafts } from "./drafts.js";
 
 export class Composer {
   #context;
@@ -13,11 +12,12 @@ export class Composer {
   #chat = undefined;
   #tree = null;
   #sending = false;
+  #reason = "";
 
   constructor(context) {
     this.#context = context;
     this.#store = context.store;
-    this.#drafts = new Drafts(context.prefs);
+    this.#drafts = context.drafts;
     this.area = h("textarea", { class: "eh-write", rows: 1, dir: "auto", placeholder: "Write a message", "aria-label": "Message", enterkeyhint: touch() ? "enter" : "send", autocomplete: "off" });
     this.send = h("button", { type: "button", class: "eh-btn eh-send", "aria-label": "Send" }, icon("send"));
     this.stop = h("button", { type: "button", class: "eh-btn eh-send eh-stop", "aria-label": "Stop", title: "Stop (Esc)", hidden: true }, icon("stop"));
@@ -112,7 +112,9 @@ export class Composer {
     this.submit();
   }
 
-  #say(text) {
+  /** @param {""|"away"|"busy"} reason  a remark with a reason goes when the reason has gone */
+  #say(text, reason = "") {
+    this.#reason = reason;
     setText(this.status, text);
     show(this.status, text !== "");
   }
@@ -121,12 +123,12 @@ export class Composer {
   async submit() {
     const text = this.area.value.trim();
     if (!text || this.#sending) return;
-    if (this.#context.conversation.running) {
-      this.#say("The reply is still being written. Stop it, or send this when it is done.");
+    if (!this.#store.get("connected")) {
+      this.#say("The server does not answer. Your message is kept here; send it when the server is back.", "away");
       return;
     }
-    if (!this.#store.get("connected")) {
-      this.#say("The server does not answer. Your message is kept here; send it when the server is back.");
+    if (this.#context.conversation.running) {
+      this.#say("The reply is still being written. Stop it, or send this when it is done.", "busy");
       return;
     }
     this.#sending = true;
@@ -152,6 +154,7 @@ export class Composer {
     const model = this.#store.get("model");
     const loading = model.state === "starting" && !conversation.running;
     const busy = Boolean(conversation.running) || loading;
+    if ((this.#reason === "away" && this.#store.get("connected")) || (this.#reason === "busy" && !busy)) this.#say("");
     const focused = document.activeElement === (busy ? this.send : this.stop);
     show(this.stop, busy);
     show(this.send, !busy);

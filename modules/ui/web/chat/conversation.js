@@ -86,6 +86,7 @@ export class Conversation {
       }
     }
     this.#store.set({ chat: fresh });
+    for (const follower of this.#followers.values()) follower.retry();
     this.#follow();
   }
 
@@ -303,6 +304,7 @@ export class Conversation {
     Object.assign(node, { text: live.text, reasoning: live.reasoning, notices: live.notices, ledger: live.ledger ?? node.ledger });
     if (live.thoughtFor) node.thought_ms = live.thoughtFor;
     if (event.done) Object.assign(node, { state: rest.reason === "cancelled" ? "stopped" : "done", stats: rest.stats, finish_reason: rest.reason });
+    else if (rest.code === "interrupted") node.state = "interrupted";
     else Object.assign(node, { state: "failed", error: rest });
     this.tree.rev = Math.max(this.tree.rev, rev ?? 0);
     live.tell("end");

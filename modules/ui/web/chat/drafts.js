@@ -14,6 +14,15 @@ export class Drafts {
     return this.#prefs.get(`draft.${chat ?? NEW}`, "");
   }
 
+  /** The unsaved text of a message being edited, or null. */
+  edit(message) {
+    return this.#prefs.get(`draft.edit.${message}`);
+  }
+
+  setEdit(message, text) {
+    this.#prefs.set(`draft.edit.${message}`, text === null ? null : text.slice(0, MOST));
+  }
+
   set(chat, text) {
     this.#prefs.set(`draft.${chat ?? NEW}`, text ? text.slice(0, MOST) : null);
   }

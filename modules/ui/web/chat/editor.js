@@ -6,15 +6,23 @@ import { touch } from "../core/viewport.js";
 export class Editor {
   #original;
   #armed = false;
+  #keepDraft;
 
-  /** @param {{node: object, save: (text: string, reply: boolean) => Promise<void>, leave: () => void}} options */
-  constructor({ node, save, leave }) {
+  /**
+   * @param {{node: object, drafts: import("./drafts.js").Drafts, save: (text: string, reply: boolean) => Promise<void>,
+   *   leave: () => void}} options
+   */
+  constructor({ node, drafts, save, leave }) {
     this.#original = node.text;
+    this.#keepDraft = (text) => drafts.setEdit(node.id, text);
     this.save = save;
-    this.leave = leave;
+    this.leave = () => {
+      this.#keepDraft(null);
+      leave();
+    };
     this.own = node.role === "user";
     this.area = h("textarea", { class: "eh-input eh-edit", dir: "auto", "aria-label": this.own ? "Edit your message" : "Edit the reply", rows: 1 });
-    this.area.value = node.text;
+    this.area.value = drafts.edit(node.id) ?? node.text;
     this.hint = h("span", { class: "eh-muted", role: "status" });
     this.node = h("div", { class: "eh-editor" }, this.area, h("div", { class: "eh-row" }, this.hint, this.#buttons()));
     this.area.addEventListener("input", () => this.#input());
@@ -45,6 +53,7 @@ export class Editor {
   #input() {
     this.#armed = false;
     this.hint.textContent = "";
+    this.#keepDraft(this.area.value === this.#original ? null : this.area.value);
     this.#fit();
   }
 
@@ -68,6 +77,7 @@ export class Editor {
     this.keep.disabled = this.go.disabled = true;
     try {
       await this.save(text, reply);
+      this.#keepDraft(null);
     } catch (error) {
       this.hint.textContent = `${error.message} ${error.hint ?? ""}`;
     } finally {

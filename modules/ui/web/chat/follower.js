@@ -10,6 +10,7 @@ export class Follower {
   #stop = new AbortController();
   #next = 0;
   #backoff = new Backoff();
+  #wake = () => null;
 
   /**
    * @param {import("./live_reply.js").LiveReply} live
@@ -32,8 +33,16 @@ export class Follower {
         if (this.#stop.signal.aborted) return;
         if (error.status >= 400 && error.status < 500) return void this.on.lost(error);
       }
-      await new Promise((resolve) => setTimeout(resolve, this.#backoff.next()));
+      await new Promise((resolve) => {
+        this.#wake = resolve;
+        setTimeout(resolve, this.#backoff.next());
+      });
     }
+  }
+
+  /** The server is back: do not wait any longer. */
+  retry() {
+    this.#wake();
   }
 
   /** One connection. True when the reply has ended. */

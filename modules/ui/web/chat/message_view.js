@@ -140,7 +140,7 @@ export class MessageView {
     }
     if (!this.#progress) return;
     show(this.#progress.node, visible);
-    if (visible) this.#progress.update(this.#live, this.node.model);
+    if (visible) this.#progress.update(this.#live, this.node.model || this.#context.store.get("model").model);
   }
 
   #thought() {
@@ -187,9 +187,10 @@ export class MessageView {
       this.#editor = null;
       return;
     }
-    const { conversation, store } = this.#context;
+    const { conversation, drafts, store } = this.#context;
     this.#editor = new Editor({
       node: this.node,
+      drafts,
       save: (text, reply) => conversation.edit(this.node.id, text, reply),
       leave: () => {
         store.set({ editing: null });

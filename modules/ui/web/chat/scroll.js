@@ -81,7 +81,8 @@ export class Scroller {
   }
 
   #grew() {
-    this.#log.style.setProperty("--eh-log-height", `${this.#log.clientHeight}px`);
+    const height = `${this.#log.clientHeight}px`;
+    if (this.#log.style.getPropertyValue("--eh-log-height") !== height) this.#log.style.setProperty("--eh-log-height", height);
     this.#height = this.#log.scrollHeight;
     if (this.stuck) this.#log.scrollTop = this.#height;
     else show(this.pill, this.#height - this.#log.clientHeight - this.#log.scrollTop > NEAR * 2);

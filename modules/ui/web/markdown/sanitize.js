@@ -27,7 +27,10 @@ export function sanitize(html) {
     link.rel = "noopener noreferrer nofollow";
     link.referrerPolicy = "no-referrer";
   }
-  for (const box of fragment.querySelectorAll("input")) box.replaceWith(mark(box));
+  for (const box of fragment.querySelectorAll("input")) {
+    box.closest("li")?.classList.add("eh-task");
+    box.replaceWith(mark(box));
+  }
   return fragment;
 }
 

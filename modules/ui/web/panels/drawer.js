@@ -54,7 +54,7 @@ export class Drawer {
     const main = h("button", { type: "button", class: "eh-chat-open", "aria-current": open ? "true" : null, title: `${title}\n${when(chat.updated)}`, on: { click: () => this.#open(chat.id) } },
       h("bdi", { text: title }), this.#store.get("query") && chat.snippet && h("small", { class: "eh-muted", dir: "auto", text: chat.snippet }));
     const more = button({ icon: icon("more"), label: `Actions for ${title}`, "aria-haspopup": "menu", "aria-expanded": "false", onClick: () => this.#menu(more, chat) });
-    return h("div", { class: "eh-chat", role: "listitem", "data-id": chat.id },
+    return h("div", { class: open ? "eh-chat eh-open" : "eh-chat", role: "listitem", "data-id": chat.id },
       main, this.#store.get("running").has(chat.id) && h("span", { class: "eh-run-dot", role: "img", "aria-label": "A reply is being written" }), more);
   }
 

@@ -30,6 +30,7 @@ export class Popup {
     this.node = h("div", { class: "eh-popup", role, "aria-label": label || null }, content);
     this.root.append(this.node);
     anchor.setAttribute("aria-expanded", "true");
+    anchor.parentElement.classList.add("eh-menu-open");
     this.#place();
     this.#listen();
     if (focus) (this.node.querySelector("[role^=menuitem],button,input,a") ?? this.node).focus({ preventScroll: true });
@@ -56,6 +57,7 @@ export class Popup {
     this.node = null;
     this.#stop.abort();
     this.#anchor.setAttribute("aria-expanded", "false");
+    this.#anchor.parentElement?.classList.remove("eh-menu-open");
     if (giveBack && inside && this.#anchor.isConnected) this.#anchor.focus({ preventScroll: true });
     this.#anchor = null;
   }
