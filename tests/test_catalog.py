@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gguf_maker import LLAMA, make, write
 
 import modules.catalog
 from loaders import Registry
 from loaders.base import LoaderSpec
 from modules.catalog import Catalog, ModelFile
 from modules.errors import NotFound, Unsupported
+from tests.gguf_maker import LLAMA, make, write
 
 
 def spec(name: str, formats: tuple[str, ...] = ("gguf",), needs: str = "", **more: Any) -> LoaderSpec:

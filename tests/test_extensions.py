@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_stand_in import Lender, StandIn
-from faults.broken_extensions import BROKEN, write_all
 
 from modules import hookspecs
 from modules.extension_api import ModelAccess, Services
@@ -19,6 +17,8 @@ from modules.extensions import Extensions
 from modules.generation import Generation
 from modules.hooks import HookLimits
 from modules.types import Chunk, Done, GenerationRequest, Message, Notice, Text
+from tests.engine_stand_in import Lender, StandIn
+from tests.faults.broken_extensions import BROKEN, write_all
 
 pytestmark = pytest.mark.anyio
 LIMITS = HookLimits(start=1.0, request=0.5, chunk=0.5)

@@ -9,7 +9,6 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
-from engine_stand_in import Lender, StandIn
 
 from loaders.base import Feature
 from modules.errors import ContextOverflow, EngineCrashed, EngineError, NotFound, Unsupported
@@ -27,6 +26,7 @@ from modules.types import (
     Stats,
     Text,
 )  # fmt: skip
+from tests.engine_stand_in import Lender, StandIn
 
 pytestmark = pytest.mark.anyio
 HELLO = (Message("user", "hello"),)

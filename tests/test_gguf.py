@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.gguf_mutations import run
-from gguf_maker import LLAMA, WEIGHTS, make, write
 
 from modules.gguf import GgufError, megabytes, read_header
+from tests.faults.gguf_mutations import run
+from tests.gguf_maker import LLAMA, WEIGHTS, make, write
 
 STARTER = Path(__file__).parent.parent / "user_data/models/SmolLM2-135M-Instruct.Q4_1.gguf"
 

@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 import os
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,10 +14,6 @@ from typing import Any
 
 import psutil
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent / "engine"))
-
-from making import QUICK, ask, collect, done_of, failed_of, text_of, until
 
 from loaders import Registry, echo
 from modules import models as models_module
@@ -36,6 +31,7 @@ from modules.errors import (
 from modules.models import Models
 from modules.paths import Paths
 from modules.types import Done, Progress
+from tests.engine.making import QUICK, ask, collect, done_of, failed_of, text_of, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 NAMES = ("echo", "echo-b", "echo-c")

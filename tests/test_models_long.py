@@ -6,22 +6,18 @@ import asyncio
 import os
 import random
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parent / "engine"))
-
-from making import MODEL, ask, done_of
-from test_models import NAMES, made, reply
-
 from modules.engine.watch import Limits
 from modules.errors import EnginehouseError
 from modules.models import Models
 from modules.types import Done, Failed, Text
+from tests.engine.making import MODEL, ask, done_of
+from tests.test_models import NAMES, made, reply
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 
 import pytest
-from faults import stop_strings
 
 from modules.errors import BadParameter
 from modules.stream_parser import THINKING_FORMATS, StreamParser, left_open, opened_by_prompt, token_spans
 from modules.string_finder import Finder
 from modules.types import Reasoning, Text, TokenLogprob, TopLogprob
+from tests.faults import stop_strings
 
 THINK = THINKING_FORMATS[0]
 

@@ -32,7 +32,6 @@ def body(job: dict[str, Any], index: int) -> bytes:
             "messages": [{"role": "user", "content": f"Write a long story about {topic}. {job.get('salt', '')}"}],
             "max_tokens": job["tokens"],
             "temperature": 0,
-            "seed": 7,
             "stream": True,
             "ignore_eos": True,
             "stream_options": {"include_usage": True},

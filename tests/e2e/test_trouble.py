@@ -115,14 +115,16 @@ def test_what_is_typed_while_the_server_is_away_can_be_sent_when_it_is_back(
         expect(page.replies.last).to_contain_text("three")
         port = first.base_url.rsplit(":", 1)[1]
         first.stop(signal.SIGKILL)
-        expect(page.page.get_by_text("The server does not answer.")).to_be_visible()
+        banner = page.page.locator(".eh-banner").filter(has_text="The server does not answer.")
+        expect(banner).to_be_visible()
         page.write("My next words")
         page.composer.press("Enter")
         expect(page.composer).to_have_value("My next words")
+        expect(page.page.get_by_text("Your message is kept here")).to_be_visible()
         again = start_server(folder, "--port", port, ui=False)
         try:
             assert again.base_url == first.base_url
-            expect(page.page.get_by_text("The server does not answer.")).to_be_hidden(timeout=20_000)
+            expect(banner).to_be_hidden(timeout=20_000)
             expect(page.page.get_by_text("The server stopped while this reply was being written.")).to_be_visible()
             expect(page.replies.last.locator(".eh-md")).to_contain_text("one two")
             again.load_echo()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from making import worker
 
 from loaders.echo import SPEC
 from modules.engine.connect import connect
@@ -13,6 +12,7 @@ from modules.engine.llama_server import LlamaServerEngine
 from modules.engine.pipe_engine import PipeEngine
 from modules.errors import LoadFailed
 from modules.types import Endpoint, EngineInfo
+from tests.engine.making import worker
 
 pytestmark = pytest.mark.anyio
 

@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from making import ask, collect, failed_of, text_of
 
 from loaders.llama_cpp import SPEC
 from modules.engine import http_client
 from modules.engine.http_client import ConnectionLost, HttpClient, events, read_all
 from modules.engine.llama_server import WAITING_IN_ENGINE, LlamaServerEngine
 from modules.types import Endpoint, EngineInfo, Progress, Text
+from tests.engine.making import ask, collect, failed_of, text_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
 

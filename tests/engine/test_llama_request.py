@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from making import ask
 
 from modules.engine.llama_request import completion_body, sampler_order
 from modules.errors import BadParameter, BadRequest
 from modules.params import LLAMA, PARAMS, dialect
+from tests.engine.making import ask
 
 
 def body(**params: object) -> dict[str, object]:

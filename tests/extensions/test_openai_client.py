@@ -13,7 +13,8 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from conftest import ROOT, LiveServer, Start
+
+from tests.conftest import ROOT, LiveServer, Start
 
 STARTER = ROOT / "user_data" / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 SMOL = STARTER.stem
@@ -45,7 +46,7 @@ def client(shared_server: LiveServer) -> Iterator[openai.OpenAI]:
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LiveServer, openai.OpenAI]]:
     """A server of its own with the starter model in its folder, not loaded yet."""
-    from conftest import start_server
+    from tests.conftest import start_server
 
     if not STARTER.exists():
         pytest.skip("the starter model is not installed; python3 start.py fetches it")

@@ -12,7 +12,6 @@ from typing import Any
 import httpx
 import orjson
 import pytest
-from engine_stand_in import Lender, StandIn
 from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -26,6 +25,7 @@ from modules.errors import EnginehouseError, NotFound
 from modules.extension_api import PARAMS, ExtensionContext, ModelAccess
 from modules.generation import Generation
 from modules.types import Done, Stats, Text
+from tests.engine_stand_in import Lender, StandIn
 
 
 @dataclass

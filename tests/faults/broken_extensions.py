@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 if __name__ == "__main__":
-    sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parents[1])]
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 TOP = "import asyncio, time\nfrom modules.extension_api import *\n"
 
@@ -72,7 +72,7 @@ def write_all(folder: Path) -> list[str]:
 
 def main() -> int:
     """Start a real server with all of them; print the figure."""
-    import conftest
+    from tests import conftest
 
     conftest.START_SECONDS = 120
     with TemporaryDirectory() as folder:

@@ -17,11 +17,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 if __name__ == "__main__":
-    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-
-from gguf_maker import GgufMaker, make  # noqa: E402
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from modules.gguf import GgufError, read_header  # noqa: E402
+from tests.gguf_maker import GgufMaker, make  # noqa: E402
 
 STARTER = ROOT / "user_data/models/SmolLM2-135M-Instruct.Q4_1.gguf"
 NASTY = (0, 1, 2, 7, 8, 9, 12, 13, 255, 256, 65_535, 2**16, 2**20, 2**31 - 1, 2**31, 2**32 - 1, 2**33, 2**63 - 1, 2**63,

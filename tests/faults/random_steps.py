@@ -17,10 +17,10 @@ import time
 from pathlib import Path
 
 if __name__ == "__main__":
-    sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parents[1])]
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from test_models import made
-from test_models_long import run_random
+from tests.test_models import made
+from tests.test_models_long import run_random
 
 
 async def run(folder: Path, seed: int, steps: int) -> None:

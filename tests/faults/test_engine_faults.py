@@ -6,7 +6,8 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from engine_killed import FAULTS, run
+
+from tests.faults.engine_killed import FAULTS, run
 
 
 @pytest.mark.timeout(60)

@@ -8,23 +8,18 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "engine"))
-
-from making import ask, collect, done_of, failed_of, text_of, until
 
 from loaders.base import Feature
 from modules.engine.connect import ConnectedEngine
 from modules.engine.process import WorkerProcess
 from modules.params import BY_NAME
 from modules.types import Chunk, GenerationRequest, Message, Text
+from tests.engine.making import ask, collect, done_of, failed_of, text_of, until
 
 Loaded = tuple[ConnectedEngine, WorkerProcess]
 ODD_VALUES: Mapping[str, Any] = {"dry_sequence_breakers": ["\n", "é"], "sampler_priority": ["top_p", "temperature"],

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from conformance import Conformance, Loaded
 from hypothesis import given
 from hypothesis import strategies as st
-from making import ask, collect, done_of, running, text_of
 
 from loaders import echo
 from modules.types import GenerationRequest, Message
+from tests.engine.making import ask, collect, done_of, running, text_of
+from tests.loaders.conformance import Conformance, Loaded
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
 

@@ -6,15 +6,12 @@ import asyncio
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pytest
-from conformance import Conformance, Loaded, odd
-from making import MODEL, ask, collect, done_of, real, until, worker
 
 from loaders import llama_cpp
 from loaders.llama_cpp import DEFAULT_CONTEXT, SPEC, choose_context
@@ -22,10 +19,9 @@ from modules.engine.llama_request import completion_body
 from modules.engine.watch import Limits
 from modules.errors import EngineError
 from modules.types import GenerationRequest, Text
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from gguf_maker import LLAMA, make
+from tests.engine.making import MODEL, ask, collect, done_of, real, until, worker
+from tests.gguf_maker import LLAMA, make
+from tests.loaders.conformance import Conformance, Loaded, odd
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 needs_model = [

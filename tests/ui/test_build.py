@@ -151,6 +151,8 @@ def test_the_page_has_no_footer_no_run_history_and_no_gradio_accounts(mounted: A
     "path",
     [
         "/gradio_api/upload",
+        "/gradio_api/queue/join",
+        "/gradio_api/component_server",
         "/gradio_api/info",
         "/gradio_api/openapi.json",
         "/gradio_api/file=/etc/passwd",

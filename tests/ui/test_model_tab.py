@@ -54,7 +54,7 @@ def test_a_model_is_loaded_with_the_settings_of_its_controls_and_unloaded(visit:
     page = choose_echo(seen)
     set_load(page, "context", "4096")
     page.get_by_role("button", name="Load", exact=True).click()
-    expect(state(page)).to_contain_text("loaded with echo")
+    expect(state(page)).to_contain_text("Loaded with echo")
     expect(state(page)).to_contain_text(re.compile(r"4.096 tokens of context"))
     expect(row(page, "echo").locator(".eht-badge")).to_have_text("loaded")
     status = seen.live.call("GET", "/api/state")["model"]
@@ -93,7 +93,7 @@ def test_a_load_that_fails_leaves_a_card_with_the_reason(visit: VisitMaker) -> N
     expect(page.get_by_role("button", name="Try again")).to_be_visible()
     page.locator("#eh-load-defaults").click()
     page.get_by_role("button", name="Try again").click()
-    expect(state(page)).to_contain_text("loaded with echo")
+    expect(state(page)).to_contain_text("Loaded with echo")
     expect(page.locator(".eht-alert")).to_have_count(0)
 
 
@@ -115,6 +115,6 @@ def test_a_real_model_takes_the_place_of_the_one_that_is_loaded(visit: VisitMake
     expect(page.locator("#eh-loader-why")).not_to_be_empty()
     expect(page.locator("#eh-model-detail")).to_contain_text("Loading it ends echo")
     page.get_by_role("button", name="Load", exact=True).click()
-    expect(state(page)).to_contain_text("loaded with llama.cpp", timeout=60_000)
+    expect(state(page)).to_contain_text("Loaded with llama.cpp", timeout=60_000)
     expect(row(page, "echo").locator(".eht-badge")).to_have_count(0)
     assert seen.live.call("GET", "/api/state")["model"]["model"] == small_model
