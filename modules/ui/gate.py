@@ -20,12 +20,6 @@ ALLOWED = (
     "/svelte/",
     "/gradio_api/startup-events",
     "/gradio_api/run/",
-    "/gradio_api/queue/join",
-    "/gradio_api/queue/data",
-    "/gradio_api/component_server",
-    "/gradio_api/heartbeat/",
-    "/gradio_api/reset",
-    "/gradio_api/cancel",
 )
 EXACT = frozenset({"", "/", "/config", "/theme.css", "/favicon.ico", "/robots.txt", "/gradio_api/app_id"})
 _BODY = b"Not found"

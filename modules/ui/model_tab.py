@@ -164,8 +164,11 @@ def _events(made: ModelTab, tab: gr.Tab) -> None:
 
     quiet: dict[str, Any] = {"preprocess": False, **QUIET}
     for trigger in (tab.select, made.listing.chosen):
-        trigger(chosen, inputs=[made.listing], outputs=made.outputs, **quiet)
-    made.loader.input(pick, inputs=[made.loader, made.listing], outputs=made.outputs, **quiet)
+        # By default a second choice is dropped while the first one is being answered.
+        trigger(chosen, inputs=[made.listing], outputs=made.outputs, trigger_mode="always_last", **quiet)
+    made.loader.input(
+        pick, inputs=[made.loader, made.listing], outputs=made.outputs, trigger_mode="always_last", **quiet
+    )
     made.reset.click(defaults, inputs=[made.listing], outputs=made.outputs, **quiet)
     made.detail.start(load, inputs=[made.listing], outputs=[made.messages], **quiet)
 

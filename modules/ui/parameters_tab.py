@@ -134,9 +134,10 @@ def _events(made: ParametersTab, tab: gr.Tab, listener: gr.HTML) -> None:
         return made.some([str(name) for name in names] if isinstance(names, list) else [])
 
     all_of_it = {"inputs": [made.show_all], "outputs": made.outputs, "preprocess": False, **QUIET}
-    gr.on([tab.select, made.show_all.input], refresh, **all_of_it)
-    listener.refresh(refresh, **all_of_it)
-    listener.changed(changed, outputs=made.outputs, **QUIET)
+    gr.on([tab.select, made.show_all.input], refresh, trigger_mode="always_last", **all_of_it)
+    listener.refresh(refresh, trigger_mode="always_last", **all_of_it)
+    # Every one counts: each names other values.
+    listener.changed(changed, outputs=made.outputs, trigger_mode="multiple", **QUIET)
 
     def acting(action: Callable[..., Mapping[str, str] | None]) -> Callable[..., Any]:
         async def run(*values: Any) -> Updates:

@@ -90,7 +90,7 @@ class PresetBar:
         """Connect the buttons. `acting` turns an action into an event that refreshes the tab and shows errors."""
         whole: dict[str, Any] = {"preprocess": False, **QUIET}
         with_choice = {"inputs": [self.choice, show_all], "outputs": outputs, **whole}
-        self.choice.input(acting(self._load), **with_choice)
+        self.choice.input(acting(self._load), trigger_mode="always_last", **with_choice)
         self.save.click(acting(self._save), **with_choice)
         self._wire_save_as(acting, show_all, outputs, whole)
         self._wire_delete(acting, with_choice)

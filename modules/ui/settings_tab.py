@@ -148,7 +148,7 @@ def _events(made: SettingsTab, tab: gr.Tab) -> None:
             return {made.messages: toast(error, "API key")}
         return made.words() | {made.messages: note("The key is removed. It stays in force until the next start.")}
 
-    tab.select(refresh, outputs=made.outputs, **QUIET)
+    tab.select(refresh, outputs=made.outputs, trigger_mode="always_last", **QUIET)
     made.remove.click(remove_key, outputs=made.outputs, **QUIET)
 
 

@@ -72,11 +72,13 @@ function drawState(state) {
     return;
   }
   const mine = status.model === store.get("selected");
-  const words = mine ? "" : `${status.model}: `;
-  const parts = [dot(status.state), h("span", { text: words + describe(status) })];
+  const words = mine ? "" : `${status.model} is `;
+  const parts = [dot(status.state), h("span", { text: mine ? sentence(describe(status)) : words + describe(status) })];
   if (status.state === "starting") parts.push(bar(status));
   fill(state, parts);
 }
+
+const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 const dot = (state) => h("span", { class: `eht-dot is-${state}`, "aria-hidden": "true" });
 

@@ -1,7 +1,7 @@
 /** The list of models on disk: search, one row each, and where the folder is. */
 
 import { button, fill, h, show } from "../core/dom.js";
-import { bytes, plural, short } from "../core/format.js";
+import { bytes, count, plural } from "../core/format.js";
 import { icon } from "../core/icons.js";
 import { rescan, start, store } from "./model_store.js";
 
@@ -55,7 +55,8 @@ function drawRows(rows, models, query) {
 function row(model) {
   const status = store.get("status");
   const mine = status.model === model.name;
-  const facts = [model.quant, model.size ? bytes(model.size) : "", model.context_length ? `${short(model.context_length)} context` : ""];
+  const facts = [model.quant, model.size ? bytes(model.size) : "", model.context_length ? `${count(model.context_length)} context` : "",
+    model.builtin ? "built in, for trying things out" : ""];
   return h(
     "button",
     {

@@ -8,7 +8,7 @@ export function mount({ element, props, watch }) {
   watch("value", () => {
     const value = props.value;
     if (!value?.message) return;
-    const message = value.title ? `${value.title}: ${value.message}` : value.message;
+    const message = value.title && !value.message.includes(value.title) ? `${value.title}: ${value.message}` : value.message;
     toasts.show({ message, hint: value.hint, level: value.level === "warning" ? "warning" : "info" });
   });
 }
