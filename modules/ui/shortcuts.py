@@ -1,8 +1,8 @@
 """SHORTCUTS: every key of the chat, once.
 
 The browser gets the table as constants with the page (`as_config`), matches keys by it and draws the help
-sheet from it; docs are generated from it. `Mod` is Ctrl, or the command key on a Mac. Keys that browsers
-need themselves (reload, address bar, new tab and window, close, print, find) are never taken.
+sheet from it. `Mod` is Ctrl, or the command key on a Mac. Keys that browsers need themselves (reload,
+address bar, new tab and window, close, print, find) are never taken.
 """
 
 from __future__ import annotations

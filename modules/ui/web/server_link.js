@@ -33,6 +33,7 @@ export class ServerLink {
     const { store } = this.#parts;
     const back = !store.get("connected") || !store.get("ready");
     store.set({ connected: true });
+    if (back) store.set({ running: new Set() }); // what ran before may have ended unheard
     if (back && this.wasUp) this.refresh();
     this.wasUp = true;
   }

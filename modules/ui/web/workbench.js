@@ -74,12 +74,12 @@ export class Workbench {
     this.main = h("section", { class: "eh-main", "aria-label": "Chat" }, this.topbar.node, this.banner.node, this.view.node, this.composer.node);
     root.append(this.drawer.node, this.main, this.veil, this.params.node, this.toasts.node, this.status);
     this.viewport = new Viewport(root);
-    store.set({ drawer: narrow() ? false : this.prefs.get("drawer", true), params: narrow() ? false : this.prefs.get("params", false) });
+    this.#arrange();
     store.on(["drawer", "params"], () => this.#panels());
     store.on(["chat", "tick", "ready"], () => this.#address());
     const options = { signal: this.#stop.signal };
     addEventListener("popstate", () => this.run(() => this.chats.open(Chats.named(), { replace: true })), options);
-    matchMedia("(max-width: 860px)").addEventListener("change", () => this.#panels(), options);
+    matchMedia("(max-width: 860px)").addEventListener("change", () => this.#arrange(), options);
     bindKeys(this);
     this.composer.fit();
     if (!touch()) this.composer.focus();
@@ -94,6 +94,13 @@ export class Workbench {
   #address() {
     const id = this.conversation.tree?.id;
     if (id && this.store.get("ready")) this.chats.name(id);
+  }
+
+  /** Panels as they were left where there is room for them; closed where they would cover the chat. */
+  #arrange() {
+    const room = !narrow();
+    this.store.set({ drawer: room && this.prefs.get("drawer", true), params: room && this.prefs.get("params", false) });
+    if (this.viewport) this.#panels();
   }
 
   #panels() {

@@ -84,7 +84,8 @@ export class Scroller {
     const height = `${this.#log.clientHeight}px`;
     if (this.#log.style.getPropertyValue("--eh-log-height") !== height) this.#log.style.setProperty("--eh-log-height", height);
     this.#height = this.#log.scrollHeight;
-    if (this.stuck) this.#log.scrollTop = this.#height;
+    if (this.#log.classList.contains("eh-bare")) this.#log.scrollTop = 0; // a greeting is read from its top
+    else if (this.stuck) this.#log.scrollTop = this.#height;
     else show(this.pill, this.#height - this.#log.clientHeight - this.#log.scrollTop > NEAR * 2);
   }
 
