@@ -15,7 +15,7 @@ SLOW = {"speed": 40.0, "script": "one two three four five six seven eight nine t
 
 
 def test_a_message_gets_a_streamed_reply_whose_figures_stay_after_a_reload(chat: Open, live: LiveServer) -> None:
-    live.load_echo(speed=60.0, script="Here is a **short** reply, in a few words.")
+    live.load_echo(speed=12.0, script="Here is a **short** reply, in a few words.")
     page = chat()
     page.send("Say something.")
     expect(page.own.last).to_contain_text("Say something.")
@@ -151,7 +151,7 @@ def test_branching_from_an_earlier_message_keeps_what_followed(chat: Open, live:
 
 def test_thinking_is_one_line_and_stays_open_when_it_was_opened(chat: Open, live: LiveServer) -> None:
     thought = "<think>\n" + "I weigh this and that. " * 20 + "\n</think>\n\nThe answer is yes."
-    live.load_echo(speed=80.0, script=thought)
+    live.load_echo(speed=45.0, script=thought)
     page = chat()
     page.send("Think about it.")
     line = page.page.locator(".eh-thought")

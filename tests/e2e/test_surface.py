@@ -215,7 +215,7 @@ def test_light_and_dark_follow_the_system_and_the_choice_made_here(chat: Open, l
 
 
 def test_the_log_is_not_live_and_a_hidden_status_says_what_happens(chat: Open, live: LiveServer) -> None:
-    live.load_echo(speed=60.0, script="Some words to be written out slowly, one by one, so there is time.")
+    live.load_echo(speed=12.0, script="Some words to be written out slowly, one by one, so there is time.")
     page = chat()
     page.send("Go.")
     status = page.page.locator(".eh > .eh-sr[role=status]")
