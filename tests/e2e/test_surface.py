@@ -79,6 +79,7 @@ def test_at_390_px_nothing_scrolls_sideways_and_enter_makes_a_line(chat: Open, l
     live.load_echo(script=WIDE)
     page = chat(size=PHONE, touch=True)
     assert overflow(page.page) == 0
+    expect(page.composer).not_to_be_focused()  # it would bring up the keyboard unasked
     page.write("First line")
     page.composer.press("Enter")
     page.composer.type("second line")

@@ -154,7 +154,7 @@ export class Workbench {
   async newChat() {
     await this.run(() => this.chats.open(null));
     if (narrow()) this.closePanels();
-    this.composer.focus();
+    if (!touch()) this.composer.focus();
   }
 
   toggle(panel, open = !this.store.get(panel)) {

@@ -1,5 +1,6 @@
 /** What each action of the shortcut table does here. */
 
+import { touch } from "../core/viewport.js";
 import { copyText } from "../markdown/code_block.js";
 
 /** @param {import("../workbench.js").Workbench} bench */
@@ -90,7 +91,10 @@ export function bindKeys(bench) {
     article.scrollIntoView({ block: "nearest" });
   }
 
-  store.on(["editing"], () => { if (store.get("editing") === null && document.activeElement === document.body) composer.focus(); });
+  store.on(["editing"], () => {
+    const nowhere = store.get("editing") === null && document.activeElement === document.body;
+    if (nowhere && !touch()) composer.focus(); // on a phone this would bring up the keyboard
+  });
 }
 
 /** One meaning at a time: stop what runs; then close a panel; then leave the edit. */
