@@ -194,10 +194,16 @@ def remove_leftovers(folder: Path) -> int:
 def write_yaml(path: Path, value: Any, *, comment: str = "", mode: int | None = None) -> None:
     """Write `value` as YAML in the order given, under an optional `comment`. Raises StorageError."""
     head = "".join(f"# {line}".rstrip() + "\n" for line in comment.splitlines())
-    body = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
-    if yaml.safe_load(body) != value:  # PyYAML takes U+0085 and its like for line ends; escaped they survive
-        body = yaml.safe_dump(value, sort_keys=False)
-    durable_write(path, head + body, mode=mode)
+    durable_write(path, head + yaml_text(value), mode=mode)
+
+
+def yaml_text(value: Any, **how: Any) -> str:
+    """YAML in the order given that reads back as `value`; `how` goes to the dumper.
+
+    Letters stay as they are, unless one is a line end to YAML (U+0085 and its like): escaped they survive.
+    """
+    text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, **how)
+    return text if yaml.safe_load(text) == value else yaml.safe_dump(value, sort_keys=False, **how)
 
 
 def read_yaml(path: Path, *, keep_copy: bool = False) -> tuple[Any, str | None]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from modules.durable import durable_write
+from modules.durable import durable_write, yaml_text
 from modules.yaml_mapping import read_mapping
 
 _PRIVATE = 0o600  # it may hold the API key
@@ -86,12 +86,12 @@ class SettingsFile:
         strange = {name: value for name, value in values.items() if name not in {one.name for one in self._entries}}
         if strange:
             out.append("\n# ── Not known to this version, kept ──\n\n")
-            out.append(yaml.safe_dump(strange, allow_unicode=True, sort_keys=False))
+            out.append(yaml_text(strange))
         return "".join(out)
 
 
 def _line(name: str, value: Any, *, comment: bool) -> str:
-    inner = yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=10_000).strip()[1:-1]
+    inner = yaml_text([value], default_flow_style=True, width=10_000).strip()[1:-1]
     return f"{'# ' if comment else ''}{name}: {inner}\n"
 
 

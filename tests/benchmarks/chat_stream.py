@@ -77,6 +77,7 @@ class Wire:
         session.on("Network.requestWillBeSent", self._sent)
         session.on("Network.dataReceived", self._data)
         session.on("Network.loadingFinished", self._finished)
+        session.on("Network.loadingFailed", self._finished)  # Chromium 156 says so of some streams read to the end
 
     def _sent(self, event: dict[str, Any]) -> None:
         if "/replies/" in event["request"]["url"] and event["request"]["method"] == "GET":

@@ -87,6 +87,7 @@ async def one(models: Models, name: str, outcome: Outcome) -> None:
 async def run(times: int, folder: Path) -> Outcome:
     """`times` faults in turn."""
     outcome = Outcome()
+    others = set(psutil.Process().children(recursive=True))
     paths = Paths.below(folder)
     registry = Registry()
     limits = Limits(stall=HUNG, tick=0.2, linger=1, close=1, terminate=1)
@@ -96,7 +97,7 @@ async def run(times: int, folder: Path) -> Outcome:
             await one(models, FAULTS[number % len(FAULTS)], outcome)
     finally:
         await models.close()
-    left = [child.pid for child in psutil.Process().children(recursive=True)]
+    left = [child.pid for child in set(psutil.Process().children(recursive=True)) - others]
     if left:
         outcome.wrong.append(f"workers left behind: {left}")
     return outcome
