@@ -7,6 +7,7 @@ later record is glued to it. A line in the middle that cannot be read costs only
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -39,6 +40,7 @@ class Journal:
         self._tail = tail
         self._glue = glue
         self._doubtful = False
+        self._drive = _drive(path)
 
     @classmethod
     def create(cls, path: Path, header: Mapping[str, Any]) -> Journal:
@@ -80,6 +82,8 @@ class Journal:
         Raises StorageError (nothing of them counts, the file is as before) or Conflict (another program
         wrote to the file: open it again).
         """
+        if self.missing():  # said before anything is doubted: a file that comes back is as it was left
+            raise storage_error(self.path, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
         self._repair()
         lines = [encode(record) for record in records]
         try:
@@ -95,6 +99,23 @@ class Journal:
     def read(self) -> bytes:
         """The file as it is. Raises NotFound or StorageError."""
         return _read(self.path)
+
+    def missing(self) -> bool:
+        """Whether there is no such file now: removed, or its folder or drive is away."""
+        return self._size() < 0
+
+    def renew(self, header: Mapping[str, Any], records: Sequence[Record]) -> None:
+        """Write the whole file anew, in place of one that is gone.
+
+        Raises StorageError; also where the folder is on another drive than it was (the mount point of a drive
+        that is away), for there the file would be hidden as soon as the drive is back.
+        """
+        if _drive(self.path) != self._drive:
+            raise storage_error(self.path, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
+        lines = [encode({"kind": "header", "format": FORMAT, **header}), *map(encode, records)]
+        durable_write(self.path, b"".join(lines), mode=_PRIVATE)
+        self.length, self.partials = sum(map(len, lines)), 0
+        self._tail, self._glue, self._doubtful = b"", b"", False
 
     def changed(self) -> bool:
         """Whether another program wrote to the file since it was read."""
@@ -161,10 +182,20 @@ def _spent(record: Record | None, ended: set[str]) -> bool:
     return record is not None and record["kind"] == "partial" and str(record.get("message")) in ended
 
 
+def _drive(path: Path) -> int | None:
+    """The device the folder of `path` is on; None while it is away."""
+    try:
+        return os.stat(path.parent).st_dev
+    except OSError:
+        return None
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if not path.parent.is_dir():  # the chat may well exist: its folder or drive is away
+            raise storage_error(path, error, "read") from error
         raise NotFound("This chat does not exist.", hint="It may have been deleted in another window.") from None
     except OSError as error:
         raise storage_error(path, error, "read") from error

@@ -1,7 +1,8 @@
 """One open chat: its tree, its journal, and the rule that what is shown has been saved.
 
 The exception to that rule is the end of a reply: when the disk refuses it, the reply stays in memory, the
-caller is told, and its line goes out with the next one that the disk takes.
+caller is told, and its line goes out with the next one that the disk takes. A file that is not there is a
+disk that refuses: it may come back, and if it does not, memory is written anew in its place.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from modules.chat_anew import header_of, records_of
 from modules.chat_journal import Journal
 from modules.chat_tree import Malformed, Record, Tree
 from modules.chats import Chat
@@ -63,8 +65,12 @@ class ChatSession:
         return bool(self.alive or self._unsaved)
 
     def refresh(self) -> bool:
-        """Read the file again if another program wrote to it; whether that was so."""
-        if not self.journal.changed():
+        """Read the file again if another program wrote to it; whether that was so.
+
+        While memory knows more than the disk, a file that is away changes nothing: saving raises until it is
+        back. Raises NotFound or StorageError.
+        """
+        if not self.journal.changed() or (self.busy and not self.trashed and self.journal.missing()):
             return False
         self.journal, self.tree, self.problems = _replay(self.id, self.journal.path)
         self.alive &= set(self.tree.running())
@@ -73,6 +79,8 @@ class ChatSession:
             if record.get("message") in self.tree.nodes:
                 self._unsaved.append(self.tree.stamped(_bare(record), str(record["time"])))
                 self.tree.apply(self._unsaved[-1])
+            else:
+                _log.error("the end of reply %s is lost: its chat was replaced by an older one", record.get("message"))
         self.tree.interrupt(frozenset(self.alive))
         self._snapshot = None
         return True
@@ -110,13 +118,21 @@ class ChatSession:
         self._show(stamped)
 
     def save_waiting(self) -> None:
-        """Try once more to save what the disk refused. Raises StorageError or Conflict."""
-        if self._unsaved:
+        """Try once more to save what the disk refused; a file that is gone is written anew from memory.
+
+        Raises StorageError or Conflict.
+        """
+        if not self._unsaved:
+            return
+        if self.journal.missing():
+            self.journal.renew(header_of(self.tree), records_of(self.tree))
+            _log.warning("the file of chat %s was gone; it is written anew from memory", self.id)
+        else:
             self.journal.append(self._unsaved)
-            self._unsaved.clear()
+        self._unsaved.clear()
 
     def abandon(self) -> None:
-        """The file is gone: forget what could still be saved to it."""
+        """The chat was deleted by us and is gone from the trash too: forget what could still be saved to it."""
         self.alive.clear()
         self._unsaved.clear()
 

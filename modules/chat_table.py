@@ -70,11 +70,8 @@ class ChatTable:
                 session.expect(rev)
                 yield session
         except NotFound:
-            if not session.journal.path.exists():
-                session.abandon()  # somebody removed the file: nothing can be saved to it any more
-                self._noticed(None)
-                with self._lock:
-                    self._open.pop(chat, None)
+            if session.journal.missing():
+                self._drop(session)
             raise
         finally:
             with self._lock:
@@ -143,6 +140,15 @@ class ChatTable:
         if session is read:
             self._report(session)
         return session
+
+    def _drop(self, session: ChatSession) -> None:
+        """Forget the session of a file that is gone, unless memory knows more: the file may come back."""
+        self._noticed(None)
+        if session.trashed:
+            session.abandon()
+        with self._lock:
+            if not session.busy and self._open.get(session.id) is session:
+                del self._open[session.id]
 
     def _evict(self) -> None:
         for chat, session in list(self._open.items()):

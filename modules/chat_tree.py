@@ -63,6 +63,10 @@ class Tree:
         """Whether `message` exists and neither it nor one above it is deleted."""
         return message in self.nodes and message not in self._hidden
 
+    def deletions(self) -> list[tuple[str, str | None]]:
+        """Each deleted message, the one deleted first in front, with the leaf its deletion hid."""
+        return list(self._deleted.items())
+
     def deleted(self, message: str) -> bool:
         """Whether `message` itself was deleted (not only hidden by one above it)."""
         return message in self._deleted

@@ -210,13 +210,97 @@ def test_a_reply_goes_on_when_another_program_changed_its_chat(store: ChatStore)
 
 def test_a_chat_whose_file_was_removed_is_not_found(store: ChatStore) -> None:
     chat = store.create().id
-    reply = store.begin_reply(chat, None, "echo")
+    ask(store, chat)
     (store.folder / f"{chat}.jsonl").unlink()
     for _ in range(2):
         with pytest.raises(NotFound):
-            store.finish(chat, reply.id, "end")
+            store.get(chat)
     assert store.list() == []
     assert len(store._table._open) == 0
+
+
+def test_a_folder_that_was_away_between_two_partials_costs_nothing(store: ChatStore) -> None:
+    chat = store.create().id
+    reply = store.begin_reply(chat, ask(store, chat).id, "echo")
+    store.partial(chat, reply.id, "one")
+    away = store.folder.rename(store.folder.with_name("away"))
+    with pytest.raises(StorageError, match="is gone"):
+        store.partial(chat, reply.id, "one two")
+    assert store.get(chat).messages[reply.id].state == "running"
+    away.rename(store.folder)
+    store.partial(chat, reply.id, "one two three")
+    assert again(store, chat).messages[reply.id].text == "one two three"
+    store.finish(chat, reply.id, "one two three four")
+    assert again(store, chat) == store.get(chat)
+    assert store.get(chat).messages[reply.id].text == "one two three four"
+
+
+@pytest.mark.parametrize("saved_by", ["save_waiting", "close"])
+def test_a_reply_that_ended_while_the_folder_was_away_is_whole_in_the_end(store: ChatStore, saved_by: str) -> None:
+    chat = store.create().id
+    reply = store.begin_reply(chat, ask(store, chat).id, "echo")
+    away = store.folder.rename(store.folder.with_name("away"))
+    with pytest.raises(StorageError):
+        store.finish(chat, reply.id, "the whole answer")
+    with pytest.raises(StorageError):
+        store.save_waiting(chat)
+    away.rename(store.folder)
+    assert again(store, chat).messages[reply.id].state == "interrupted"
+    store.save_waiting(chat) if saved_by == "save_waiting" else store.close()
+    assert again(store, chat).messages[reply.id].text == "the whole answer"
+
+
+def test_a_chat_that_is_idle_while_its_folder_is_away_is_there_again(store: ChatStore) -> None:
+    chat = store.create().id
+    ask(store, chat)
+    away = store.folder.rename(store.folder.with_name("away"))
+    with pytest.raises(StorageError):
+        store.get(chat)
+    away.rename(store.folder)
+    assert len(store.get(chat).messages) == 1
+
+
+def test_a_file_that_is_gone_for_good_is_written_anew_from_memory(store: ChatStore) -> None:
+    chat = store.create("Mine").id
+    first = turn(store, chat, "One.")
+    store.finish(chat, store.begin_reply(chat, first.parent, "echo").id, "Two.", "hm", "failed", error={"code": "x"})
+    gone = ask(store, chat, "away with it", first.id)
+    store.delete_message(chat, gone.id)
+    store.delete_message(chat, ask(store, chat, "second question").id)
+    store.set_prompt(chat, "Be short.")
+    reply = store.begin_reply(chat, first.parent, "echo")
+    other = store.begin_reply(chat, first.parent, "echo")
+    store.partial(chat, other.id, "still")
+    store.select(chat, first.id)
+    (store.folder / f"{chat}.jsonl").unlink()
+    with pytest.raises(StorageError):
+        store.finish(chat, reply.id, "Three.", stats={"n": 3}, notices=[{"code": "y"}], finish_reason="stop")
+    assert not (store.folder / f"{chat}.jsonl").exists()
+    store.save_waiting(chat)
+    store.partial(chat, other.id, "still here")
+    assert [row.id for row in store.list("Three")] == [chat]
+    store.finish(chat, other.id, "still here!")
+    assert again(store, chat) == store.get(chat)
+    assert again(store, chat).messages[reply.id].stats == {"n": 3}
+    assert store.undelete(chat, gone.id) == 1
+    assert again(store, chat) == store.get(chat)
+
+
+def test_nothing_is_written_anew_under_the_mount_point_of_a_drive_that_is_away(store: ChatStore) -> None:
+    chat = store.create().id
+    reply = store.begin_reply(chat, None, "echo")
+    path = store.folder / f"{chat}.jsonl"
+    path.rename(path.with_suffix(".away"))
+    with pytest.raises(StorageError):
+        store.finish(chat, reply.id, "the whole answer")
+    opened = store._table.opened(chat)
+    assert opened is not None
+    opened.journal._drive = -1
+    with pytest.raises(StorageError):
+        store.save_waiting(chat)
+    path.with_suffix(".away").rename(path)
+    store.save_waiting(chat)
+    assert again(store, chat).messages[reply.id].text == "the whole answer"
 
 
 def test_damage_is_reported_and_the_rest_of_the_chat_is_there(store: ChatStore) -> None:
