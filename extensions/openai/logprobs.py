@@ -11,9 +11,9 @@ from modules.extension_api import TokenLogprob, TopLogprob, token_spans
 NEVER = -9999.0  # OpenAI's stand-in for minus infinity, which JSON cannot hold
 
 
-def finite(logprob: float) -> float:
-    """The value, or NEVER."""
-    return logprob if math.isfinite(logprob) else NEVER
+def finite(logprob: float | None) -> float:
+    """The value, or NEVER; JSON between the engine and us has made minus infinity null."""
+    return logprob if logprob is not None and math.isfinite(logprob) else NEVER
 
 
 def _chat_token(token: TopLogprob) -> dict[str, Any]:
