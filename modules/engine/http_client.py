@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -32,13 +32,18 @@ class ConnectionLost(Exception):
 
 
 class Connection(asyncio.Protocol):
-    """One connection, one request at a time. The parser calls the `on_…` methods."""
+    """One connection, one request at a time. The parser calls the `on_…` methods.
+
+    `heard` is called whenever something of the body arrives, whether or not anyone reads it; not for a comment
+    (":"), which the HTTP thread sends by itself also while the engine behind it hangs.
+    """
 
     def __init__(self) -> None:
         self.status = 0
         self.idle_since = 0.0
         self.reusable = False
         self.begun = False
+        self.heard: Callable[[], None] | None = None
         self._transport: asyncio.Transport | None = None
         self._parser: Any = None
         self._body: list[bytes] = []
@@ -70,6 +75,8 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         self._body.append(body)
+        if self.heard is not None and not body.startswith(b":"):
+            self.heard()
 
     def on_message_complete(self) -> None:
         self.reusable = self._parser.should_keep_alive()
@@ -202,6 +209,7 @@ class HttpClient:
     def release(self, connection: Connection) -> None:
         """Keep a connection whose answer was read to its end; hang up on any other."""
         self._busy.discard(connection)
+        connection.heard = None
         if connection.finished and connection.reusable and connection.open:
             connection.idle_since = time.monotonic()
             self._idle.append(connection)

@@ -17,6 +17,7 @@ from loaders.base import LoaderSpec
 from modules.engine.http_client import Connection, ConnectionLost, HttpClient, events, read_all
 from modules.engine.llama_request import completion_body
 from modules.engine.process import WorkerProcess
+from modules.engine.turn import Turn
 from modules.errors import BadRequest, ContextOverflow, EngineCrashed, EngineError, EnginehouseError, NotReady
 from modules.types import (
     Chunk,
@@ -27,6 +28,7 @@ from modules.types import (
     FinishReason,
     GenerationRequest,
     Message,
+    Notice,
     Progress,
     Stats,
     Text,
@@ -36,6 +38,8 @@ from modules.types import (
 
 _GONE = (OSError, TimeoutError, ConnectionLost)
 WAITING_IN_ENGINE = 16
+_INCOMPLETE = Notice("logprobs_incomplete", "The engine gives no probabilities for tokens that are only the beginning "
+                     "of a character, so some tokens of this reply have none.", "logprobs")  # fmt: skip
 _NOTICE_DEATH = 2.0
 """Seconds to wait for the worker's end to be known after its connection broke."""
 
@@ -59,40 +63,44 @@ class LlamaServerEngine:
         connection: Connection | None = None
         inside = False
         started = time.monotonic()
-        if self._process is not None:
-            self._process.began()
+        turn = Turn(self._process)
         try:
+            turn.pause()  # also while others have all the room, which they may keep as long as their readers like
             if self._room.locked():
                 yield Progress("queued", 0, 1)
             inside = await self._room.acquire()
+            turn.resume()
             body = completion_body(request)
             connection = await self._http.stream("/completion", body)
             if connection.status != 200:
                 raise _refusal(connection.status, await read_all(connection))
+            connection.heard = None if self._process is None else self._process.sign
             reader = _Reader(request, started, int(body["seed"]), self.info.context)
             async for batch in events(connection):
-                if self._process is not None:
-                    self._process.sign()
                 for chunk in reader.read(batch):
+                    turn.pause()
                     yield chunk
+                    turn.resume()
                     if isinstance(chunk, (Done, Failed)):
                         async for _ in events(connection):  # to the end of the body, so that it can be used again
                             pass
                         return
             raise ConnectionLost(True)
         except _GONE:
+            turn.end()
             yield Failed((await self._why_gone()).as_dict())
         except EnginehouseError as error:
+            turn.end()
             yield Failed(error.as_dict())
         except (TypeError, ValueError) as error:
+            turn.end()
             yield Failed(EngineError(f"The engine's answer is not readable: {error}").as_dict())
         finally:
             if connection is not None:
                 self._http.release(connection)
             if inside:
                 self._room.release()
-            if self._process is not None:
-                self._process.done()
+            turn.end()
 
     async def render(
         self, messages: tuple[Message, ...], variables: Mapping[str, Any], continue_last: bool = False
@@ -179,6 +187,7 @@ class _Reader:
         self._begun = 0.0
         self._first = 0.0
         self._tokens = 0
+        self._incomplete = False
 
     def read(self, batch: list[bytes]) -> list[Chunk]:
         """The chunks of events that arrived together, text joined; the last may be Done or Failed."""
@@ -204,10 +213,17 @@ class _Reader:
             if content := data["content"]:
                 self._first = self._first or time.monotonic()
                 text += content
-                tokens += data["tokens_predicted"] - self._tokens
+                step = data["tokens_predicted"] - self._tokens
+                tokens += step
                 self._tokens = data["tokens_predicted"]
                 if self._top is not None:
-                    logprobs += tuple(map(self._logprob, data.get("completion_probabilities", ())))
+                    found = data.get("completion_probabilities", ())
+                    logprobs += tuple(map(self._logprob, found))
+                    if len(found) < step and not self._incomplete and not content.isascii():
+                        # llama-server drops them while it waits for the rest of a character, for good: a stream's
+                        # last event has none either (tools/server/server-context.cpp, process_token).
+                        self._incomplete = True
+                        out.append(_INCOMPLETE)
             if data["stop"]:
                 end = self._done(data)
                 break

@@ -10,6 +10,7 @@ from typing import Any
 from loaders.base import LoaderSpec
 from modules.engine import protocol
 from modules.engine.process import WorkerProcess
+from modules.engine.turn import Turn
 from modules.errors import BadRequest, EnginehouseError, from_dict
 from modules.params import BY_NAME, without_neutral
 from modules.types import Chunk, Done, EngineInfo, Failed, GenerationRequest, Message, Text
@@ -32,7 +33,7 @@ class PipeEngine:
             chunk = protocol.read_chunk(line)
             if isinstance(chunk, (Done, Failed)):
                 self._process.close_key(key)
-                self._process.done()
+                turn.end()
             chunks.put_nowait(chunk)
 
         try:
@@ -41,15 +42,18 @@ class PipeEngine:
         except EnginehouseError as error:
             yield Failed(error.as_dict())
             return
-        self._process.began()
+        turn = Turn(self._process)
         self._process.send(protocol.generate_line(key, line_for))
         try:
             while True:
                 for chunk in _joined(await chunks.get(), chunks):
+                    turn.pause()
                     yield chunk
+                    turn.resume()
                     if isinstance(chunk, (Done, Failed)):
                         return
         finally:
+            turn.resume()
             self._process.cancel(key)
 
     def _line(self, request: GenerationRequest) -> GenerationRequest:

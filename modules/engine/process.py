@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from modules.types import EngineInfo
 
 State = Literal["stopped", "starting", "ready", "busy", "stopping", "crashed"]
 
+logger = logging.getLogger(__name__)
 
 Handler = Callable[[protocol.Line], None]
 
@@ -67,6 +69,7 @@ class WorkerProcess:
         self._handlers: dict[int, Handler] = {}
         self._cancelled_at: dict[int, float] = {}
         self._running = 0
+        self._paused = 0
         self._next_key = 0
         self._ended = asyncio.Event()
         self._started: asyncio.Future[EngineInfo] | None = None
@@ -146,6 +149,16 @@ class WorkerProcess:
         """One request fewer runs in the engine."""
         self._count(-1)
 
+    def paused(self) -> None:
+        """One request waits for its reader, not for the engine."""
+        self._paused += 1
+
+    def resumed(self) -> None:
+        """It waits for the engine again; if nobody else did, the engine's silence counts from now."""
+        if self._paused >= self._running:
+            self.sign()
+        self._paused -= 1
+
     def _count(self, change: int) -> None:
         self._running += change
         self.sign()
@@ -167,6 +180,10 @@ class WorkerProcess:
                 except TimeoutError:
                     await self._look()
                     look_at = time.monotonic() + self.limits.tick
+        except Exception as error:  # a line it did not expect, a mistake of ours: nobody may wait for ever
+            logger.exception("the worker of %s is ended", self.request.model)
+            said = f"{type(error).__name__}: {error}"
+            await self._end("crashed", EngineCrashed("The engine was ended after an unexpected error.", hint=said))
         finally:
             if not self._ended.is_set() and self._child is not None:  # the program ends without having asked
                 self._child.kill()
@@ -189,7 +206,14 @@ class WorkerProcess:
     def _become(self, state: State) -> None:
         if state != self.state:
             self.state = state
+            self._tell()
+
+    def _tell(self) -> None:
+        """Call `on_change`; what goes wrong in there is no reason to end the engine."""
+        try:
             self._on_change()
+        except Exception:
+            logger.exception("telling of a change of %s", self.request.model)
 
     async def _spawn(self) -> None:
         self._become("starting")
@@ -212,7 +236,7 @@ class WorkerProcess:
             for raw in lines.feed(data):
                 try:
                     self._deliver(protocol.decode(raw))
-                except (ValueError, KeyError, TypeError) as error:
+                except Exception as error:  # whatever it is, the reader goes on until the worker has ended
                     self._inbox.put_nowait(_Message("event", {"event": "bad", "said": f"{error}: {raw[:200]!r}"}))
         self._inbox.put_nowait(_Message("exit"))
 
@@ -227,7 +251,7 @@ class WorkerProcess:
         match line.get("event"):
             case "progress":
                 self.fraction, self.stage = max(self.fraction, float(line["fraction"])), str(line["stage"])
-                self._on_change()
+                self._tell()
             case "ready":
                 self.info = protocol.read_info(line["info"])
                 self.fraction = 1.0
@@ -264,13 +288,13 @@ class WorkerProcess:
                 self.sign()
             if self._watch.fraction > self.fraction + 0.01:
                 self.fraction = self._watch.fraction
-                self._on_change()
+                self._tell()
             if self._stuck(limits.start):
                 said = f"Loading made no progress for {now - self.last_sign:.0f} seconds and was ended."
                 await self._end("crashed", crash.load_failed(None, self._log_text(), said))
         elif any(now - at > limits.linger for at in self._cancelled_at.values()):
             await self._end("crashed", crash.hung(limits.linger))
-        elif self.state == "busy" and self._stuck(limits.stall):
+        elif self.state == "busy" and self._running > self._paused and self._stuck(limits.stall):
             await self._end("crashed", crash.hung(now - self.last_sign))
 
     def _stuck(self, limit: float) -> bool:
@@ -301,7 +325,7 @@ class WorkerProcess:
             handler(told)
         self._handlers.clear()
         self._cancelled_at.clear()
-        self._on_change()
+        self._tell()
 
     def _settle(self) -> None:
         """Answer `start`, once."""

@@ -13,7 +13,7 @@ from loaders.llama_cpp import SPEC
 from modules.engine import http_client
 from modules.engine.http_client import ConnectionLost, HttpClient, events, read_all
 from modules.engine.llama_server import WAITING_IN_ENGINE, LlamaServerEngine
-from modules.types import Endpoint, EngineInfo, Progress, Text
+from modules.types import Endpoint, EngineInfo, Notice, Progress, Text
 from tests.engine.making import ask, collect, failed_of, text_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
@@ -254,3 +254,30 @@ async def test_an_unreadable_event_fails_the_reply() -> None:
 
     async with driven(answer) as engine:
         assert failed_of(await collect(engine, ask())).error["code"] == "engine_error"
+
+
+def probable(text: str, count: int) -> bytes:
+    """An event with the probability of its last token, as llama-server sends it."""
+    one = b'{"id":7,"token":"x","bytes":[120],"logprob":-0.5,"top_logprobs":[]}'
+    return b'data: {"content":"%s","tokens_predicted":%d,"stop":false,"completion_probabilities":[%s]}\n\n' % (
+        text.encode(), count, one)  # fmt: skip
+
+
+async def test_tokens_inside_a_character_that_have_no_probabilities_are_told_of_once() -> None:
+    def answering(*events: bytes) -> Answer:
+        async def answer(request: bytes, writer: asyncio.StreamWriter) -> None:
+            end = b'data: {"content":"","tokens_predicted":9,"tokens_evaluated":1,"stop":true,"stop_type":"eos"}\n\n'
+            writer.write(STREAM + b"".join(chunk(event) for event in (*events, end)) + b"0\r\n\r\n")
+
+        return answer
+
+    async with driven(answering(probable("a", 1), probable("🎉", 4), probable("🎊", 7), probable("b", 8))) as engine:
+        chunks = await collect(engine, ask(logprobs=0))
+        assert [one.code for one in chunks if isinstance(one, Notice)] == ["logprobs_incomplete"]
+        assert sum(len(one.logprobs) for one in chunks if isinstance(one, Text)) == 4
+        chunks = await collect(engine, ask())
+        assert not any(isinstance(one, Notice) for one in chunks), "nobody asked for probabilities"
+    # A control token has no text; that it is missing among the marks of the text takes nothing away.
+    async with driven(answering(probable("a", 1), probable("b", 3), probable("é", 4))) as engine:
+        chunks = await collect(engine, ask(logprobs=0))
+        assert not any(isinstance(one, Notice) for one in chunks)

@@ -94,6 +94,49 @@ async def test_a_stopped_process_counts_as_hung(tmp_path: Path) -> None:
         assert failed_of(await asyncio.wait_for(reply, 4)).error["code"] == "engine_hung"
 
 
+async def test_a_client_that_stops_reading_does_not_get_the_engine_killed(tmp_path: Path) -> None:
+    async with running(tmp_path, tokens=50, speed=200, parallel=1) as (engine, process):
+        stream = engine.generate(ask())
+        await anext(stream)
+        await asyncio.sleep(QUICK.stall * (QUICK.patience + 1))
+        assert process.alive
+        assert done_of([chunk async for chunk in stream]).stats.completion_tokens == 50
+        assert (process.running, process._paused) == (0, 0)
+
+
+async def test_a_hang_is_noticed_beside_a_reply_that_is_complete_but_not_read(tmp_path: Path) -> None:
+    async with running(tmp_path, tokens=50, hang_at=5) as (engine, process):
+        unread = engine.generate(ask(params={"max_tokens": 3}))
+        await anext(unread)
+        await until(lambda: process.running == 0)
+        assert failed_of(await asyncio.wait_for(collect(engine, ask()), 5)).error["code"] == "engine_hung"
+        await unread.aclose()
+
+
+async def test_a_line_nobody_expects_ends_the_load_with_an_error_instead_of_never(tmp_path: Path) -> None:
+    process = worker(tmp_path, load_time=30)
+    loading = asyncio.create_task(process.start())
+    await until(lambda: process.fraction > 0)
+    pid = process.pid or 0
+    process._deliver({"event": "progress", "fraction": None, "stage": "?"})
+    with pytest.raises(EngineError, match="unexpected error"):
+        await asyncio.wait_for(loading, 3)
+    await process.stop()
+    assert process.state == "crashed"
+    assert gone(pid)
+
+
+async def test_a_listener_that_fails_does_not_end_the_engine(tmp_path: Path) -> None:
+    def broken() -> None:
+        raise RuntimeError("a mistake in a listener")
+
+    process = worker(tmp_path, on_change=broken)
+    await process.start()
+    assert process.state == "ready"
+    await process.stop()
+    assert process.pid is None
+
+
 async def test_a_slow_reply_is_not_taken_for_a_hang(tmp_path: Path) -> None:
     limits = Limits(stall=1.0, tick=0.1)
     async with running(tmp_path, tokens=3, speed=1.4, limits=limits) as (engine, _):
