@@ -98,8 +98,7 @@ class Catalog:
         if model.builtin:
             spec = self._registry.get(model.loaders[0])
             return Chosen(spec, f"{model.name} is built into the loader {spec.name}.")
-        if not model.runnable:
-            raise Unsupported(f"{model.name} cannot be loaded: {model.reason}", code="model_not_runnable")
+        check_runnable(model)
         specs = [self._registry.get(name) for name in model.loaders]
         ready = [spec for spec in specs if installed(spec)]
         chosen, fmt = ready[0], _FORMATS.get(model.format, model.format)
@@ -214,6 +213,12 @@ class Catalog:
 
 
 _FORMATS = {"gguf": "GGUF", "safetensors": "safetensors"}
+
+
+def check_runnable(model: ModelFile) -> None:
+    """Raises Unsupported (code "model_not_runnable") with the reason when no loader here opens `model`."""
+    if not model.runnable:
+        raise Unsupported(f"{model.name} cannot be loaded: {model.reason}", code="model_not_runnable")
 
 
 def _stamp(path: Path) -> Stamp:

@@ -101,7 +101,7 @@ class Models:
     ) -> ModelStatus:
         """Load a model in place of the least recently used one, once the replies of that are done.
 
-        `settings` None = as it was loaded last. Raises NotFound, BadParameter or LoadFailed; what could be
+        `settings` None = as it was loaded last. Raises NotFound, BadParameter, Unsupported or LoadFailed; what could be
         checked beforehand leaves the old model where it is. Raises Cancelled when `unload` came in between.
         """
         plan = await asyncio.to_thread(self._planner.plan, name, loader, settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -15,11 +16,12 @@ from modules.engine.connect import ConnectedEngine, connect
 from modules.engine.process import WorkerProcess
 from modules.engine.watch import Limits
 from modules.engine.worker_log import WorkerLog
-from modules.errors import EnginehouseError
+from modules.errors import EnginehouseError, LoadFailed
 from modules.model_status import ModelState, ModelStatus
 from modules.types import ParamValue, Progress
 
 _MEMORY_AGE = 1.0
+logger = logging.getLogger(__name__)
 
 
 class ModelLike(Protocol):
@@ -79,6 +81,11 @@ class Host:
             self.error = error
             await self.process.stop()
             raise
+        except Exception as error:  # a mistake of ours or a loader's: no worker may stay behind that nobody knows
+            logger.exception("loading %s", self.model.name)
+            self.error = LoadFailed(f"{self.model.name} could not be connected to: {type(error).__name__}: {error}")
+            await self.process.stop()
+            raise self.error from error
         finally:
             self._changed()
 
@@ -147,6 +154,8 @@ class Host:
                 return state
             case "crashed":
                 return "crashed" if self._was_ready else "failed"
+            case "stopped" if self.error is not None and self.process.info is not None:
+                return "failed"  # the worker was ready, what came after it was not
             case "stopped" if self.loading.done() or self.error is not None:
                 return "empty"
         return "starting"

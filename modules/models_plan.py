@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 from loaders import Registry
 from loaders.base import LoaderSpec
-from modules.errors import BadParameter, LoadFailed, NotFound, NotReady
+from modules.catalog import check_runnable
+from modules.errors import BadParameter, NotFound, NotReady
 from modules.last_used import LastUsed
 from modules.models_host import ModelLike
 from modules.types import Chosen, ParamValue
@@ -48,10 +49,9 @@ class Planner:
         self._last = last
 
     def plan(self, name: str, loader: str | None, settings: Mapping[str, Any] | None) -> Plan:
-        """How to load that model; None = as it was loaded last. Raises NotFound, BadParameter, LoadFailed."""
+        """How to load that model; None = as it was loaded last. Raises NotFound, BadParameter, Unsupported."""
         model = self._catalog.get(name)
-        if not model.runnable:
-            raise LoadFailed(f"{model.name} cannot be loaded: {model.reason}", code="model_not_runnable")
+        check_runnable(model)
         last_loader, last_settings = self._last.of(model.name)
         spec, why = self._spec(model, loader, last_loader)
         if settings is None and last_loader == spec.name and last_settings:

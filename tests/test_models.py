@@ -17,6 +17,7 @@ import pytest
 
 from loaders import Registry, echo
 from modules import models as models_module
+from modules import models_host
 from modules.catalog import Catalog
 from modules.durable import read_yaml
 from modules.engine.watch import Limits
@@ -27,6 +28,7 @@ from modules.errors import (
     LoadFailed,
     NotFound,
     NotReady,
+    Unsupported,
 )
 from modules.models import Models
 from modules.paths import Paths
@@ -112,7 +114,7 @@ async def test_bad_names_and_bad_settings_keep_the_loaded_model(tmp_path: Path) 
             ("nothing-like-it", None, NotFound),
             ("echo-b", {"colour": 3}, BadParameter),
             ("echo-b", {"speed": -1}, BadParameter),
-            ("broken", None, LoadFailed),
+            ("broken", None, Unsupported),  # 422: nothing failed, it cannot be done
         ):
             with pytest.raises(error):
                 await models.load(name, settings=settings)
@@ -135,6 +137,25 @@ async def test_a_failed_load_says_why_and_the_next_request_takes_the_last_good_m
         with pytest.raises(LoadFailed):  # its settings are not kept: they never worked
             await models.load("echo-b", settings={"load_error": "again"})
         await models.load("echo-b")
+
+
+async def test_a_worker_that_cannot_be_connected_to_is_a_failed_load_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pids: list[int] = []
+
+    def refuse(process: Any, info: Any, spec: Any) -> Any:
+        pids.append(process.pid)
+        raise ValueError("not an http address: gopher://x")
+
+    monkeypatch.setattr(models_host, "connect", refuse)
+    async with made(tmp_path) as models:
+        with pytest.raises(LoadFailed, match="gopher"):
+            await models.load("echo")
+        assert not psutil.pid_exists(pids[0])
+        assert models.status.state == "failed"
+        monkeypatch.undo()
+        assert (await models.load("echo")).state == "ready"
 
 
 async def test_a_swap_waits_for_running_replies_and_nobody_starves(tmp_path: Path) -> None:
