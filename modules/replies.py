@@ -14,8 +14,8 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from modules.chat_store import ChatStore
-from modules.chats import MessageNode
-from modules.errors import EnginehouseError, NotFound, StorageError
+from modules.chats import Chat, MessageNode
+from modules.errors import Conflict, EnginehouseError, NotFound, StorageError
 from modules.events import Events
 from modules.generation import Generation
 from modules.reply import Reply, replayed
@@ -27,6 +27,8 @@ KEEP_SECONDS = 300.0  # how long a finished reply's log stays for pages that com
 KEEP_AT_MOST = 128
 STOP_SECONDS = 10.0
 
+_MAY_PASS = (StorageError, Conflict)
+"""What another try may get past: the disk, and another program that wrote to the chat's file."""
 _log = logging.getLogger("enginehouse.replies")
 
 
@@ -56,6 +58,13 @@ class Replies:
         self._owners.add(owner)
         owner.add_done_callback(self._owners.discard)
 
+    async def stop_of(self, chat: str, message: str) -> bool:
+        """As `stop`; raises NotFound when the reply is not one of that chat."""
+        reply = self._live.get(message)
+        if reply is None or reply.chat != chat:
+            await self._stored(chat, message)
+        return await self.stop(message)
+
     async def stop(self, message: str) -> bool:
         """End exactly this reply and keep its text. False when it is not running."""
         reply = self._live.get(message)
@@ -77,11 +86,12 @@ class Replies:
     def with_live_text(self, chat: dict[str, Any]) -> dict[str, Any]:
         """A chat's JSON with what memory knows better than the disk: newest text and state of unsaved replies.
 
-        A reply that had to load its model did not know the name at its start; its ledger does.
+        Call in the event loop: the texts are taken from logs that grow there. A reply that had to load its
+        model did not know the name at its start; its ledger does.
         """
         for node in chat["messages"]:
             reply = self._live.get(node["id"])
-            if reply is not None and not reply.saved:
+            if reply is not None and (not reply.saved or node["state"] == "running"):
                 node |= {"text": reply.text, "reasoning": reply.reasoning, "state": reply.state}
             node["model"] = node["model"] or (node["ledger"] or {}).get("model")
         return chat
@@ -91,11 +101,15 @@ class Replies:
         reply = self._live.get(message)
         if reply is not None and reply.chat == chat:
             return reply.log.follow(start)
+        stored, node = await self._stored(chat, message)
+        return replayed(node, stored.rev, start)
+
+    async def _stored(self, chat: str, message: str) -> tuple[Chat, MessageNode]:
         stored = await asyncio.to_thread(self._store.get, chat)
         node = stored.messages.get(message)
         if node is None or node.role != "assistant":
             raise NotFound("There is no such reply in this chat.", hint="Reload the chat.", code="reply_not_found")
-        return replayed(node, stored.rev, start)
+        return stored, node
 
     async def close(self) -> None:
         """End every reply and save it; the followers' streams end."""
@@ -142,50 +156,62 @@ class Replies:
                 self._storage_trouble(reply, error)
 
     async def _finish(self, reply: Reply) -> None:
-        trouble: Exception | None = None
+        again = False
+        outcome = reply.outcome()  # taken here, for the log belongs to the event loop
         try:
-            node = await asyncio.to_thread(lambda: self._store.finish(reply.chat, reply.message, **reply.outcome()))
+            node = await asyncio.to_thread(lambda: self._store.finish(reply.chat, reply.message, **outcome))
             reply.rev, reply.saved = node.rev, True
-        except NotFound:
-            reply.saved = True  # there is nothing left to save it to
-            _log.info("the chat of reply %s was deleted while it was written", reply.message)
-        except Exception as error:  # whatever it is, the reply has to end for those who wait for it
-            trouble = error
+        except _MAY_PASS as error:
+            again = True
             self._storage_trouble(reply, error)
+        except Exception as error:  # whatever it is, the reply has to end for those who wait for it
+            self._lost(reply, error)
         reply.end()
         self._tell(reply)
-        if reply.saved:
-            self._forget_later(reply)
-        elif isinstance(trouble, StorageError):
+        if again:
             self._retries[reply.message] = asyncio.create_task(self._retry(reply), name=f"save {reply.message}")
+        else:
+            self._forget_later(reply)
 
     async def _retry(self, reply: Reply) -> None:
         """Until the disk takes it or the server ends: the store has it in memory, and pages go on seeing it."""
-        while not reply.saved:
+        outcome = reply.outcome()
+
+        def save() -> int:
+            # Not only what waits: where even looking at the chat failed, the store was not told the end yet.
+            rev = self._store.finish(reply.chat, reply.message, **outcome).rev
+            self._store.save_waiting(reply.chat)
+            return rev
+
+        while True:
             await asyncio.sleep(RETRY_SECONDS)
             try:
-                await asyncio.to_thread(self._store.save_waiting, reply.chat)
+                reply.rev = await asyncio.to_thread(save)
                 reply.saved = True
-            except NotFound:
-                reply.saved = True
-            except EnginehouseError as error:
+                self._notice("info", "The reply that could not be saved is saved now.", "")
+                break
+            except _MAY_PASS as error:
                 _log.warning("reply %s is still not saved: %s", reply.message, error.message)
-        self._notice("info", "The reply that could not be saved is saved now.", "")
+            except Exception as error:
+                self._lost(reply, error)
+                break
+        self._tell(reply)
         del self._retries[reply.message]
         self._forget_later(reply)
 
+    def _lost(self, reply: Reply, error: Exception) -> None:
+        """No further try can save it: say so; its text can still be read and copied for KEEP_SECONDS."""
+        _log.error("the end of reply %s could not be saved", reply.message, exc_info=error)
+        why = error.message if isinstance(error, EnginehouseError) else "The log has the details."
+        self._notice("error", "A reply could not be saved.", f"{why} Copy its text if you need it.")
+
     # ── telling ─────────────────────────────────────────────────────────────────────────────────────
 
-    def _storage_trouble(self, reply: Reply, error: Exception) -> None:
+    def _storage_trouble(self, reply: Reply, error: EnginehouseError) -> None:
         if reply.trouble_told:
             return
         reply.trouble_told = True
-        if isinstance(error, EnginehouseError):
-            message, hint = error.message, error.hint
-        else:
-            _log.error("saving a reply failed", exc_info=error)
-            message, hint = "The reply could not be saved.", "The log has the details."
-        self._notice("error", f"{message} The reply goes on and is kept in memory.", hint)
+        self._notice("error", f"{error.message} The reply goes on and is kept in memory.", error.hint)
 
     def _notice(self, level: str, message: str, hint: str) -> None:
         self._events.publish({"type": "notice", "level": level, "message": message, "hint": hint})
@@ -197,7 +223,7 @@ class Replies:
 
     def _forget_later(self, reply: Reply) -> None:
         asyncio.get_running_loop().call_later(KEEP_SECONDS, self._forget, reply)
-        done = [name for name, one in self._live.items() if one.ended and one.saved]
+        done = [name for name, one in self._live.items() if one.ended and name not in self._retries]
         for name in done[: max(0, len(done) - KEEP_AT_MOST)]:
             del self._live[name]
 

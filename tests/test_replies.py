@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import tracemalloc
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -14,12 +12,12 @@ import pytest
 from modules import replies as replies_module
 from modules.chat_store import ChatStore
 from modules.chats import MessageNode
-from modules.errors import NotFound, StorageError
+from modules.errors import Conflict, NotFound, StorageError
 from modules.events import Events
 from modules.generation import Generation
 from modules.replies import Replies
-from modules.reply_log import ReplyLog
 from modules.types import Chunk, Done, Failed, GenerationRequest, Ledger, Notice, Reasoning, Stats, Text
+from tests.chat_helpers import again
 
 pytestmark = pytest.mark.anyio
 REQUEST = GenerationRequest(id="r", messages=())
@@ -62,6 +60,7 @@ class Disk(ChatStore):
 
     def save_waiting(self, chat: str) -> None:
         self._look()
+        super().save_waiting(chat)
 
 
 async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
@@ -173,6 +172,87 @@ async def test_a_full_disk_does_not_end_a_reply_and_is_told_once(parts: Parts) -
     assert await parts.notices() == ["info"]
 
 
+@pytest.mark.parametrize("away_at", ["partials", "end"])
+async def test_a_reply_whose_folder_is_away_for_a_moment_is_whole_in_the_end(parts: Parts, away_at: str) -> None:
+    count = 60 if away_at == "partials" else 20
+    node = parts.start(lambda: words(count, 0.01))
+    await until(lambda: parts.kept(node).text.startswith("w0 "))
+    away = parts.disk.folder.rename(parts.disk.folder.with_name("away"))
+    reply = parts.replies.find(node.id)
+    assert reply is not None
+    if away_at == "partials":
+        await until(lambda: reply.trouble_told)
+        assert not reply.ended
+    else:
+        await reply.finished.wait()
+        assert not reply.saved
+    away.rename(parts.disk.folder)
+    await until(lambda: reply.saved)
+    kept = again(parts.disk, parts.chat.id).messages[node.id]
+    assert (kept.state, kept.text) == ("done", "".join(f"w{number} " for number in range(count)))
+
+
+async def test_a_reply_whose_file_is_removed_is_told_and_written_anew(parts: Parts) -> None:
+    node = parts.start(lambda: words(5, 0.01))
+    (parts.disk.folder / f"{parts.chat.id}.jsonl").unlink()
+    await parts.events_of(node)
+    reply = parts.replies.find(node.id)
+    assert reply is not None
+    await until(lambda: reply.saved)
+    assert again(parts.disk, parts.chat.id).messages[node.id].text == "w0 w1 w2 w3 w4 "
+    assert await parts.notices() == ["error", "info"]
+
+
+@pytest.mark.parametrize("when", ["first", "retry"])
+async def test_an_end_that_can_never_be_saved_is_told_and_dropped(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    monkeypatch.setattr(replies_module, "KEEP_SECONDS", 0.2)
+    answers: list[Exception] = [StorageError("Full.")] if when == "retry" else []
+
+    def refuse(*args: Any, **kwargs: Any) -> MessageNode:
+        raise answers.pop() if answers else NotFound("This message does not exist any more.")
+
+    monkeypatch.setattr(parts.disk, "finish", refuse)
+    node = parts.start()
+    assert (await parts.events_of(node))[-1]["done"]["reason"] == "stop"
+    await until(lambda: parts.replies.find(node.id) is None)
+    assert await parts.notices() == ["error"] * (2 if when == "retry" else 1)
+    assert not parts.replies._retries
+
+
+async def test_an_end_that_met_another_program_is_saved_by_the_next_try(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, answers = parts.disk.finish, [Conflict("Changed by another program.")]
+
+    def finish(*args: Any, **kwargs: Any) -> MessageNode:
+        if answers:
+            raise answers.pop()
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(parts.disk, "finish", finish)
+    node = parts.start()
+    await parts.events_of(node)
+    reply = parts.replies.find(node.id)
+    assert reply is not None
+    await until(lambda: reply.saved)
+    assert again(parts.disk, parts.chat.id).messages[node.id].state == "done"
+
+
+async def test_a_reply_is_stopped_only_under_its_own_chat(parts: Parts) -> None:
+    node = parts.start(lambda: words(1000, 0.01))
+    other = parts.disk.create()
+    for chat, message in ((other.id, node.id), (parts.chat.id, "nothing"), (parts.chat.id, parts.asked.id)):
+        with pytest.raises(NotFound):
+            await parts.replies.stop_of(chat, message)
+    assert parts.kept(node).state == "running"
+    assert await parts.replies.stop_of(parts.chat.id, node.id)
+    assert not await parts.replies.stop_of(parts.chat.id, node.id)
+    parts.replies._forget(parts.replies._live[node.id])
+    assert not await parts.replies.stop_of(parts.chat.id, node.id)
+
+
 async def test_stop_closes_the_pipeline_and_says_what_there_was(parts: Parts) -> None:
     node = parts.start(lambda: words(10_000, 0.01))
     await parts.written(node, 5)
@@ -258,67 +338,3 @@ async def test_another_chats_reply_is_not_found(parts: Parts) -> None:
     with pytest.raises(NotFound):
         await parts.replies.follow(other.id, node.id)
     await parts.events_of(node)
-
-
-def a_log(rng: random.Random, length: int) -> tuple[ReplyLog, list[dict[str, Any]]]:
-    """A log, and its events as they went in."""
-    log, events = ReplyLog(), []
-    kind = "t"
-    for number in range(length):
-        if rng.random() < 0.02:
-            kind = "r" if kind == "t" else "t"
-        if rng.random() < 0.02:
-            log.append({"notice": {"code": str(number)}})
-            events.append({"notice": {"code": str(number)}})
-        else:
-            text, tokens = "é💥x"[: rng.randrange(4)] + str(number), rng.choice((1, 1, 1, 2, 0))
-            log.grow(kind, text, tokens)
-            events.append({kind: text, "n": tokens})
-    log.close()
-    return log, events
-
-
-@pytest.mark.parametrize("length", [0, 1, 2, 63, 64, 65, 128, 400])
-async def test_every_index_of_a_log_gives_exactly_what_came_after_it(length: int) -> None:
-    log, events = a_log(random.Random(length), length)
-    for start in range(length + 2):
-        seen, n = [event async for event in log.follow(start)], start
-        for kind in ("t", "r"):
-            assert "".join(e.get(kind, "") for e in seen) == "".join(e.get(kind, "") for e in events[start:])
-        assert [e for e in seen if "notice" in e] == [e for e in events[start:] if "notice" in e]
-        texts = [event for event in seen if "notice" not in event]
-        assert sum(e.get("n", 1) for e in texts) == sum(e["n"] for e in events[start:] if "n" in e)
-        for event in seen:
-            n = event.get("i", n + 1)
-        assert n == max(start, length)
-    assert log.text("t") == "".join(event.get("t", "") for event in events)
-
-
-async def test_a_reader_at_the_end_gets_each_piece_as_it_comes() -> None:
-    log, seen = ReplyLog(), []
-
-    async def read() -> None:
-        seen.extend([event async for event in log.follow(0)])
-
-    reader = asyncio.create_task(read())
-    for number in range(200):
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        log.grow("t", f"{number},")
-    log.close()
-    await asyncio.wait_for(reader, 2)
-    assert "".join(event["t"] for event in seen) == "".join(f"{number}," for number in range(200))
-    assert len(seen) > 150
-
-
-async def test_a_long_log_costs_few_bytes_a_token() -> None:
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
-        log = ReplyLog()
-        for number in range(20_000):
-            log.grow("t", f" w{number % 100}")
-        assert (tracemalloc.get_traced_memory()[0] - before) / 20_000 < 40
-        assert len(log) == 20_000
-    finally:
-        tracemalloc.stop()

@@ -96,7 +96,7 @@ def reply_routes(app: App) -> APIRouter:
 
     @router.post("/api/chats/{chat_id}/replies/{message_id}/stop")
     async def stop(chat_id: str, message_id: str) -> dict[str, bool]:
-        """End exactly this reply and keep its text."""
-        return {"stopped": await app.replies.stop(message_id)}
+        """End exactly this reply and keep its text. 404 when it is not a reply of this chat."""
+        return {"stopped": await app.replies.stop_of(chat_id, message_id)}
 
     return router
