@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,12 +44,27 @@ def request_for(chat: Chat, leaf: str, app: App, tail: MessageNode | None = None
     last = [Message("assistant", tail.text)] if tail is not None else []
     return GenerationRequest(
         id=uuid.uuid4().hex,
-        messages=(*system, *turns, *last),
+        messages=(*merged([*system, *turns]), *last),
         params=params_for(app),
         continue_last=tail is not None,
         overflow=app.settings.context_overflow,
         origin="chat",
     )
+
+
+def merged(messages: Sequence[Message]) -> list[Message]:
+    """Neighbours of one role as one message, with an empty line between.
+
+    They stand side by side where a reply failed before its first word; many models' templates refuse them.
+    """
+    found: list[Message] = []
+    for message in messages:
+        if found and found[-1].role == message.role:
+            text = "\n\n".join(one for one in (found[-1].content, message.content) if one)
+            found[-1] = Message(message.role, text)
+        else:
+            found.append(message)
+    return found
 
 
 def params_for(app: App) -> dict[str, ParamValue]:
@@ -109,17 +125,17 @@ class Turns:
         return chat, node
 
     async def _reply(self, chat_id: str, parent: str, rev: int | None, tail: MessageNode | None = None) -> MessageNode:
-        """Begin a reply below `parent` and hand it to the server."""
+        """Begin a reply below `parent` and hand it to the server.
+
+        Nothing that can fail stands between its line in the chat and its start: it would run for ever.
+        """
         app = self._app
         model = app.models.status.model
         continue_of = None if tail is None else tail.id
-
-        def begin() -> tuple[MessageNode, Chat]:
-            node = app.chats.begin_reply(chat_id, parent, model, continue_of, rev)
-            return node, app.chats.get(chat_id)
-
-        node, chat = await asyncio.to_thread(begin)
-        app.replies.start(chat_id, node, request_for(chat, parent, app, tail))
+        chat = await asyncio.to_thread(app.chats.get, chat_id)
+        request = request_for(chat, parent, app, tail)
+        node = await asyncio.to_thread(app.chats.begin_reply, chat_id, parent, model, continue_of, rev)
+        app.replies.start(chat_id, node, request)
         return node
 
     def _changed(self, chat_id: str, rev: int) -> None:
