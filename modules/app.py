@@ -30,6 +30,7 @@ from modules.status_json import status_dict
 ROOT = Path(__file__).resolve().parent.parent
 MEMORY_SECONDS = 2.0
 MODELS_SECONDS = 5.0
+TRASH_SECONDS = 24 * 3600.0
 MEMORY_STEP = 16 * 1024 * 1024  # bytes; smaller changes are not worth an event
 
 _log = logging.getLogger("enginehouse")
@@ -97,6 +98,7 @@ class App:
         self.events.bind()
         self._run(self._watch_memory())
         self._run(self._watch_models())
+        self._run(self._empty_trash())
         if self.settings.model:
             self.load_in_background(self.settings.model, self.settings.loader or None)
 
@@ -189,6 +191,14 @@ class App:
             if any(abs(value - last.get(name, 0)) >= MEMORY_STEP for name, value in now.items()):
                 last = now
                 self.events.publish({"type": "memory", "memory": now})
+
+    async def _empty_trash(self) -> None:
+        """Once a day, for servers that run for months; a start does it too."""
+        while True:
+            await asyncio.sleep(TRASH_SECONDS)
+            removed = await asyncio.to_thread(self.chats.empty_trash)
+            if removed:
+                _log.info("%d chats that were deleted long ago are removed for good", removed)
 
     async def _watch_models(self) -> None:
         """Tell the pages when a model file came or went; nothing is read while nobody listens."""

@@ -83,7 +83,8 @@ class ChatIndex:
     def find(self, query: str, limit: int, before: str | None) -> list[ChatInfo]:
         """Chats, the one changed last first; with a query those that have all its words in one message or title.
 
-        `before` is the id of the last chat already shown, or a time.
+        `before` names the last chat already shown: `updated,id`, which stays valid when that chat is changed or
+        deleted; its id alone while it is there; or a time. Raises BadParameter for anything else.
         """
         with self._lock:
             for path in (self._path, self._path, None):

@@ -11,8 +11,11 @@ import sqlite3
 
 from modules.chat_records import clean
 from modules.chats import Chat, ChatInfo
+from modules.errors import BadParameter
 
 _QUERY = 200
+_PLACE = re.compile(r"(\d{4}-[0-9T:.Z+-]*|(?=,))(?:,([\w-]+))?")
+"""`updated,id` or a time alone; a chat that cannot be read has no time."""
 _SNIPPET = 120
 
 
@@ -41,10 +44,9 @@ def select(base: sqlite3.Connection, query: str, limit: int, before: str | None)
     """One page of the list; see ChatIndex.find."""
     words = clean(query[:_QUERY]).replace("\0", " ").split()
     where, args = ["1"], list[str | int]()
-    if before is not None:
-        last = base.execute("SELECT updated, id FROM chats WHERE id = ?", (before,)).fetchone() or (before, "")
+    if before:
         where.append("(updated, id) < (?, ?)")
-        args += last
+        args += _place(base, before)
     if not words:
         sql = f"SELECT id, title, created, updated, snippet, messages FROM chats WHERE {' AND '.join(where)}"
         rows = base.execute(f"{sql} ORDER BY updated DESC, id DESC LIMIT ?", (*args, limit)).fetchall()
@@ -62,6 +64,17 @@ def select(base: sqlite3.Connection, query: str, limit: int, before: str | None)
         shown = _around(text[0], words) if text else last_said
         found.append(ChatInfo(chat, title, created, updated, shown, messages))
     return found
+
+
+def _place(base: sqlite3.Connection, before: str) -> tuple[str, str]:
+    """Time and id of the last chat seen. With the time in it the place stays, whatever becomes of that chat."""
+    if match := _PLACE.fullmatch(before):
+        return match[1], match[2] or ""
+    row = base.execute("SELECT updated, id FROM chats WHERE id = ?", (before,)).fetchone()
+    if row is None:
+        hint = "Send updated and id of the last chat you have, with a comma between, or load the list anew."
+        raise BadParameter("There is no such place in the list of chats.", hint=hint, param="before")
+    return row[0], row[1]
 
 
 def _has_fts(base: sqlite3.Connection) -> bool:

@@ -18,7 +18,7 @@ from modules.chat_index import ChatIndex
 from modules.chat_session import ChatSession
 from modules.chat_table import ChatTable
 from modules.chat_trash import Trash
-from modules.chats import Chat, ChatInfo, MessageNode
+from modules.chats import LIST_LIMIT, Chat, ChatInfo, MessageNode
 from modules.durable import make_folder, remove_leftovers
 from modules.errors import BadRequest, Conflict, EnginehouseError, NotFound
 from modules.writer_lock import WriterLock
@@ -47,9 +47,13 @@ class ChatStore:
         self._trash = Trash(folder / ".trash", trash_days)
         try:
             remove_leftovers(folder)
-            self._trash.purge()
         except EnginehouseError as error:
             self._table.damage[""] = [f"{error.message} {error.hint}"]
+        self.empty_trash()
+
+    def empty_trash(self) -> int:
+        """Remove for good what was deleted more than `trash_days` ago; how many chats. Raises nothing."""
+        return self._trash.purge()
 
     def close(self) -> None:
         """Save what the disk refused before, if it takes it now, and let another process in."""
@@ -80,10 +84,11 @@ class ChatStore:
     def list(self, query: str = "", limit: int = 50, before: str | None = None) -> list[ChatInfo]:
         """Chats, the one used last first; with `query` those that say all its words in a message or the title.
 
-        `before` is the id of the last chat of the page before.
+        `before` is `updated,id` (or the id alone, while it is there) of the last chat of the page before;
+        BadParameter is raised for what names no place. `limit` is at most LIST_LIMIT.
         """
         self._index.look(self.folder)
-        return self._index.find(query, max(1, min(limit, 200)), before)
+        return self._index.find(query, max(1, min(limit, LIST_LIMIT)), before)
 
     def rename(self, chat: str, title: str, rev: int | None = None) -> int:
         """Give a name; "" goes back to the automatic one. Returns the new revision."""

@@ -40,12 +40,14 @@ class Trash:
         """Remove what was deleted too long ago; how many. One that cannot be removed is left for next time."""
         oldest = (datetime.now(UTC) - timedelta(days=self._days)).strftime("%Y%m%dT%H%M%SZ")
         gone = [path for path in self._all("*") if path.stem.partition(_MARK)[2] < oldest]
+        removed = 0
         for path in gone:
             try:
                 remove_durably(path)
+                removed += 1
             except StorageError as error:
                 _log.warning("%s %s", error.message, error.hint)
-        return len(gone)
+        return removed
 
     def _all(self, chat: str) -> list[Path]:
         if chat != "*" and not is_chat_id(chat):

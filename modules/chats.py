@@ -11,6 +11,8 @@ from modules.types import Role
 State = Literal["done", "running", "stopped", "failed", "interrupted"]
 TITLE_LENGTH = 60
 UNTITLED = "New chat"
+LIST_LIMIT = 200
+"""Chats on one page of the list, at most."""
 
 
 @dataclass(frozen=True, slots=True)

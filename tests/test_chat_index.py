@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from modules import chat_index
 from modules.chat_store import ChatStore
+from modules.errors import BadParameter
 from tests.chat_helpers import ask, turn
 
 INDEX = ".index.sqlite"
@@ -144,6 +145,30 @@ def test_pages_hold_every_chat_once(store: ChatStore) -> None:
     assert store.list(before="2000-01-01T00:00:00.000Z") == []
     assert len(store.list("chat", limit=7, before=store.list("chat", limit=7)[-1].id)) == 7
     assert len(store.list(limit=-5)) == 1
+
+
+def test_paging_goes_on_after_the_last_chat_seen_was_deleted_or_changed(store: ChatStore) -> None:
+    ids = [store.create(f"Chat {number}").id for number in range(9)]
+    for query in ("", "chat"):
+        rows = store.list(query)
+        for change in (store.delete, lambda chat: store.add_message(chat, None, "user", "newer")):
+            page = store.list(query, limit=3)
+            change(page[-1].id)
+            rest = store.list(query, before=f"{page[-1].updated},{page[-1].id}")
+            assert [row.id for row in rest] == [row.id for row in rows[rows.index(page[-1]) + 1 :]]
+            rows = store.list(query)
+    gone = next(chat for chat in ids if chat not in {row.id for row in store.list()})
+    for nowhere in (gone, "x,y", ",", "2026"):
+        with pytest.raises(BadParameter, match="no such place"):
+            store.list(before=nowhere)
+
+
+def test_a_chat_that_cannot_be_read_can_end_a_page_too(store: ChatStore) -> None:
+    for name in ("aaa", "bbb"):
+        (store.folder / f"{name}.jsonl").write_bytes(b"\xff" * 50 + b"\n")
+    last = store.list(limit=1)[0]
+    assert (last.updated, last.id) == ("", "bbb")
+    assert [row.id for row in store.list(before=",bbb")] == ["aaa"]
 
 
 @pytest.mark.parametrize("damage", ["gone", "garbage", "half", "foreign tables", "other version", "empty"])

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from modules.api.answers import json_answer, to_json
 from modules.app import App
-from modules.chats import Chat
+from modules.chats import LIST_LIMIT, Chat
 from modules.errors import BadParameter
 
 MAX_TITLE = 200
@@ -54,10 +54,13 @@ def list_routes(app: App) -> APIRouter:
     @router.get("/api/chats")
     async def list_chats(
         query: Annotated[str, Query(max_length=500)] = "",
-        limit: Annotated[int, Query(ge=1, le=500)] = 50,
+        limit: Annotated[int, Query(ge=1, le=LIST_LIMIT)] = 50,
         before: Annotated[str | None, Query(max_length=100)] = None,
     ) -> dict[str, Any]:
-        """Chats changed last first; `query` searches titles and messages."""
+        """Chats changed last first; `query` searches titles and messages.
+
+        `before` is `updated,id` of the last chat of the page before.
+        """
         found = await asyncio.to_thread(store.list, query, limit, before)
         return {"chats": [info.as_dict() for info in found]}
 
@@ -94,11 +97,9 @@ def chat_routes(app: App) -> APIRouter:
     @router.get("/api/chats/{chat_id}", response_class=Response)
     async def get_chat(chat_id: str) -> Response:
         """The whole chat; replies in progress with the text they have now."""
-
-        def read() -> bytes:
-            return to_json(app.replies.with_live_text(store.get(chat_id).as_dict()))
-
-        return json_answer(await asyncio.to_thread(read))
+        facts = await asyncio.to_thread(lambda: store.get(chat_id).as_dict())
+        app.replies.with_live_text(facts)  # here and not in a thread: the texts grow in this loop
+        return json_answer(await asyncio.to_thread(to_json, facts))
 
     @router.patch("/api/chats/{chat_id}")
     async def change_chat(chat_id: str, body: ChangedChat) -> dict[str, Any]:

@@ -34,7 +34,8 @@ export class Chats {
   async more() {
     const known = this.#store.get("chats");
     if (!known.length) return;
-    const before = known[known.length - 1].id;
+    const last = known[known.length - 1];
+    const before = `${last.updated},${last.id}`; // the place stays, even when that chat is changed or deleted meanwhile
     const { chats } = await this.#api.chats({ query: this.#store.get("query"), limit: PAGE, before });
     const ids = new Set(known.map((chat) => chat.id));
     this.#store.set({ chats: [...known, ...chats.filter((chat) => !ids.has(chat.id))], chatsMore: chats.length === PAGE });

@@ -1,0 +1,123 @@
+"""Turns and chat routes over a real store, without a server: what happens when a step of them goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from modules import app as app_module
+from modules.api.chats import chat_routes, list_routes
+from modules.api.replies import reply_routes
+from modules.api.turns import Turns, merged, request_for
+from modules.app import App
+from modules.chats import LIST_LIMIT
+from modules.errors import NotFound, StorageError
+from modules.settings import Settings
+from modules.types import Message
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def app(tmp_path: Path) -> AsyncIterator[App]:
+    built = App.build(Settings({"user_data_dir": str(tmp_path), "extensions": ()}))
+    built.events.bind()
+    yield built
+    await built.close()
+
+
+def client(app: App) -> httpx.AsyncClient:
+    site = FastAPI()
+    for routes in (list_routes, chat_routes, reply_routes):
+        site.include_router(routes(app))
+    return httpx.AsyncClient(transport=httpx.ASGITransport(site), base_url="http://localhost")
+
+
+@pytest.mark.parametrize("fails", ["get", "request_for"])
+async def test_a_reply_that_cannot_be_started_does_not_stay_running(
+    app: App, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    chat = app.chats.create().id
+    with monkeypatch.context() as patch:
+
+        def refuse(*args: Any, **kwargs: Any) -> Any:
+            raise StorageError("The disk reported an error.")
+
+        if fails == "get":
+            patch.setattr(app.chats, "get", refuse)
+        else:
+            patch.setattr("modules.api.turns.request_for", refuse)
+        with pytest.raises(StorageError):
+            await Turns(app).send(chat, None, "user", "Hello", None, True)
+    assert [node.state for node in app.chats.get(chat).messages.values()] == ["done"]
+    assert app.replies.running == 0
+
+
+async def test_a_question_asked_again_after_an_empty_failed_reply_is_one_message_for_the_model(app: App) -> None:
+    chat = app.chats.create().id
+    app.chats.set_prompt(chat, "Be short.")
+    first = app.chats.add_message(chat, None, "user", "Hello")
+    failed = app.chats.begin_reply(chat, first.id, "m")
+    app.chats.finish(chat, failed.id, "", state="failed", error={"code": "engine_crashed"})
+    second = app.chats.add_message(chat, failed.id, "user", "Are you there?")
+    request = request_for(app.chats.get(chat), second.id, app)
+    assert request.messages == (Message("system", "Be short."), Message("user", "Hello\n\nAre you there?"))
+
+
+def test_only_neighbours_of_one_role_are_merged() -> None:
+    turns = [Message("user", "a"), Message("assistant", "b"), Message("user", ""), Message("user", "c")]
+    assert merged(turns) == [*turns[:2], Message("user", "c")]
+
+
+async def test_the_texts_of_replies_are_read_in_the_loop_that_writes_them(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+    real = app.replies.with_live_text
+
+    def noted(chat: dict[str, Any]) -> dict[str, Any]:
+        threads.append(threading.get_ident())
+        return real(chat)
+
+    monkeypatch.setattr(app.replies, "with_live_text", noted)
+    async with client(app) as http:
+        answer = await http.get(f"/api/chats/{app.chats.create().id}")
+    assert answer.status_code == 200
+    assert threads == [threading.get_ident()]
+
+
+async def test_a_page_of_chats_holds_as_many_as_the_limit_says(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(app.chats._index, "find", lambda query, limit, before: asked.append(limit) or [])
+    async with client(app) as http:
+        for limit, status in ((1, 200), (LIST_LIMIT, 200), (LIST_LIMIT + 1, 422), (0, 422)):
+            assert (await http.get(f"/api/chats?limit={limit}")).status_code == status
+    assert asked == [1, LIST_LIMIT]
+
+
+async def test_stop_under_another_chat_is_not_found(app: App) -> None:
+    chat, other = app.chats.create().id, app.chats.create().id
+    reply = app.chats.begin_reply(chat, None, "m")
+    async with client(app) as http:
+        with pytest.raises(NotFound):
+            await http.post(f"/api/chats/{other}/replies/{reply.id}/stop")
+        assert (await http.post(f"/api/chats/{chat}/replies/{reply.id}/stop")).json() == {"stopped": False}
+
+
+async def test_the_trash_is_emptied_while_the_server_runs(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app_module, "TRASH_SECONDS", 0.02)
+    await app.start()
+    old = app.paths.chats / ".trash" / "abc.deleted-20200101T000000Z.jsonl"
+    old.parent.mkdir(exist_ok=True)
+    for _ in range(2):
+        old.write_text("{}\n")
+        async with asyncio.timeout(5):
+            while old.exists():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
