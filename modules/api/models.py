@@ -65,7 +65,10 @@ def routes(app: App) -> APIRouter:
 
     @router.post("/api/models/unload")
     async def unload() -> dict[str, Any]:
-        """Unload the model, or give up a load that is going on. Running replies end with what they have."""
+        """Unload the model, or give up a load that is going on. Running replies fail and keep what they have.
+
+        Their error says so (`engine_stopped`).
+        """
         await app.models.unload()
         return status_dict(app.models.status)
 

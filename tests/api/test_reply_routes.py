@@ -179,6 +179,19 @@ def test_a_crashed_engine_keeps_the_partial_text_and_the_next_message_works(serv
     assert text_of(live.events(chat["id"], retry["reply"]["id"])) == "x"
 
 
+def test_unloading_the_model_fails_its_reply_which_keeps_its_text(server: Start) -> None:
+    live = server()
+    live.load_echo(script=LOREM, speed=100)
+    chat, turn = live.chat("x")
+    wait_for_text(live, chat, 20)
+    assert live.call("POST", "/api/models/unload")["state"] == "empty"
+    events = live.events(chat["id"], turn["reply"]["id"])
+    assert events[-1]["failed"]["code"] == "engine_stopped"
+    node = live.call("GET", f"/api/chats/{chat['id']}")["messages"][-1]
+    assert (node["state"], node["text"]) == ("failed", text_of(events))
+    assert len(node["text"]) >= 20
+
+
 def test_without_a_model_a_reply_says_what_to_do(server: Start) -> None:
     live = server()
     chat, turn = live.chat("x")
