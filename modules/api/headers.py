@@ -1,6 +1,8 @@
-"""The security headers every answer carries."""
+"""The security headers every answer carries, and how large a request's may be."""
 
 from __future__ import annotations
+
+LARGEST_HEAD = 64 * 1024  # bytes of a request's first line and headers, as in other servers
 
 # Gradio builds functions from strings and styles elements inline, so 'unsafe-inline' and 'unsafe-eval' cannot
 # be left out. What counts here: nothing is loaded from, or sent to, any other host, and nobody can frame us.

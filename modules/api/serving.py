@@ -12,11 +12,13 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from types import FrameType
+from typing import Literal
 
 import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+from modules.api.headers import LARGEST_HEAD
 from modules.api.late import Late
 
 GRACE_SECONDS = 1  # for answers that are still going out when the server ends
@@ -32,6 +34,8 @@ def config(asgi: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         asgi,
         lifespan="on",
+        http=_protocol(),
+        h11_max_incomplete_event_size=LARGEST_HEAD,
         ws="websockets-sansio",
         ws_max_size=MAX_SOCKET_MESSAGE,
         log_config=None,
@@ -41,6 +45,15 @@ def config(asgi: ASGIApp) -> uvicorn.Config:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
+
+
+def _protocol() -> type[asyncio.Protocol] | Literal["h11"]:
+    """uvicorn's fast parser with limits; without httptools the plain one, which has its own."""
+    try:
+        from modules.api.http_head import GuardedHttp
+    except ImportError:
+        return "h11"
+    return GuardedHttp
 
 
 class Serving(uvicorn.Server):
