@@ -23,6 +23,9 @@ class Auth:
 
     def __init__(self, key: str) -> None:
         self._key = key.encode()
+        # A program may send letters beyond ASCII in a header as UTF-8 or, as browsers do, as Latin-1.
+        latin = key.encode("latin-1", "ignore")
+        self._latin_key = latin if len(latin) == len(key) else self._key
         self._signing_key = hashlib.sha256(b"enginehouse session\0" + self._key).digest()
         # Cookies are shared by all ports of a host: two servers must not push each other's session out.
         self.cookie = "enginehouse_" + hashlib.sha256(b"name\0" + self._signing_key).hexdigest()[:8]
@@ -35,6 +38,11 @@ class Auth:
     def is_key(self, given: str) -> bool:
         """Compare in constant time."""
         return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._key)
+
+    def _is_shown(self, given: str) -> bool:
+        """Compare a header's value, which the server hands on with one character per byte, in constant time."""
+        raw = given.encode("latin-1", "replace")
+        return hmac.compare_digest(raw, self._key) | hmac.compare_digest(raw, self._latin_key)
 
     def new_session(self) -> str:
         """A cookie value that is good for SESSION_SECONDS."""
@@ -71,9 +79,9 @@ class Auth:
         if not self._key or path in OPEN_PATHS:
             return
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        given = bearer.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+        given = bearer.strip(" \t") if scheme.lower() == "bearer" else headers.get("x-api-key", "")
         if given:
-            if self.is_key(given):
+            if self._is_shown(given):
                 return
             raise Unauthorized("The API key is wrong.", hint="Use the key the server was started with.")
         if self.has_session(headers.get("cookie", "")):

@@ -55,12 +55,14 @@ class OriginPolicy:
     any_address    IP addresses may too (a server that listens beyond this machine); a rebound DNS name still may not
     cors_origins   origins ("https://example.org") whose pages may call this server
     any_origin     "*" stood among them
+    ports          "name:port" of the allowed hosts that were given with one: where a proxy shows the page
     """
 
     hosts: frozenset[str]
     any_address: bool = False
     cors_origins: frozenset[str] = frozenset()
     any_origin: bool = False
+    ports: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, bind: str, allowed_hosts: Iterable[str], cors_origins: Iterable[str], has_key: bool) -> OriginPolicy:
@@ -70,13 +72,14 @@ class OriginPolicy:
         the server.
         """
         listens = not is_loopback(bind)
-        hosts = LOOPBACK_NAMES | {host_name(name) for name in allowed_hosts} - {""}
+        allowed = frozenset(name.strip().lower() for name in allowed_hosts)
+        hosts = LOOPBACK_NAMES | {host_name(name) for name in allowed} - {""}
         if bind not in ANY_ADDRESS:
             hosts |= {bind.lower()}
         if listens:
             hosts |= own_names()
         origins = frozenset(origin.strip().rstrip("/").lower() for origin in cors_origins)
-        return cls(hosts, listens, origins - {"*"}, "*" in origins and has_key)
+        return cls(hosts, listens, origins - {"*"}, "*" in origins and has_key, allowed - hosts)
 
     def check_host(self, header: str) -> None:
         """Raises Forbidden when the Host header is not one of this server's names."""
@@ -100,17 +103,21 @@ class OriginPolicy:
             return
         if origin:
             netloc, host = _netloc(origin), headers.get("host", "").strip().lower()
-            if not netloc or (netloc != host and not self._behind_proxy(host_name(netloc), host_name(host))):
+            if not netloc or (netloc != host and not self._behind_proxy(netloc, host_name(host))):
                 raise _refused(origin)
         elif headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
             raise _refused("another site")
 
-    def _behind_proxy(self, page: str, host: str) -> bool:
+    def _behind_proxy(self, netloc: str, host: str) -> bool:
         """Whether a proxy has rewritten Host: the page's own name is one the owner allowed, and not the one asked.
 
-        The same name with another port is another program on that machine, and stays out.
+        A proxy shows the page at the scheme's own port, or at one the owner named. Any other port is another program
+        on that machine, and stays out.
         """
-        return page in self.hosts and not is_loopback(page) and page != host
+        page = host_name(netloc)
+        if page not in self.hosts or is_loopback(page) or page == host:
+            return False
+        return netloc in (page, f"[{page}]") or netloc in self.ports
 
     def check_read(self, headers: Mapping[str, str]) -> None:
         """For safe methods: another site may link to us, but not embed or fetch. Raises Forbidden."""

@@ -136,6 +136,19 @@ def test_another_program_on_an_allowed_host_is_still_another_site() -> None:
     assert ask(named, "POST", headers=headers).status_code == 403
 
 
+def test_another_port_of_an_allowed_name_is_another_site_also_when_asked_by_another_name() -> None:
+    headers = {"host": "localhost:7860", "origin": "http://workshop.local:9999"}
+    assert ask(guard(hosts=("workshop.local",)), "POST", headers=headers).status_code == 403
+    assert open_socket(guard(hosts=("workshop.local",)), headers)[0]["type"] == "websocket.close"
+    assert ask(guard(hosts=("workshop.local:8443",)), "POST", headers=headers).status_code == 403
+
+
+def test_a_proxy_may_show_the_page_at_a_port_the_owner_named() -> None:
+    headers = {"origin": "https://Workshop.local:9999"}
+    assert ask(guard(hosts=("workshop.local:9999",)), "POST", headers=headers).status_code == 200
+    assert ask(guard(hosts=("[fd00::5]",)), "POST", headers={"origin": "http://[fd00::5]"}).status_code == 200
+
+
 def test_two_servers_on_one_host_keep_their_sessions_apart() -> None:
     assert Auth("one").cookie != Auth("another").cookie
 
@@ -181,6 +194,22 @@ def test_no_route_but_login_is_open_when_a_key_is_set(path: str) -> None:
 )
 def test_the_key_opens_by_either_header(headers: dict[str, str]) -> None:
     assert ask(guard(KEY), headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "voilà", "ключ", "鍵🔑"])
+def test_a_key_beyond_ascii_opens_by_header_as_it_does_by_login(key: str) -> None:
+    guarded = guard(key)
+    for name, value in ((b"authorization", f"Bearer {key}"), (b"x-api-key", key)):
+        headers: Any = {name: value.encode(), b"host": b"localhost"}
+        assert ask(guarded, headers=headers).status_code == 200
+        headers[name] = value.encode() + b"x"
+        assert ask(guarded, headers=headers).status_code == 401
+    assert Auth(key).is_key(key)
+
+
+def test_a_key_of_western_letters_may_be_sent_as_latin_1() -> None:
+    headers: Any = {b"authorization": "Bearer schlüssel".encode("latin-1"), b"host": b"localhost"}
+    assert ask(guard("schlüssel"), headers=headers).status_code == 200
 
 
 @pytest.mark.parametrize("given", ["", "wrong", KEY + "x", KEY[:-1], "ключ", "\xff"])
