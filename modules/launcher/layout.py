@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+# One line of settings.yaml: the launcher has no YAML parser, and the server writes this setting in one line.
+_MODELS_DIR = re.compile(
+    r"""^models_dir[ \t]*:[ \t]+(?:"(?P<double>(?:[^"\\\r\n]|\\.)*)"|'(?P<single>(?:[^'\r\n]|'')*)'"""
+    r"""|(?P<plain>[^\s#"'].*?))[ \t]*(?:[ \t]#.*)?\r?$""",
+    re.MULTILINE,
+)
+_NOTHING = frozenset({"", "~", "null", "Null", "NULL"})
 MODEL_SUFFIXES = frozenset({".gguf", ".safetensors"})
 
 
@@ -50,11 +59,36 @@ class Layout:
 
 
 def find_layout(root: str | Path, user_data: str, models: str, environ: Mapping[str, str]) -> Layout:
-    """The folders: what was typed ("" = nothing), else the environment as the server reads it, else the defaults."""
+    """The folders: what was typed ("" = nothing), else what the server would take.
+
+    That is the environment, then for the models `models_dir` of settings.yaml, then the defaults.
+    """
     user_data = user_data or environ.get("ENGINEHOUSE_USER_DATA_DIR", "")
     models = models or environ.get("ENGINEHOUSE_MODELS_DIR", "")
     home = Path(user_data).expanduser().absolute() if user_data else Path(root).absolute() / "user_data"
-    return Layout(Path(root).absolute(), home, Path(models).expanduser().absolute() if models else home / "models")
+    if models:
+        return Layout(Path(root).absolute(), home, Path(models).expanduser().absolute())
+    # A relative folder in the file means one beside it, as in modules/settings.py.
+    return Layout(Path(root).absolute(), home, home / Path(_stored_models(home) or "models").expanduser())
+
+
+def _stored_models(home: Path) -> str:
+    """`models_dir` of the settings file, "" when it is not set or the file cannot be read."""
+    try:
+        text = (home / "settings.yaml").read_text("utf-8-sig")
+    except (OSError, ValueError):
+        return ""  # no file yet, or one the server will speak about
+    found = _MODELS_DIR.search(text)
+    if found is None:
+        return ""
+    if (quoted := found["double"]) is not None:
+        try:
+            return str(json.loads(f'"{quoted}"'))
+        except ValueError:
+            return quoted  # an escape that only YAML has
+    if (quoted := found["single"]) is not None:
+        return quoted.replace("''", "'")
+    return "" if found["plain"] in _NOTHING else str(found["plain"])
 
 
 def has_a_model(models: Path) -> bool:

@@ -9,6 +9,8 @@ from modules.launcher.accelerator import ENGINE_KINDS
 from modules.launcher.console import StepFailed
 from modules.launcher.extras import LOADERS
 
+ALIASES = {"--model-dir": "--models-dir"}  # the server knows it too; see modules/settings.py
+
 HELP = f"""\
 usage: python3 start.py [flags] [server flags]     install what is missing, then start Enginehouse
        python3 start.py test [pytest arguments]    install what the tests need, then run them
@@ -23,7 +25,8 @@ flags of the launcher:
   --engine KIND        build of the llama.cpp engine: auto, {", ".join(ENGINE_KINDS)}
                        (default: the one found to fit this machine; auto looks again)
   --user-data-dir DIR  where models, chats and settings are kept (default: user_data)
-  --models-dir DIR     where models are kept (default: models in the above)
+  --models-dir DIR     where models are kept (default: models in the above;
+                       also --model-dir)
   -h, --help           this page, and the server's flags once it is installed
 
 flags of install:
@@ -86,9 +89,9 @@ def _parse_run(words: list[str]) -> Options:
             flags[word] = True
         elif name == "--engine":
             engine = _engine(value if equals else _value(name, words))
-        elif name in folders:
-            folders[name] = value if equals else _value(name, words)
-            rest += [name, folders[name]]
+        elif (folder := ALIASES.get(name, name)) in folders:
+            folders[folder] = value if equals else _value(name, words)
+            rest += [folder, folders[folder]]
         else:
             rest.append(word)
     return Options(

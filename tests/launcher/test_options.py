@@ -9,6 +9,7 @@ import pytest
 from modules.launcher.console import StepFailed
 from modules.launcher.layout import find_layout
 from modules.launcher.options import HELP, Options, parse
+from modules.settings import Settings
 
 
 def test_flags_the_launcher_does_not_know_go_on_to_the_server() -> None:
@@ -37,6 +38,39 @@ def test_the_data_folder_is_used_here_and_handed_on(words: list[str]) -> None:
     options = parse(words)
     assert options.user_data == "/d"
     assert options.rest == ("--user-data-dir", "/d")
+
+
+@pytest.mark.parametrize("words", [["--model-dir", "/m"], ["--model-dir=/m"]])
+def test_the_other_name_of_the_models_folder_counts_here_too(words: list[str]) -> None:
+    options = parse(words)
+    assert options.models == "/m"
+    assert options.rest == ("--models-dir", "/m")
+
+
+@pytest.mark.parametrize(
+    ("line", "folder"),
+    [
+        ("models_dir: /big/models", "/big/models"),
+        ("models_dir: /big disk/m#1  # the large one\r", "/big disk/m#1"),
+        ('models_dir: "/big \\"disk\\"/\\u00e9"', '/big "disk"/é'),
+        ("models_dir: '/it''s here' # so", "/it's here"),
+        ("models_dir: weights", "{data}/weights"),
+        ("models_dir:", "{data}/models"),
+        ("models_dir: ''", "{data}/models"),
+        ("models_dir: null", "{data}/models"),
+        ("# models_dir: /comment", "{data}/models"),
+        ("other:\n  models_dir: /nested", "{data}/models"),
+    ],
+)
+def test_the_models_folder_of_the_settings_file_is_the_servers(tmp_path: Path, line: str, folder: str) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_bytes(f"\ufeff# Settings\nport: 7860\n{line}\nlisten: false\n".encode())
+    wanted = Path(folder.format(data=tmp_path))
+    assert find_layout("/root", str(tmp_path), "", {}).models == wanted
+    of_server = Settings({"user_data_dir": str(tmp_path)}).models_dir
+    assert tmp_path / (of_server or "models") == wanted
+    assert find_layout("/root", str(tmp_path), "/typed", {}).models == Path("/typed")
+    assert find_layout("/root", str(tmp_path), "", {"ENGINEHOUSE_MODELS_DIR": "/env"}).models == Path("/env")
 
 
 def test_everything_after_test_is_pytests() -> None:
