@@ -17,8 +17,17 @@ from loaders.base import Feature
 from modules import params
 from modules.context import Fitted, fit
 from modules.engine.base import Engine
-from modules.errors import BadRequest, EngineError, EnginehouseError, Unsupported, from_dict
+from modules.errors import (
+    BadParameter,
+    BadRequest,
+    EngineCrashed,
+    EngineError,
+    EnginehouseError,
+    Unsupported,
+    from_dict,
+)
 from modules.lease_entry import Entering, Leases
+from modules.schema_check import check_grammar, check_schema, watched
 from modules.stream_parser import THINKING_FORMATS, StreamParser, left_open, opened_by_prompt
 from modules.types import (
     Chunk,
@@ -138,6 +147,8 @@ class Generation:
     async def _reply(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         _check(request)
         run = _Run(began=time.monotonic())
+        if request.json_schema is not None and (unchecked := await check_schema(request.json_schema)) is not None:
+            yield unchecked
         context = Entering(self._models, request.model)
         try:
             async for progress in context.progress():
@@ -155,7 +166,10 @@ class Generation:
             yield replace(fitted.ledger, model=engine.info.model)
             if request.echo:
                 yield Text(await _prompt_text(request, engine), tokens=0)
-            async with aclosing(self._generate(request, engine, fitted, run)) as chunks:
+            reply = self._generate(request, engine, fitted, run)
+            if request.json_schema is not None:
+                reply = watched(reply)
+            async with aclosing(reply) as chunks:
                 async for chunk in chunks:
                     yield chunk
         finally:
@@ -211,6 +225,7 @@ def _check(request: GenerationRequest) -> None:
         raise BadRequest("There are no messages to answer.", param="messages")
     if request.prompt is not None and not len(request.prompt):
         raise BadRequest("The prompt is empty.", param="prompt")
+    check_grammar(request.grammar)
     if request.continue_last and (request.messages is None or request.messages[-1].role != "assistant"):
         raise BadRequest("Only a conversation that ends with the assistant can be continued.", param="messages")
 
@@ -248,7 +263,16 @@ async def _prompt_text(request: GenerationRequest, engine: Engine) -> str:
         return request.prompt
     if request.prompt is None:
         raise BadRequest("echo is for raw prompts only.", param="echo")
-    return await engine.detokenize(request.prompt)
+    try:
+        return await engine.detokenize(request.prompt)
+    except EngineCrashed:
+        raise
+    except EngineError as error:
+        raise BadParameter(
+            f"These token ids cannot be made into text: {error.message}",
+            hint="Each has to be one of this model's vocabulary.",
+            param="prompt",
+        ) from error
 
 
 def _parser(request: GenerationRequest, fitted: Fitted) -> StreamParser:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import pytest
 
 from loaders.base import Feature
-from modules.errors import ContextOverflow, EngineCrashed, EngineError, NotFound, Unsupported
+from modules.errors import BadParameter, ContextOverflow, EngineCrashed, EngineError, NotFound, Unsupported
 from modules.generation import Generation, Result
 from modules.types import (
     Chunk,
@@ -271,3 +271,18 @@ async def test_reasoning_and_text_arrive_in_order_as_they_come() -> None:
     assert [(type(c), c.text) for c in chunks if isinstance(c, (Text, Reasoning))] == [
         (Reasoning, "a"), (Reasoning, "b"), (Text, "c"), (Text, "d"),
     ]  # fmt: skip
+
+
+async def test_token_ids_the_engine_cannot_read_are_the_callers_fault_but_a_crash_is_not() -> None:
+    class Strict(StandIn):
+        error = EngineError("Invalid token")
+
+        async def detokenize(self, tokens: Sequence[int]) -> str:
+            raise self.error
+
+    with pytest.raises(BadParameter) as caught:
+        await reply(Strict(), prompt=(10**6,), echo=True)
+    assert (caught.value.param, caught.value.status) == ("prompt", 400)
+    Strict.error = EngineCrashed("It is gone.")
+    with pytest.raises(EngineCrashed):
+        await reply(Strict(), prompt=(1,), echo=True)

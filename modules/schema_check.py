@@ -1,0 +1,93 @@
+"""Whether a JSON schema is enforced: asked before a reply, and looked at afterwards.
+
+Engines compile schemas with llguidance. What it cannot compile (uniqueItems, not, look-ahead in a pattern, …) an
+engine only logs, and then makes text without any constraint. So the same compiler is asked first, here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from modules.errors import BadParameter
+from modules.types import Chunk, Done, Notice, Text
+
+CHECK_SECONDS = 10.0  # the compiler's own limits end it after a second or two
+_PLACE = re.compile(r"^at \d+\(\d+\): (?:failed to compile JSON schema: )?")
+_LONGEST_REASON = 300  # characters
+_OWN_GRAMMAR = "%llguidance"
+
+
+async def check_schema(schema: Mapping[str, Any]) -> Notice | None:
+    """Ask the compiler in a thread; it lets go of the interpreter while it works.
+
+    Returns a Notice when there is no compiler to ask. Raises BadParameter naming what cannot be enforced.
+    """
+    try:
+        reason = await asyncio.wait_for(asyncio.to_thread(why_not, schema), CHECK_SECONDS)
+    except TimeoutError:
+        reason = "it takes too long to compile"
+    if reason is None:
+        return Notice("schema_unchecked", "llguidance is not installed, so the JSON schema was not checked beforehand.",
+                      param="response_format")  # fmt: skip
+    if reason:
+        raise BadParameter(
+            f"This JSON schema cannot be enforced: {reason}",
+            hint="Leave that part out of the schema, and check it in the reply.",
+            param="response_format",
+            code="schema_unsupported",
+        )
+    return None
+
+
+def why_not(schema: Mapping[str, Any]) -> str | None:
+    """Why the schema cannot be enforced, "" when it can; None without llguidance. Takes 1 ms to about 2 s."""
+    try:
+        from llguidance import LLMatcher
+    except ImportError:
+        return None
+    found = str(LLMatcher.validate_grammar(f"{_OWN_GRAMMAR} {{}}\nstart: %json {json.dumps(dict(schema))}"))
+    # The compiler quotes the grammar below its reason: the schema, which the caller knows.
+    reason = " ".join(_PLACE.sub("", found.split("\n   1 | ")[0]).split())
+    return reason if len(reason) <= _LONGEST_REASON else reason[:_LONGEST_REASON] + "…"
+
+
+def check_grammar(grammar: str) -> None:
+    """Raises BadParameter for a grammar in llguidance's own language: what it cannot compile would be ignored."""
+    if grammar.lstrip().startswith(_OWN_GRAMMAR):
+        raise BadParameter(
+            "A grammar has to be GBNF; llguidance's own language is not offered.",
+            hint="For JSON, use response_format with a JSON schema.",
+            param="grammar",
+        )
+
+
+async def watched(chunks: AsyncGenerator[Chunk, None]) -> AsyncGenerator[Chunk, None]:
+    """The chunks of a reply that a JSON schema was asked for, with a Notice before the end when it is no JSON.
+
+    Only a reply the model ended by itself is judged: one that was cut cannot be whole.
+    """
+    texts: list[str] = []
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            if type(chunk) is Text:
+                texts.append(chunk.text)
+            elif type(chunk) is Done and chunk.reason == "stop" and chunk.stop is None and not _is_json("".join(texts)):
+                yield Notice(
+                    "schema_not_enforced",
+                    "The reply is not JSON: the engine did not keep to the schema it was given.",
+                    param="response_format",
+                )
+            yield chunk
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
