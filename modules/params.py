@@ -65,7 +65,7 @@ PARAMS: tuple[Param, ...] = (
        engines=_both("n_predict"), in_presets=False,
        aliases=("max_new_tokens", "max_completion_tokens", "n_predict", "max_length")),
     _i("seed", "Seed", LENGTH, -1, -1, 2**31 - 1, "The same seed gives the same reply to the same prompt. -1 = random.",
-       engines=_both("seed"), hard_high=2**32 - 1, in_presets=False),
+       engines=_both("seed"), hard_high=2**32 - 2, in_presets=False),
     _f("temperature", "Temperature", SHAPE, 1.0, 0.0, 5.0,
        "Below 1 the likely tokens gain, above 1 the unlikely ones. 0 = always the likeliest.",
        engines={LLAMA: "temperature"}, start=0.7, aliases=("temp",), hard_high=100),

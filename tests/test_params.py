@@ -70,7 +70,7 @@ def test_names_and_aliases_are_unique_and_groups_stand_together() -> None:
     ("name", "value", "stored"),
     [
         ("temperature", 1, 1.0), ("temp", 0.5, 0.5), ("top_k", 40.0, 40), ("max_new_tokens", 5, 5), ("seed", -1, -1),
-        ("seed", 2**32 - 1, 2**32 - 1), ("mirostat_mode", 2, "2"), ("mirostat_mode", "1", "1"), ("mirostat", 0.0, "0"),
+        ("seed", 2**32 - 2, 2**32 - 2), ("mirostat_mode", 2, "2"), ("mirostat_mode", "1", "1"), ("mirostat", 0.0, "0"),
         ("dynamic_temperature", True, True), ("logit_bias", {"12": -100, 3: 1}, {"12": -100.0, "3": 1.0}),
         ("dry_sequence_breakers", '"\\n", ":", "\\"", "*"', ["\n", ":", '"', "*"]),
         ("dry_sequence_breakers", ["a", "b c"], ["a", "b c"]),

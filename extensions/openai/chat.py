@@ -13,7 +13,7 @@ from modules.extension_api import BadParameter, BadRequest, ExtensionContext, Ge
 from .body import Body
 from .endpoint import Events, Whole
 from .extras import enginehouse, finish_reason, usage
-from .fields import Common, read_common, unknown_fields
+from .fields import SEEDS, Common, read_common, unknown_fields
 from .logprobs import chat_logprobs
 from .messages import read_messages
 from .models import ModelList
@@ -82,7 +82,7 @@ def seeded(common: Common, number: int) -> dict[str, Any]:
     seed = common.params.get("seed", -1)
     if not number or seed < 0:
         return dict(common.params)
-    return {**common.params, "seed": (seed + number) % 2**32}
+    return {**common.params, "seed": (seed + number) % SEEDS}
 
 
 def _choice(index: int, reply: Result, with_logprobs: bool) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from .streaming import COMPLETION, Streaming
 
 KNOWN = tuple(COMPLETION_SCHEMA["properties"])
 MOST_REPLIES = 64
+TOKENS = 2**31  # engines keep ids in 32 bits with a sign, and larger ones would come out as other tokens
 Prompt = str | tuple[int, ...]
 
 
@@ -93,7 +94,7 @@ def read_prompts(value: Any) -> list[Prompt]:
     """A text, token ids, or a list of either. Raises BadParameter."""
     if value is None:
         raise BadParameter("prompt is missing.", param="prompt")
-    if isinstance(value, str) or (isinstance(value, list) and value and all(map(_is_token, value))):
+    if isinstance(value, str) or (isinstance(value, list) and value and all(map(_is_number, value))):
         value = [value]
     if not isinstance(value, list) or not value:
         raise BadParameter("prompt has to be a text, a list of token ids, or a list of several of either.",
@@ -104,10 +105,12 @@ def read_prompts(value: Any) -> list[Prompt]:
 def _prompt(value: Any, where: str) -> Prompt:
     if isinstance(value, str) and value:
         return value
-    if isinstance(value, list) and value and all(map(_is_token, value)):
+    if isinstance(value, list) and value and all(map(_is_number, value)):
+        if any(not 0 <= token < TOKENS for token in value):
+            raise BadParameter(f"A token id is from 0 to {TOKENS - 1}.", param=where)
         return tuple(value)
     raise BadParameter("A prompt has to be a text that is not empty, or a list of token ids.", param=where)
 
 
-def _is_token(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -20,6 +20,7 @@ from modules.extension_api import (
 from .body import Body, wrong
 
 MOST_CHOICES = 16
+SEEDS = 2**32 - 1  # 0 to SEEDS - 1; llama.cpp takes SEEDS itself for "random"
 MOST_STOPS = 16
 LONGEST_STOP = 1000
 MOST_NAMED = 20  # unknown fields; looking for similar names takes time
@@ -140,9 +141,9 @@ async def _params(body: Body, context: ExtensionContext) -> tuple[dict[str, Any]
         value = body.take(name)
         given[name] = _length(name, value) if name in LENGTHS else value
     seed = given.get("seed")
-    if isinstance(seed, int) and not isinstance(seed, bool) and not -1 <= seed < 2**32:
-        given["seed"] = seed % 2**32
-        notices.append(Notice("seed_folded", f"The seed {seed} was taken modulo 2**32.", param="seed"))
+    if isinstance(seed, int) and not isinstance(seed, bool) and not -1 <= seed < SEEDS:
+        given["seed"] = seed % SEEDS
+        notices.append(Notice("seed_folded", f"The seed {seed} was taken modulo {SEEDS}.", param="seed"))
     values.update(check_values(given))
     return values, notices
 

@@ -21,8 +21,8 @@ from extensions.openai.encoding import encoded
 from extensions.openai.fields import read_common
 from extensions.openai.schemas import CHAT_SCHEMA, COMPLETION_SCHEMA
 from extensions.openai.script import routes
-from modules.errors import EnginehouseError, NotFound
-from modules.extension_api import PARAMS, ExtensionContext, ModelAccess
+from modules.errors import BadParameter, EnginehouseError, NotFound
+from modules.extension_api import PARAMS, ExtensionContext, ModelAccess, check_values
 from modules.generation import Generation
 from modules.types import Done, Stats, Text
 from tests.engine_stand_in import Lender, StandIn
@@ -154,9 +154,46 @@ def test_thousands_of_unknown_fields_cost_no_time() -> None:
 
 
 def test_a_seed_beyond_32_bits_is_folded_and_said() -> None:
-    found = common(seed=2**40 + 7)
+    found = common(seed=3 * (2**32 - 1) + 7)
     assert found.params == {"seed": 7}
     assert [notice.code for notice in found.notices] == ["seed_folded"]
+
+
+def test_the_seed_that_engines_take_for_random_is_folded_too() -> None:
+    found = common(seed=2**32 - 1)
+    assert found.params == {"seed": 0}
+    assert [notice.code for notice in found.notices] == ["seed_folded"]
+    with pytest.raises(BadParameter):
+        check_values({"seed": 2**32 - 1})
+
+
+@pytest.mark.parametrize("token", [2**31, 2**31 + 5, 2**40, -1])
+@pytest.mark.parametrize("several", [False, True])
+def test_a_token_id_that_no_engine_can_hold_is_refused(token: int, several: bool) -> None:
+    engine = StandIn()
+    answer = post("/v1/completions", {"prompt": [[1, token]] if several else [1, token]}, engine)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "prompt.0"
+    assert engine.requests == []
+
+
+def test_a_schema_that_cannot_be_enforced_is_a_400_streamed_or_not() -> None:
+    schema = {"type": "array", "uniqueItems": True}
+    wanted = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+    for stream in (False, True):
+        body = {"messages": [{"role": "user", "content": "x"}], "response_format": wanted, "stream": stream}
+        answer = post("/v1/chat/completions", body)
+        assert answer.status_code == 400
+        error = answer.json()["error"]
+        assert (error["param"], error["code"]) == ("response_format", "schema_unsupported")
+        assert "uniqueItems" in error["message"]
+
+
+def test_a_schema_the_engine_did_not_keep_is_said_streamed_or_not() -> None:
+    body = {"messages": [{"role": "user", "content": "x"}], "response_format": {"type": "json_object"}}
+    whole = post("/v1/chat/completions", body).json()
+    assert [notice["code"] for notice in whole["enginehouse"]["notices"]] == ["schema_not_enforced"]
+    assert "schema_not_enforced" in post("/v1/chat/completions", {**body, "stream": True}).text
 
 
 def test_names_in_the_options_file_stand_for_models() -> None:
@@ -166,8 +203,8 @@ def test_names_in_the_options_file_stand_for_models() -> None:
 
 def test_each_choice_has_a_seed_of_its_own() -> None:
     engine = StandIn()
-    post("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}], "n": 3, "seed": 2**32 - 2}, engine)
-    assert sorted(int(str(r.params["seed"])) for r in engine.requests) == [0, 2**32 - 2, 2**32 - 1]
+    post("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}], "n": 3, "seed": 2**32 - 3}, engine)
+    assert sorted(int(str(r.params["seed"])) for r in engine.requests) == [0, 2**32 - 3, 2**32 - 2]
 
 
 def test_thinking_has_its_own_field_whole_and_streamed() -> None:
