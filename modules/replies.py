@@ -161,6 +161,8 @@ class Replies:
         try:
             node = await asyncio.to_thread(lambda: self._store.finish(reply.chat, reply.message, **outcome))
             reply.rev, reply.saved = node.rev, True
+            if reply.trouble_told:
+                self._saved_now()
         except _MAY_PASS as error:
             again = True
             self._storage_trouble(reply, error)
@@ -188,7 +190,7 @@ class Replies:
             try:
                 reply.rev = await asyncio.to_thread(save)
                 reply.saved = True
-                self._notice("info", "The reply that could not be saved is saved now.", "")
+                self._saved_now()
                 break
             except _MAY_PASS as error:
                 _log.warning("reply %s is still not saved: %s", reply.message, error.message)
@@ -212,6 +214,9 @@ class Replies:
             return
         reply.trouble_told = True
         self._notice("error", f"{error.message} The reply goes on and is kept in memory.", error.hint)
+
+    def _saved_now(self) -> None:
+        self._notice("info", "The reply that could not be saved is saved now.", "")
 
     def _notice(self, level: str, message: str, hint: str) -> None:
         self._events.publish({"type": "notice", "level": level, "message": message, "hint": hint})

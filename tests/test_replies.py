@@ -190,6 +190,7 @@ async def test_a_reply_whose_folder_is_away_for_a_moment_is_whole_in_the_end(par
     await until(lambda: reply.saved)
     kept = again(parts.disk, parts.chat.id).messages[node.id]
     assert (kept.state, kept.text) == ("done", "".join(f"w{number} " for number in range(count)))
+    assert await parts.notices() == ["error", "info"]
 
 
 async def test_a_reply_whose_file_is_removed_is_told_and_written_anew(parts: Parts) -> None:
