@@ -269,7 +269,7 @@ async def _prompt_text(request: GenerationRequest, engine: Engine) -> str:
         raise
     except EngineError as error:
         raise BadParameter(
-            f"These token ids cannot be made into text: {error.message}",
+            "The engine cannot make text of these token ids.",
             hint="Each has to be one of this model's vocabulary.",
             param="prompt",
         ) from error

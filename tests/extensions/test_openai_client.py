@@ -517,6 +517,28 @@ def test_a_json_schema_is_followed(real: tuple[LiveServer, openai.OpenAI]) -> No
 
 
 @pytest.mark.real_model
+def test_a_schema_only_the_engine_stumbles_over_is_said_in_the_answer(real: tuple[LiveServer, openai.OpenAI]) -> None:
+    _, client = real
+    reply = client.chat.completions.create(
+        model=SMOL, messages=user("hi"), max_tokens=40, temperature=0,
+        response_format={"type": "json_schema", "json_schema": {"name": "n", "schema": {"$ref": "#"}}},
+    )  # fmt: skip
+    assert reply.choices[0].finish_reason == "stop"
+    notices = reply.model_extra["enginehouse"]["notices"]  # type: ignore[index]
+    assert "schema_not_enforced" in [notice["code"] for notice in notices]
+
+
+@pytest.mark.real_model
+@pytest.mark.parametrize("echo", [False, True])
+def test_a_token_outside_the_vocabulary_is_the_callers_fault(
+    real: tuple[LiveServer, openai.OpenAI], echo: bool
+) -> None:
+    _, client = real
+    with pytest.raises(openai.BadRequestError):
+        client.completions.create(model=SMOL, prompt=[1, 10**6], max_tokens=2, echo=echo)
+
+
+@pytest.mark.real_model
 def test_the_second_turn_of_a_chat_comes_from_the_cache(real: tuple[LiveServer, openai.OpenAI]) -> None:
     _, client = real
     messages: list[Any] = user("Remember: " + "the sky is blue and the grass is green. " * 10)
