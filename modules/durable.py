@@ -28,6 +28,7 @@ from typing import Any
 import yaml
 
 from modules.errors import Conflict, StorageError
+from modules.yaml_text import yaml_text
 
 if sys.platform == "darwin":
     import fcntl
@@ -195,15 +196,6 @@ def write_yaml(path: Path, value: Any, *, comment: str = "", mode: int | None = 
     """Write `value` as YAML in the order given, under an optional `comment`. Raises StorageError."""
     head = "".join(f"# {line}".rstrip() + "\n" for line in comment.splitlines())
     durable_write(path, head + yaml_text(value), mode=mode)
-
-
-def yaml_text(value: Any, **how: Any) -> str:
-    """YAML in the order given that reads back as `value`; `how` goes to the dumper.
-
-    Letters stay as they are, unless one is a line end to YAML (U+0085 and its like): escaped they survive.
-    """
-    text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, **how)
-    return text if yaml.safe_load(text) == value else yaml.safe_dump(value, sort_keys=False, **how)
 
 
 def read_yaml(path: Path, *, keep_copy: bool = False) -> tuple[Any, str | None]:

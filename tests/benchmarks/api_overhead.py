@@ -52,9 +52,9 @@ async def measure(ours: dict[str, Any], direct: dict[str, Any], options: argpars
         ratios, added, speeds = [], [], ([], [])
         for index in range(options.repeats + 1):
             shape = {"streams": streams, "tokens": options.tokens, "salt": f"Version {streams}."}
-            pair = [await load(ours | shape), await load(direct | shape)]
-            if index % 2:
-                pair = [await load(ours | shape), pair[1]]
+            asked = [ours | shape, direct | shape]
+            pair = [await load(job) for job in (asked if index % 2 else reversed(asked))]
+            pair = pair if index % 2 else pair[::-1]
             if index == 0:
                 continue  # warms the prompt cache of every slot
             ratios.append(pair[0]["per_second"] / pair[1]["per_second"])
