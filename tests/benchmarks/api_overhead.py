@@ -14,6 +14,7 @@ import json
 import statistics
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ MODEL = Path(__file__).resolve().parents[2] / "user_data/models/SmolLM2-135M-Ins
 
 
 async def load(job: dict[str, Any]) -> dict[str, Any]:
-    """One run of the load generator."""
+    """One run of the load generator; `cpu` is what this process, the server, spent meanwhile, in seconds."""
+    before = time.process_time()
     script = Path(__file__).with_name("sse_load.py")
     process = await asyncio.create_subprocess_exec(
         sys.executable, str(script), json.dumps(job), stdout=asyncio.subprocess.PIPE
@@ -38,7 +40,7 @@ async def load(job: dict[str, Any]) -> dict[str, Any]:
     if process.returncode:
         raise SystemExit("the load generator failed")
     result: dict[str, Any] = json.loads(out)
-    return result
+    return result | {"cpu": time.process_time() - before}
 
 
 def spread(values: list[float], digits: int = 3) -> str:
@@ -49,7 +51,7 @@ def spread(values: list[float], digits: int = 3) -> str:
 
 async def measure(ours: dict[str, Any], direct: dict[str, Any], options: argparse.Namespace) -> None:
     for streams in options.streams:
-        ratios, added, speeds = [], [], ([], [])
+        ratios, added, spent, speeds = [], [], [], ([], [])
         for index in range(options.repeats + 1):
             shape = {"streams": streams, "tokens": options.tokens, "salt": f"Version {streams}."}
             asked = [ours | shape, direct | shape]
@@ -59,11 +61,13 @@ async def measure(ours: dict[str, Any], direct: dict[str, Any], options: argpars
                 continue  # warms the prompt cache of every slot
             ratios.append(pair[0]["per_second"] / pair[1]["per_second"])
             added.append(statistics.median(pair[0]["first_ms"]) - statistics.median(pair[1]["first_ms"]))
+            spent.append((pair[0]["cpu"] - pair[1]["cpu"]) / pair[0]["tokens"] * 1e6)
             for target, result in zip(speeds, pair, strict=True):
                 target.append(result["per_second"])
         print(f"{streams} streams: tokens/s ratio {spread(ratios)}", end="; ")
         print(f"ours {spread(speeds[0], 1)}, direct {spread(speeds[1], 1)}", end="; ")
         print(f"first token +{spread(added, 1)} ms", end="; ")
+        print(f"server CPU {spread(spent, 0)} µs a token", end="; ")
         sizes = [one["bytes_per_token"] for one in pair]
         print(f"{sizes[0]:.0f} against {sizes[1]:.0f} bytes a token", flush=True)
 
