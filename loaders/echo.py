@@ -78,14 +78,18 @@ def pieces(text: str) -> list[bytes]:
 
 
 def token_id(piece: bytes) -> int:
-    """A number that holds the piece itself: its length in the upper, its bytes in the lower 32 bits."""
-    return len(piece) << 32 | int.from_bytes(piece, "big")
+    """A number that holds the piece itself: from the top a space before it (1 bit), its length (2), its bytes (24)."""
+    spaced = len(piece) > 1 and piece.startswith(b" ")
+    rest = piece[spaced:]
+    return spaced << 26 | len(rest) << 24 | int.from_bytes(rest, "big")
 
 
 def piece_of(token: int) -> bytes:
     """The piece of a number; what is no token of ours is empty."""
-    length, value = token >> 32, token & 0xFFFFFFFF
-    return value.to_bytes(4, "big")[4 - length :] if 0 < length <= 4 else b""
+    if not 0 < token < 1 << 27:
+        return b""
+    length = token >> 24 & 3
+    return b" " * (token >> 26) + (token & 0xFFFFFF).to_bytes(3, "big")[3 - length :]
 
 
 class EchoEngine:

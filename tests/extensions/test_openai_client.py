@@ -193,7 +193,7 @@ def test_several_choices_stream_side_by_side(client: openai.OpenAI) -> None:
 
 
 def test_a_prompt_may_be_token_ids(client: openai.OpenAI, shared_server: LiveServer) -> None:
-    ids = [len(part) << 32 | int.from_bytes(part, "big") for part in (b"hel", b"lo")]
+    ids = [len(part) << 24 | int.from_bytes(part, "big") for part in (b"hel", b"lo")]
     assert client.completions.create(model="echo", prompt=ids).choices[0].text == "hello"
     assert client.completions.create(model="echo", prompt=[ids, ids]).choices[1].text == "hello"
 
