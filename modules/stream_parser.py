@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from modules.string_finder import Finder
 from modules.types import Reasoning, Text, TokenLogprob
@@ -241,17 +242,31 @@ class StreamParser:
 def token_spans(text: str, logprobs: Sequence[TokenLogprob]) -> list[tuple[int, int]]:
     """Where each token lies in `text`, as [start, end) in characters.
 
-    A token that ends inside a character is given none of it; the one that completes it gets it.
+    A token that ends inside a character is given none of it; the one that completes it gets it. The first character
+    may have begun in a token that came with an earlier text.
     """
     if len(logprobs) == 1:
         return [(0, len(text))]
     raw = text.encode("utf-8", "surrogatepass")
+    parts = [mark.chosen.bytes or tuple(mark.chosen.token.encode("utf-8", "surrogatepass")) for mark in logprobs]
+    place = _bytes_before(raw, parts)
     spans: list[tuple[int, int]] = []
-    place = start = 0
-    for number, mark in enumerate(logprobs, 1):
-        chosen = mark.chosen
-        place += len(chosen.bytes) if chosen.bytes else len(chosen.token.encode("utf-8", "surrogatepass"))
-        end = len(text) if number == len(logprobs) else len(raw[:place].decode("utf-8", "ignore"))
+    start = 0
+    for number, part in enumerate(parts, 1):
+        place += len(part)
+        end = len(text) if number == len(parts) else len(raw[:place].decode("utf-8", "ignore"))
         spans.append((start, end))
         start = end
     return spans
+
+
+def _bytes_before(raw: bytes, parts: Sequence[Sequence[int]]) -> int:
+    """How many bytes of the first character are not in these tokens: theirs begin with its continuation bytes."""
+    found = 0
+    for byte in chain.from_iterable(parts):
+        if byte & 0xC0 != 0x80:
+            break
+        found += 1
+    if not raw or not found:
+        return 0
+    return max(0, len(raw.decode("utf-8", "surrogatepass")[0].encode("utf-8", "surrogatepass")) - found)

@@ -117,6 +117,16 @@ def test_a_character_made_of_several_tokens_belongs_to_the_last_of_them() -> Non
     assert token_spans("a👍", marks) == [(0, 1), (1, 1), (1, 2)]
 
 
+def test_a_character_that_began_in_an_earlier_text_moves_no_token() -> None:
+    def spans(text: str, *parts: bytes) -> list[tuple[int, int]]:
+        return token_spans(text, [TokenLogprob(TopLogprob("?", -1.0, tuple(part))) for part in parts])
+
+    first, second = "👍".encode()[:3], "👍".encode()[3:]
+    assert spans("👍 bet", second, b" bet") == [(0, 1), (1, 5)]
+    assert spans("👍🙂", second, "🙂".encode()) == [(0, 1), (1, 2)]
+    assert spans("x👍", b"x", first, second) == [(0, 1), (1, 1), (1, 2)]
+
+
 def test_stop_strings_of_absurd_length_are_refused() -> None:
     with pytest.raises(BadParameter):
         StreamParser(["x" * 30_000])
