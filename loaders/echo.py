@@ -13,6 +13,7 @@ import os
 import random
 import re
 import signal
+import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -161,8 +162,10 @@ class EchoEngine:
             time.sleep(60)
         if count == self._number("error_at"):
             raise EngineError(f"The echo engine fails at token {count}, as it was told to.")
-        while count == self._number("hang_at"):
-            time.sleep(60)
+        if count == self._number("hang_at"):
+            print(f"hangs before token {count}, as it was told to", file=sys.stderr, flush=True)
+            while True:
+                time.sleep(60)
 
     def _reply(self, prompt: str, seed: int) -> str:
         begun = prompt.rpartition(_ASSISTANT)[2] if _ASSISTANT in prompt else ""

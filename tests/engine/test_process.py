@@ -150,8 +150,9 @@ async def test_a_cancelled_request_that_does_not_end_ends_the_worker(tmp_path: P
         async for chunk in stream:
             if isinstance(chunk, Text):
                 break
+        await until(lambda: b"hangs before token 5" in process.log.tail_bytes())
         await stream.aclose()
-        await until(lambda: process.state == "crashed", 3)
+        await until(lambda: process.state == "crashed")
 
 
 async def test_an_engines_exception_fails_the_reply_and_nothing_else(tmp_path: Path) -> None:
