@@ -20,7 +20,7 @@ from typing import Any
 
 from loaders.base import Feature, LoaderSpec, LoadParam, LoadRequest
 from modules.errors import EngineError, LoadFailed
-from modules.gguf import GgufHeader, read_header
+from modules.formats.gguf import GgufHeader, read_header
 from modules.params import LLAMA, dialect
 from modules.types import Chosen, Chunk, Endpoint, EngineInfo, GenerationRequest, Message
 

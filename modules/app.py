@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from loaders import Registry
-from modules.catalog import Catalog
-from modules.chat_store import ChatStore
+from modules.chats.store import ChatStore
 from modules.errors import Cancelled, EngineError, EnginehouseError
 from modules.events import Events
 from modules.extension_api import ModelAccess, Services
 from modules.extensions import Extensions
 from modules.generation import Generation
-from modules.model_status import ModelStatus
-from modules.models import Models
+from modules.models.catalog import Catalog
+from modules.models.pool import Models
+from modules.models.status import ModelStatus
 from modules.param_values import ParamValues
 from modules.paths import Paths
 from modules.presets import Presets
-from modules.replies import Replies
+from modules.replies.running import Replies
 from modules.settings import Settings
 from modules.status_json import status_dict
 

@@ -37,7 +37,7 @@ from modules.errors import (
 )
 from modules.event_stream import send_answer, send_events, unless_disconnected
 from modules.generation import Generation, Result
-from modules.hookspecs import hookimpl
+from modules.hooks.specs import hookimpl
 from modules.params import BY_NAME, CANONICAL, PARAMS, Param, check_values
 from modules.stream_parser import token_spans
 from modules.types import (
@@ -69,14 +69,14 @@ __all__ = [
 
 
 class Catalog(Protocol):
-    """What is on disk; see modules/catalog.py. Calls block and belong in a thread."""
+    """What is on disk; see modules/models/catalog.py. Calls block and belong in a thread."""
 
     def scan(self) -> tuple[Any, ...]: ...
     def get(self, name: str) -> Any: ...
 
 
 class Models(Protocol):
-    """What is loaded; see modules/models.py."""
+    """What is loaded; see modules/models/pool.py."""
 
     @property
     def status(self) -> Any: ...

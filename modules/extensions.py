@@ -17,8 +17,8 @@ import yaml
 
 from loaders.base import LoaderSpec
 from modules.extension_api import ExtensionContext, Services
-from modules.hook_calls import call
-from modules.hooks import HookLimits, Hooks
+from modules.hooks.calls import call
+from modules.hooks.manager import HookLimits, Hooks
 
 log = logging.getLogger(__name__)
 SHIPPED = Path(__file__).resolve().parent.parent / "extensions"

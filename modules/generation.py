@@ -26,7 +26,7 @@ from modules.errors import (
     Unsupported,
     from_dict,
 )
-from modules.lease_entry import Entering, Leases
+from modules.models.lease_entry import Entering, Leases
 from modules.schema_check import check_grammar, check_schema, watched
 from modules.stream_parser import THINKING_FORMATS, StreamParser, left_open, opened_by_prompt
 from modules.types import (
@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 
 
 class RequestHooks(Protocol):
-    """The part of modules.hooks.Hooks that is needed here."""
+    """The part of modules.hooks.manager.Hooks that is needed here."""
 
     async def edit_request(self, request: GenerationRequest) -> tuple[GenerationRequest, tuple[Notice, ...]]: ...
     def wrap_stream(

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from modules.durable import write_yaml
+from modules.disk.durable import write_yaml
+from modules.disk.yaml_mapping import read_mapping
 from modules.errors import BadParameter, EnginehouseError
 from modules.params import BY_NAME, CANONICAL, PARAMS, check_values, starting_values, without_neutral
 from modules.paths import Paths
 from modules.presets import Preset, Presets
 from modules.types import ParamValue
-from modules.yaml_mapping import read_mapping
 
 OnChange = Callable[[Mapping[str, ParamValue], str | None], None]
 _COMMENT = "The sampling values in use; what is not here is neutral. The program writes this file with every change."

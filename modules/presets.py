@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modules.durable import LAST_GOOD, make_folder, remove_durably, write_yaml
+from modules.disk.durable import LAST_GOOD, make_folder, remove_durably, write_yaml
+from modules.disk.yaml_mapping import read_mapping
 from modules.errors import BadParameter, BadRequest, NotFound, StorageError
 from modules.params import BY_NAME, CANONICAL, check_values, without_neutral
 from modules.paths import inside
 from modules.types import ParamValue
-from modules.yaml_mapping import read_mapping
 
 _NUMBERS = ("float", "int")
 

@@ -7,7 +7,7 @@ import json
 import os
 from pathlib import Path
 
-from modules.durable import durable_write, now
+from modules.disk.durable import durable_write, now
 
 
 class RunFile:

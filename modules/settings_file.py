@@ -14,9 +14,9 @@ from typing import Any
 
 import yaml
 
-from modules.durable import durable_write
-from modules.yaml_mapping import read_mapping
-from modules.yaml_text import yaml_text
+from modules.disk.durable import durable_write
+from modules.disk.yaml_mapping import read_mapping
+from modules.disk.yaml_text import yaml_text
 
 _PRIVATE = 0o600  # it may hold the API key
 _TITLE = """\

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from modules.model_status import ModelStatus
+from modules.models.status import ModelStatus
 from modules.types import EngineInfo
 
 

@@ -35,7 +35,7 @@ def test_every_parameter_setting_and_loader_is_documented() -> None:
 
 
 def test_every_hook_is_documented() -> None:
-    source = (ROOT / "modules/hookspecs.py").read_text(encoding="utf-8")
+    source = (ROOT / "modules/hooks/specs.py").read_text(encoding="utf-8")
     names = re.findall(r"@hookspec[^\n]*\n(?:async )?def (\w+)", source)
     text = (ROOT / "docs/extensions.md").read_text(encoding="utf-8")
     assert names

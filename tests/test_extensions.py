@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from modules import hookspecs
 from modules.extension_api import ModelAccess, Services
 from modules.extensions import Extensions
 from modules.generation import Generation
-from modules.hooks import HookLimits
+from modules.hooks import specs as hookspecs
+from modules.hooks.manager import HookLimits
 from modules.types import Chunk, Done, GenerationRequest, Message, Notice, Text
 from tests.engine_stand_in import Lender, StandIn
 from tests.faults.broken_extensions import BROKEN, write_all

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from modules.api.answers import json_answer, to_json
 from modules.app import App
-from modules.chats import LIST_LIMIT, Chat
+from modules.chats.values import LIST_LIMIT, Chat
 from modules.errors import BadParameter
 
 MAX_TITLE = 200

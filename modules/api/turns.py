@@ -14,7 +14,7 @@ from typing import Any
 
 from modules.api.params import supported
 from modules.app import App
-from modules.chats import Chat, MessageNode
+from modules.chats.values import Chat, MessageNode
 from modules.errors import BadRequest, NotFound
 from modules.params import starting_values
 from modules.types import GenerationRequest, Message, ParamValue, Role

@@ -17,7 +17,7 @@ from modules.api.chats import chat_routes, list_routes
 from modules.api.replies import reply_routes
 from modules.api.turns import Turns, merged, request_for
 from modules.app import App
-from modules.chats import LIST_LIMIT
+from modules.chats.values import LIST_LIMIT
 from modules.errors import NotFound, StorageError
 from modules.settings import Settings
 from modules.types import Message

@@ -26,7 +26,7 @@ from running import Running, server
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from modules.chat_store import ChatStore
+from modules.chats.store import ChatStore
 
 PAST = (
     """Here is what matters, in *three* points:

@@ -26,9 +26,9 @@ if __name__ == "__main__":
 import psutil
 
 from loaders import Registry
-from modules.catalog import Catalog
 from modules.engine.watch import Limits
-from modules.models import Models
+from modules.models.catalog import Catalog
+from modules.models.pool import Models
 from modules.paths import Paths
 from modules.settings import Settings
 from modules.types import Done, Failed, GenerationRequest, Text

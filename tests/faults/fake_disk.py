@@ -1,4 +1,4 @@
-"""A disk that remembers: it watches every change `modules.durable` makes, and `crash_states` tells what a
+"""A disk that remembers: it watches every change `modules.disk.durable` makes, and `crash_states` tells what a
 power cut at any moment would have left.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from modules import durable
+from modules.disk import durable
 from tests.faults import crash_states
 from tests.faults.crash_states import Event, State
 
@@ -20,7 +20,7 @@ LIES = ("fsync", "fsync folder")
 
 
 class FakeDisk:
-    """Stands in for `os` inside `modules.durable`; really does everything below `root`, and notes it.
+    """Stands in for `os` inside `modules.disk.durable`; really does everything below `root`, and notes it.
 
     lie   a kind of step that is done but never reaches the disk, as with a drive that confirms what is
           still in its cache: with it the checks must find violations, or they check nothing
@@ -71,7 +71,7 @@ class FakeDisk:
     def __getattr__(self, name: str) -> Any:
         return getattr(os, name)
 
-    # ── what modules.durable calls ──────────────────────────────────────────────────────────────────
+    # ── what modules.disk.durable calls ──────────────────────────────────────────────────────────────────
 
     def open(self, path: Path | str, flags: int, mode: int = 0o777) -> int:
         fd = os.open(path, flags, mode)

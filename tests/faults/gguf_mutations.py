@@ -1,7 +1,7 @@
 """Fault: GGUF headers with mutations. Figure: 0 crashes, 0 hangs, 0 foreign errors, time and memory in bounds.
 
 Run: python tests/faults/gguf_mutations.py [how many, default 5000] [seed]
-The short form (500) runs in tests/test_gguf.py.
+The short form (500) runs in tests/formats/test_gguf.py.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from modules.gguf import GgufError, read_header  # noqa: E402
+from modules.formats.gguf import GgufError, read_header  # noqa: E402
 from tests.gguf_maker import GgufMaker, make  # noqa: E402
 
 STARTER = ROOT / "user_data/models/SmolLM2-135M-Instruct.Q4_1.gguf"

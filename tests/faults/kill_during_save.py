@@ -4,7 +4,7 @@ Run: python tests/faults/kill_during_save.py [kills, default 1000] [--break rewr
 A child process changes chats as fast as it can and tells over a pipe what it was promised to be saved;
 the parent kills it at a random moment, opens the same folder, and looks for every promise of all rounds.
 With --break the child saves as text-generation-webui does (empty the file, write it anew), or promises
-before it saves; then the figure must not be 0. tests/test_chat_faults.py runs short forms of all three.
+before it saves; then the figure must not be 0. tests/chats/test_faults.py runs short forms of all three.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ ROOT = Path(__file__).resolve().parents[2]
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
-from modules import chat_journal  # noqa: E402
-from modules.chat_store import ChatStore  # noqa: E402
+from modules.chats import journal as chat_journal  # noqa: E402
+from modules.chats.store import ChatStore  # noqa: E402
 
 CHATS = 4
 """Few, so that they grow long and each is hit often."""

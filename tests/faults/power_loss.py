@@ -4,7 +4,7 @@ Run: python tests/faults/power_loss.py [--break fsync|"fsync folder"|rename|cut]
 Each scenario runs the real code once on a disk that notes every step. Then every state a power cut may
 leave, at every moment, is laid out in an empty folder and opened by the real code, which must find what
 it had promised, and be able to go on. With --break one safeguard is taken out, and violations must be found:
-that is how one sees that the checks can fail. tests/test_durable.py runs both forms.
+that is how one sees that the checks can fail. tests/disk/test_durable.py runs both forms.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ ROOT = Path(__file__).resolve().parents[2]
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
-from modules import durable  # noqa: E402
-from modules.chat_journal import Journal  # noqa: E402
-from modules.durable import append_durably  # noqa: E402
+from modules.chats.journal import Journal  # noqa: E402
+from modules.disk import durable  # noqa: E402
+from modules.disk.durable import append_durably  # noqa: E402
 from modules.errors import EnginehouseError  # noqa: E402
 from tests.faults.crash_states import put  # noqa: E402
 from tests.faults.fake_disk import LIES, FakeDisk  # noqa: E402
@@ -70,7 +70,7 @@ def _without(safeguard: str) -> Iterator[None]:
         with (
             mock.patch.object(durable, "_cut_back"),
             mock.patch.object(Journal, "_repair"),
-            mock.patch("modules.chat_journal.append_durably", lambda path, data, length: append_durably(path, data)),
+            mock.patch("modules.chats.journal.append_durably", lambda path, data, length: append_durably(path, data)),
         ):
             yield
     else:

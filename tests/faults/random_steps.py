@@ -19,8 +19,8 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.test_models import made
-from tests.test_models_long import run_random
+from tests.models.test_pool import made
+from tests.models.test_pool_long import run_random
 
 
 async def run(folder: Path, seed: int, steps: int) -> None:

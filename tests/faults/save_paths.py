@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from modules import durable
-from modules.chat_store import ChatStore
+from modules.chats.store import ChatStore
+from modules.disk import durable
 from modules.errors import NotFound, StorageError
 from tests.faults.fake_disk import FakeDisk
 
@@ -191,7 +191,7 @@ def _act_compaction(disk: FakeDisk) -> list[Any]:
         chat = _journal(disk.root).stem
         found = [seen(store, chat)]
         before = _journal(disk.root).stat().st_size
-        with mock.patch("modules.chat_journal.Journal.worth_compacting", return_value=True):
+        with mock.patch("modules.chats.journal.Journal.worth_compacting", return_value=True):
             reply = store.begin_reply(chat, None, "echo")
             found.append(seen(store, chat))
             disk.mark()

@@ -1,0 +1,314 @@
+"""Reads the header of a GGUF file: what the model is, without opening its weights.
+
+The file is untrusted. On any file the reader ends within about a second of work, holds a few megabytes,
+and either gives a GgufHeader or raises GgufError that says in people's words what the file is instead.
+Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from modules.errors import Unsupported
+from modules.formats.gguf_cursor import Cursor, EndOfFile, TooMuch
+from modules.formats.gguf_tables import ARRAY, FILE_TYPES, MAGIC, OLD_MAGICS, SCALARS, STRING, TENSOR_TYPES
+
+MetaValue = int | float | bool | str | tuple[int | float | bool, ...]
+
+MAX_KEYS = 20_000
+MAX_TENSORS = 100_000
+MAX_KEY = 65_535
+MAX_TEXT = 1024 * 1024  # a chat template; real ones have up to 30 kB
+MAX_KEPT = 4 * 1024 * 1024  # bytes of all that is kept of one header
+MAX_KEPT_ARRAY = 1024  # per-layer numbers; vocabularies are skipped
+_GUESSED = 1024  # a bit in general.file_type: "not stated by the one who made it" (llama.h)
+_TEMPLATE = "tokenizer.chat_template"
+_AGAIN = "Download it again."
+
+
+class GgufError(Unsupported):
+    """The file is not a model this program can open; the message says what it is instead."""
+
+    code = "bad_model_file"
+
+
+@dataclass(frozen=True, slots=True)
+class GgufHeader:
+    """What a GGUF file says about itself. A number it does not give is None, a text "".
+
+    kind            "model", "adapter", "mmproj" (image or audio part of a model) or another general.type
+    quant           name of the quantisation; from general.file_type, else from the tensors
+    context_length  tokens the model was trained for
+    head_count_kv   the largest where layers differ
+    parameters      weights in this file, which may be one part of several
+    split_no, split_count  part number from 0, and how many parts; 0 and 1 for a whole model
+    metadata        every plain value of the header and short lists of numbers
+    """
+
+    version: int
+    big_endian: bool
+    size: int
+    kind: str
+    architecture: str
+    name: str
+    quant: str
+    context_length: int | None
+    block_count: int | None
+    embedding_length: int | None
+    head_count: int | None
+    head_count_kv: int | None
+    vocabulary: int | None
+    tensor_count: int
+    parameters: int | None
+    chat_template: str
+    tokenizer: str
+    split_no: int = 0
+    split_count: int = 1
+    metadata: Mapping[str, MetaValue] = field(default_factory=dict)
+
+
+def read_header(path: Path) -> GgufHeader:
+    """The header of the file at `path`. Raises GgufError, and nothing else, for anything wrong with it."""
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # opening a pipe or a device would wait for ever
+            raise GgufError("This is not an ordinary file.")
+        with path.open("rb") as file:
+            return _Reader(Cursor(file, found.st_size)).header()
+    except OSError as error:
+        raise GgufError(f"The file cannot be opened: {error.strerror or error}.") from error
+    except EndOfFile:
+        raise GgufError(
+            f"The file is cut short or damaged: its header goes past its end at {megabytes(found.st_size)}.",
+            hint=_AGAIN,
+        ) from None
+    except TooMuch:
+        raise GgufError(
+            "The header is far larger than that of any real model; the file is damaged.", hint=_AGAIN
+        ) from None
+    except (struct.error, UnicodeDecodeError, OverflowError, MemoryError) as error:
+        raise _damaged(str(error)) from error
+
+
+def megabytes(count: int) -> str:
+    """A size for people: kB, MB or GB with at most one decimal."""
+    for unit, factor in (("GB", 10**9), ("MB", 10**6)):
+        if count >= factor:
+            amount = count / factor
+            return f"{amount:.0f} {unit}" if amount >= 10 else f"{amount:.1f} {unit}"
+    return f"{count / 1000:.0f} kB" if count >= 1000 else f"{count} bytes"
+
+
+def _damaged(what: str) -> GgufError:
+    return GgufError(f"The header is damaged: {what}.", hint=_AGAIN)
+
+
+def _not_gguf(start: bytes, size: int) -> GgufError:
+    """What a file that does not begin with GGUF is instead, from its first bytes."""
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if size == 0:
+        return GgufError("The file is empty.", hint=_AGAIN)
+    if start[:4] in OLD_MAGICS:
+        return GgufError(
+            f"This is in the old {OLD_MAGICS[start[:4]]} format, which no current engine opens.",
+            hint="Get the model as GGUF, or convert it with convert_llama_ggml_to_gguf.py of llama.cpp.",
+        )
+    if text.startswith(b"version https://git-lfs"):
+        return GgufError(
+            "This is a Git LFS pointer, a note of a few lines where the model should be.",
+            hint="Run “git lfs pull” in the folder it came from, or download the file itself.",
+        )
+    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        return GgufError(
+            "This is a web page saved as .gguf, not a model.",
+            hint="Use the page's download link; models that need a login must be downloaded logged in.",
+        )
+    if text.startswith((b'{"error', b"{'error", b"entry not found", b"invalid username", b"access to model")):
+        return GgufError("This is an error message of the download site saved as .gguf, not a model.", hint=_AGAIN)
+    if start[:4] == b"PK\x03\x04":
+        return GgufError("This is a ZIP or PyTorch file, not GGUF.", hint="Unpack it, or get the model as GGUF.")
+    if start[:2] == b"\x1f\x8b":
+        return GgufError("This is a gzip file, not GGUF.", hint="Unpack it first.")
+    if start[8:10] == b'{"':
+        return GgufError("This is a safetensors file with the ending .gguf.", hint="Rename it to .safetensors.")
+    if not start.strip(b"\0"):
+        return GgufError("The file is filled with zeros: a download that did not finish.", hint=_AGAIN)
+    return GgufError("This is not a GGUF file: it does not begin with the letters GGUF.", hint=_AGAIN)
+
+
+class _Reader:
+    """One pass over one header."""
+
+    def __init__(self, cursor: Cursor) -> None:
+        self._cursor = cursor
+        self._length = "Q"
+        self._meta: dict[str, MetaValue] = {}
+        self._lengths: dict[str, int] = {}
+        self._kept = 0
+
+    def header(self) -> GgufHeader:
+        cursor = self._cursor
+        start = cursor.take(min(cursor.size, 64))
+        if start[:4] != MAGIC:
+            raise _not_gguf(start, cursor.size)
+        cursor.rewind_to(len(MAGIC))
+        version = cursor.number("I")
+        big_endian = version & 0xFFFF == 0
+        if big_endian:
+            cursor.order = ">"
+            version = int.from_bytes(version.to_bytes(4, "little"), "big")
+        if version not in (1, 2, 3):
+            raise GgufError(
+                f"This is GGUF version {version}; versions 1 to 3 are known.",
+                hint="If the file is newer than this program, update the program.",
+            )
+        self._length = "I" if version == 1 else "Q"
+        tensors, keys = cursor.number(self._length), cursor.number(self._length)
+        if keys > MAX_KEYS or tensors > MAX_TENSORS:
+            raise _damaged(f"it claims {keys} entries and {tensors} tensors")
+        for _ in range(keys):
+            self._entry()
+        weights = self._tensors(tensors)
+        return self._made(version, big_endian, tensors, weights)
+
+    def _text(self, limit: int) -> str:
+        length = self._cursor.number(self._length)
+        if length > limit and length <= self._cursor.size - self._cursor.position:
+            raise _damaged(f"a text in it claims {length} bytes")
+        return self._cursor.take(length).decode("utf-8", "replace")
+
+    def _entry(self) -> None:
+        self._cursor.check_time()
+        key = self._text(MAX_KEY)
+        self._kept += len(key)
+        if self._kept > MAX_KEPT:
+            raise TooMuch
+        if key in self._meta or key in self._lengths:
+            raise _damaged(f"the entry {key[:80]!r} is there twice")
+        kind = self._cursor.number("I")
+        if kind in SCALARS:
+            self._meta[key] = self._cursor.value(SCALARS[kind])
+        elif kind == STRING:
+            self._string(key)
+        elif kind == ARRAY:
+            self._array(key)
+        else:
+            raise _damaged(f"the entry {key[:80]!r} has the unknown type {kind}")
+
+    def _string(self, key: str) -> None:
+        length = self._cursor.number(self._length)
+        if length > MAX_TEXT or self._kept + length > MAX_KEPT:
+            self._cursor.skip(length)
+            self._lengths[key] = length
+            return
+        self._kept += length
+        self._meta[key] = self._cursor.take(length).decode("utf-8", "replace")
+
+    def _array(self, key: str) -> None:
+        kind, count = self._cursor.number("I"), self._cursor.number(self._length)
+        self._lengths[key] = count
+        if kind == STRING:
+            self._cursor.skip_strings(count, self._length)
+        elif kind not in SCALARS:
+            raise _damaged(f"the list {key[:80]!r} has the unknown type {kind}")
+        elif count <= MAX_KEPT_ARRAY and self._kept + 32 * count <= MAX_KEPT:
+            self._kept += 32 * count  # what a number takes in Python
+            size = struct.calcsize("<" + SCALARS[kind]) * count
+            values = struct.unpack(f"{self._cursor.order}{count}{SCALARS[kind]}", self._cursor.take(size))
+            self._meta[key] = values
+        else:
+            self._cursor.skip(struct.calcsize("<" + SCALARS[kind]) * count)
+
+    def _tensors(self, count: int) -> dict[int, int]:
+        """Weights by tensor type. Raises GgufError when the file ends before its last tensor."""
+        cursor = self._cursor
+        weights: dict[int, int] = {}
+        end = 0
+        for _ in range(count):
+            cursor.check_time()
+            cursor.skip(cursor.number(self._length))  # its name
+            dimensions = cursor.number("I")
+            if dimensions > 8:
+                raise _damaged(f"a tensor claims {dimensions} dimensions")
+            elements = 1
+            for _ in range(dimensions):
+                elements *= cursor.number(self._length)
+            kind, offset = cursor.number("I"), cursor.number("Q")
+            if elements > 2**48 or offset > 2**48:
+                raise _damaged("a tensor claims to be larger than any model")
+            weights[kind] = weights.get(kind, 0) + elements
+            if kind in TENSOR_TYPES:
+                stored = TENSOR_TYPES[kind]
+                end = max(end, offset + elements // stored.block * stored.size)
+        alignment = self._int("general.alignment") or 32
+        if not 1 <= alignment <= 2**20:
+            raise _damaged(f"its alignment is {alignment}")
+        whole = -(-cursor.position // alignment) * alignment + end if end else cursor.position
+        if whole > cursor.size:
+            raise GgufError(
+                f"The file is cut short: {megabytes(cursor.size)} of {megabytes(whole)} are there.", hint=_AGAIN
+            )
+        return weights
+
+    def _int(self, key: str) -> int | None:
+        """A whole number of the header; the largest where it is a list."""
+        value = self._meta.get(key)
+        if isinstance(value, tuple):
+            value = max((one for one in value if isinstance(one, int)), default=None)
+        return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else None
+
+    def _str(self, key: str) -> str:
+        value = self._meta.get(key, "")
+        return value if isinstance(value, str) else ""
+
+    def _kind(self, architecture: str) -> str:
+        """What the file is; older files do not have general.type."""
+        if architecture == "clip" or "clip.projector_type" in self._meta:
+            return "mmproj"
+        if "adapter.type" in self._meta:
+            return "adapter"
+        if any(name.startswith("imatrix.") for name in self._meta):
+            return "imatrix"
+        return self._str("general.type") or "model"
+
+    def _quant(self, weights: Mapping[int, int]) -> str:
+        file_type = self._int("general.file_type")
+        if file_type is not None and file_type & ~_GUESSED in FILE_TYPES:
+            return FILE_TYPES[file_type & ~_GUESSED]
+        if not weights:
+            return ""
+        kind = max(weights, key=lambda number: weights[number])
+        return TENSOR_TYPES[kind].name if kind in TENSOR_TYPES else f"type {kind}"
+
+    def _made(self, version: int, big_endian: bool, tensors: int, weights: Mapping[int, int]) -> GgufHeader:
+        architecture = self._str("general.architecture")
+        if not re.fullmatch(r"[\w.-]{0,64}", architecture):
+            raise _damaged("the name of its architecture is not a name")
+        parts = self._int("split.count") or 1
+        return GgufHeader(
+            version=version,
+            big_endian=big_endian,
+            size=self._cursor.size,
+            kind=self._kind(architecture),
+            architecture=architecture,
+            name=self._str("general.name")[:200],
+            quant=self._quant(weights),
+            context_length=self._int(f"{architecture}.context_length"),
+            block_count=self._int(f"{architecture}.block_count"),
+            embedding_length=self._int(f"{architecture}.embedding_length"),
+            head_count=self._int(f"{architecture}.attention.head_count"),
+            head_count_kv=self._int(f"{architecture}.attention.head_count_kv"),
+            vocabulary=self._lengths.get("tokenizer.ggml.tokens"),
+            tensor_count=tensors,
+            parameters=sum(weights.values()) if weights else None,
+            chat_template=self._str(_TEMPLATE),
+            tokenizer=self._str("tokenizer.ggml.model"),
+            split_no=self._int("split.no") or 0,
+            split_count=max(1, parts),
+            metadata={name: value for name, value in self._meta.items() if name != _TEMPLATE},
+        )

@@ -1,0 +1,100 @@
+"""Which model, with which loader and settings, and why: decided before anything is unloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from loaders import Registry
+from loaders.base import LoaderSpec
+from modules.errors import BadParameter, NotFound, NotReady
+from modules.models.catalog import check_runnable
+from modules.models.host import ModelLike
+from modules.models.last_used import LastUsed
+from modules.types import Chosen, ParamValue
+
+
+class CatalogLike(Protocol):
+    """What is needed of the catalogue."""
+
+    def scan(self) -> Iterable[Any]: ...
+    def get(self, name: str) -> Any: ...
+    def pick_loader(self, model: Any) -> Chosen[LoaderSpec]: ...
+
+
+class SettingsLike(Protocol):
+    """What is needed of the settings: `model`, `loader`, `max_loaded`."""
+
+    def get(self, name: str) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A model with everything checked that can be checked before the old one has to go."""
+
+    model: ModelLike
+    spec: LoaderSpec
+    why: str
+    settings: Mapping[str, ParamValue]
+
+
+class Planner:
+    """Decides; its methods read the disk and belong in a thread."""
+
+    def __init__(self, catalog: CatalogLike, registry: Registry, settings: SettingsLike, last: LastUsed) -> None:
+        self._catalog = catalog
+        self._registry = registry
+        self._settings = settings
+        self._last = last
+
+    def plan(self, name: str, loader: str | None, settings: Mapping[str, Any] | None) -> Plan:
+        """How to load that model; None = as it was loaded last. Raises NotFound, BadParameter, Unsupported."""
+        model = self._catalog.get(name)
+        check_runnable(model)
+        last_loader, last_settings = self._last.of(model.name)
+        spec, why = self._spec(model, loader, last_loader)
+        if settings is None and last_loader == spec.name and last_settings:
+            try:
+                complete = spec.check_settings(last_settings)
+                return Plan(model, spec, f"{why} It is loaded with the settings it had last.", complete)
+            except BadParameter as error:
+                why = f"{why} Its last settings do not fit any more ({error.message}), so defaults are used."
+        return Plan(model, spec, why, spec.check_settings(settings or {}))
+
+    def _spec(self, model: Any, loader: str | None, last: str | None) -> tuple[LoaderSpec, str]:
+        if loader:
+            spec = self._registry.get(loader)
+            if spec.name not in model.loaders:
+                raise BadParameter(
+                    f"The loader {spec.name} does not open {model.name}.", param="loader",
+                    hint="These do: " + (", ".join(model.loaders) or "none") + ".")  # fmt: skip
+            return spec, f"The loader {spec.name} was asked for."
+        if model.name == self._settings.get("model") and (wanted := self._settings.get("loader")) in model.loaders:
+            return self._registry.get(wanted), f"The loader {wanted} is the one in the settings."
+        if last and last in model.loaders:
+            return self._registry.get(last), f"{last} loaded it last time."
+        chosen = self._catalog.pick_loader(model)
+        return chosen.value, chosen.why
+
+    def default(self, crashed: str | None) -> Chosen[str]:
+        """The model meant by a request that names none; the one that just crashed, if any. Raises NotReady."""
+        if crashed is not None:
+            return Chosen(crashed, "")
+        runnable = [model.name for model in self._catalog.scan() if model.runnable and not model.builtin]
+        if (wanted := str(self._settings.get("model") or "")) and self._known(wanted):
+            return Chosen(wanted, f"No model was loaded, so {wanted} was loaded: it is the one in the settings.")
+        if (last := self._last.last) and self._known(last):
+            return Chosen(last, f"No model was loaded, so {last} was loaded: it was used last.")
+        if len(runnable) == 1:
+            return Chosen(runnable[0], f"No model was loaded, so {runnable[0]} was loaded: it is the only one.")
+        if not runnable:
+            raise NotReady("There is no model yet.", code="no_models",
+                           hint="Put a GGUF file into the folder models in the user-data folder.")  # fmt: skip
+        raise NotReady("No model is loaded.", hint="Choose one on the Model tab, or name one in the request.")
+
+    def _known(self, name: str) -> bool:
+        try:
+            return bool(self._catalog.get(name).runnable)
+        except NotFound:
+            return False

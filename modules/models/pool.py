@@ -1,0 +1,279 @@
+"""The models that are loaded: load, unload, swap, lend out, reload after a crash.
+
+Whoever wants an engine takes a lease. A model that is loaded and has room is lent at once. Everything that
+changes what is loaded goes through one first-come-first-served gate: the one inside waits until the replies of
+the model whose place it needs are done, and those behind it wait for it, so nobody starves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from loaders import Registry
+from modules.engine.base import Engine
+from modules.engine.watch import Limits
+from modules.engine.worker_log import WorkerLog
+from modules.errors import Cancelled, EngineCrashed, EnginehouseError
+from modules.models import memory
+from modules.models.host import Host
+from modules.models.last_used import LastUsed
+from modules.models.plan import CatalogLike, Plan, Planner, SettingsLike
+from modules.models.status import ModelStatus
+from modules.paths import Paths
+from modules.types import Notice, Progress
+
+BACK_OFF = (0.0, 1.0, 4.0)
+"""Seconds before each reload in a row after a crash; after that many the person has to load it again."""
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The use of an engine for the length of one request; `notices` say what was decided on the way."""
+
+    engine: Engine
+    notices: tuple[Notice, ...] = ()
+
+
+class Models:
+    """Owner of the workers. All methods belong to the server's event loop.
+
+    `on_change` callbacks get the ModelStatus of whatever changed; they must not wait.
+    """
+
+    def __init__(
+        self, catalog: CatalogLike, registry: Registry, paths: Paths, settings: SettingsLike,
+        limits: Limits | None = None,
+    ) -> None:  # fmt: skip
+        self.on_change: list[Callable[[ModelStatus], None]] = []
+        self._paths = paths
+        self._settings = settings
+        self._limits = limits
+        self._last = LastUsed(paths.root / "models.yaml")
+        self._planner = Planner(catalog, registry, settings, self._last)
+        self._hosts: dict[str, Host] = {}
+        self._focus: Host | None = None
+        self._gate = asyncio.Lock()
+        self._waiting = 0
+        self._crashes: dict[str, int] = {}
+        self._counted: set[Host] = set()
+        self._unloads = 0
+
+    # ── what there is ───────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def status(self) -> ModelStatus:
+        """The model in the foreground: the one loaded or asked for last."""
+        return ModelStatus(waiting=self._waiting) if self._focus is None else self._focus.status(self._waiting)
+
+    @property
+    def statuses(self) -> tuple[ModelStatus, ...]:
+        """Every model that is loaded, loading, or has crashed."""
+        return tuple(host.status() for host in self._hosts.values())
+
+    @property
+    def problems(self) -> list[str]:
+        """What was wrong with models.yaml."""
+        return self._last.problems
+
+    def read_memory(self) -> memory.Memory:
+        """The machine's, the server's and the workers' memory; some milliseconds, call it in a thread."""
+        return memory.read([host.process.pid for host in list(self._hosts.values()) if host.process.pid])
+
+    def log_lines(self, count: int = 200) -> list[str]:
+        """The end of the log of the engine in the foreground."""
+        log = WorkerLog(self._paths.logs / "engine.log") if self._focus is None else self._focus.log
+        return log.tail(count)
+
+    def saved_settings(self, name: str) -> Mapping[str, Any]:
+        """What the model was loaded with last, where it differs from the loader's defaults."""
+        return self._last.of(name)[1]
+
+    # ── load and unload ─────────────────────────────────────────────────────────────────────────────
+
+    async def load(
+        self, name: str, loader: str | None = None, settings: Mapping[str, Any] | None = None
+    ) -> ModelStatus:
+        """Load a model in place of the least recently used one, once the replies of that are done.
+
+        `settings` None = as it was loaded last. Raises NotFound, BadParameter, Unsupported or LoadFailed; what could be
+        checked beforehand leaves the old model where it is. Raises Cancelled when `unload` came in between.
+        """
+        plan = await asyncio.to_thread(self._planner.plan, name, loader, settings)
+        self._crashes.pop(name, None)
+        host = await self._enter(plan, anew=True)
+        host.leave()  # nobody uses it yet: another load may take its place without waiting for this one
+        await self._loaded(host)
+        return host.status(self._waiting)
+
+    async def unload(self) -> None:
+        """End every worker now, also one that is loading; running replies end with an error that says so."""
+        self._unloads += 1
+        hosts = list(self._hosts.values())
+        self._hosts.clear()
+        self._crashes.clear()
+        self._focus = None
+        await asyncio.gather(*(host.stop() for host in hosts))
+        self._tell(self.status)
+
+    async def close(self) -> None:
+        """End everything; the program ends."""
+        await self.unload()
+
+    # ── leases ──────────────────────────────────────────────────────────────────────────────────────
+
+    def lease(self, name: str | None, on_progress: OnProgress | None = None) -> AbstractAsyncContextManager[Lease]:
+        """The engine of that model for one request; loaded when it is not.
+
+        None = the model in the foreground, else the one used last (said in a Notice). Raises NotFound,
+        LoadFailed, NotReady (nothing to load), EngineCrashed (it crashed too often), Cancelled.
+        """
+        return self._lend(name, on_progress or (lambda progress: None))
+
+    @asynccontextmanager
+    async def _lend(self, name: str | None, on_progress: OnProgress) -> AsyncIterator[Lease]:
+        host, notices = await self._host_for(name, on_progress)
+        try:
+            engine = await self._loaded(host, on_progress)
+            self._focus = host if self._hosts.get(host.model.name) is host else self._focus
+            yield Lease(engine, notices)
+            if host.process.alive:
+                self._crashes.pop(host.model.name, None)
+        finally:
+            host.leave()
+
+    async def _host_for(self, name: str | None, on_progress: OnProgress) -> tuple[Host, tuple[Notice, ...]]:
+        """A host with the caller entered, and the reasons."""
+        unloads = self._unloads
+        host = self._focus if name is None else self._hosts.get(name)
+        if host is not None and host.usable:
+            host.enter()
+            return host, ()
+        why = ""
+        if name is None:
+            crashed = host.model.name if host is not None and host.crashed else None
+            chosen = await asyncio.to_thread(self._planner.default, crashed)
+            name, why = chosen.value, chosen.why
+        plan = await asyncio.to_thread(self._planner.plan, name, None, None)
+        old = self._hosts.get(plan.model.name)
+        notices = [Notice("model_loaded", why)] if why else []
+        if old is not None and old.crashed:
+            await self._back_off(old)
+            said = "" if old.process.error is None else f" ({old.process.error.message})"
+            notices.append(Notice("engine_restarted", f"The engine had crashed{said} and was started again."))
+        if unloads != self._unloads:
+            raise _stopped()
+        on_progress(Progress("queued", 0, 1))
+        host = await self._enter(plan)
+        return host, tuple(notices)
+
+    async def _back_off(self, host: Host) -> None:
+        """Wait before a reload; refuse it when the model crashed too often in a row."""
+        count = self._crashes.get(host.model.name, 0)
+        if count > len(BACK_OFF):
+            raise EngineCrashed(
+                f"{host.model.name} crashed {count} times in a row, so it is not started again by itself.",
+                hint="Load it again on the Model tab, with a smaller context or other settings.",
+                code="crashed_too_often",
+            )
+        await asyncio.sleep(BACK_OFF[max(0, count - 1)])
+
+    async def _loaded(self, host: Host, on_progress: OnProgress | None = None) -> Engine:
+        unloads = self._unloads
+        if on_progress is not None:
+            host.listeners.append(on_progress)
+        try:
+            return await host.wait()
+        except EnginehouseError:
+            if unloads != self._unloads or host.draining:
+                raise _stopped() from None
+            raise
+        finally:
+            if on_progress is not None:
+                host.listeners.remove(on_progress)
+
+    # ── the gate ────────────────────────────────────────────────────────────────────────────────────
+
+    async def _enter(self, plan: Plan, anew: bool = False) -> Host:
+        """The plan's host with the caller entered, started if need be. `anew` = with exactly these settings."""
+        unloads = self._unloads
+        self._waiting += 1
+        try:
+            async with self._gate:
+                host = self._hosts.get(plan.model.name)
+                same = host is not None and host.spec.name == plan.spec.name and host.settings == plan.settings
+                if host is None or not host.usable or (anew and not same):
+                    await self._make_room(plan.model.name, impatient=anew)
+                    if unloads != self._unloads:
+                        raise _stopped()
+                    host = self._launch(plan)
+                host.enter()
+                return host
+        finally:
+            self._waiting -= 1
+
+    def _launch(self, plan: Plan) -> Host:
+        host = Host(plan.model, plan.spec, plan.why, plan.settings, self._free_log(), self._paths.scratch,
+                    self._limits, self._changed)  # fmt: skip
+        self._hosts[plan.model.name] = self._focus = host
+        host.loading.add_done_callback(lambda task: self._load_ended(host, task))
+        return host
+
+    def _load_ended(self, host: Host, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is None:
+            defaults = host.spec.check_settings({})
+            changed = {name: value for name, value in host.settings.items() if value != defaults[name]}
+            loop = asyncio.get_running_loop()  # in a thread: it waits for the disk
+            loop.run_in_executor(None, self._last.remember, host.model.name, host.spec.name, changed)
+        elif self._hosts.get(host.model.name) is host:
+            del self._hosts[host.model.name]
+
+    async def _make_room(self, name: str, impatient: bool) -> None:
+        """Take out the model of that name, and the least recently used ones beyond `max_loaded`."""
+        if name in self._hosts:
+            await self._take_out(self._hosts[name], impatient)
+        most = max(1, int(self._settings.get("max_loaded") or 1))
+        while len(self._hosts) >= most:
+            host = min(self._hosts.values(), key=lambda host: (host.users > 0, host.last_used))
+            await self._take_out(host, impatient)
+
+    async def _take_out(self, host: Host, impatient: bool) -> None:
+        """Wait for its users to be done, then end it. `impatient` does not wait for a load nobody uses."""
+        host.draining = True
+        try:
+            if not impatient:
+                await asyncio.wait([host.loading])
+            await host.idle.wait()
+        except asyncio.CancelledError:
+            host.draining = False
+            raise
+        await asyncio.shield(host.stop())
+        if self._hosts.get(host.model.name) is host:
+            del self._hosts[host.model.name]
+
+    def _free_log(self) -> WorkerLog:
+        taken = {host.log.path for host in self._hosts.values()}
+        number = 1
+        while (path := self._paths.logs / ("engine.log" if number == 1 else f"engine-{number}.log")) in taken:
+            number += 1
+        return WorkerLog(path)
+
+    def _changed(self, host: Host) -> None:
+        if host.crashed and host not in self._counted:
+            self._counted = {other for other in self._counted if other in self._hosts.values()} | {host}
+            self._crashes[host.model.name] = self._crashes.get(host.model.name, 0) + 1
+        if host is self._focus or host in self._hosts.values():
+            self._tell(host.status(self._waiting))
+
+    def _tell(self, status: ModelStatus) -> None:
+        for callback in tuple(self.on_change):
+            callback(replace(status))
+
+
+def _stopped() -> Cancelled:
+    return Cancelled("Loading was stopped.", hint="Load the model again when you want it.")

@@ -1,0 +1,331 @@
+"""Load, unload, swap, lend, reload: the owner of the workers, with real workers."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from loaders import Registry, echo
+from modules.disk.durable import read_yaml
+from modules.engine.watch import Limits
+from modules.errors import (
+    BadParameter,
+    Cancelled,
+    EngineCrashed,
+    LoadFailed,
+    NotFound,
+    NotReady,
+    Unsupported,
+)
+from modules.models import host as models_host
+from modules.models import pool as models_module
+from modules.models.catalog import Catalog
+from modules.models.pool import Models
+from modules.paths import Paths
+from modules.types import Done, Progress
+from tests.engine.making import QUICK, ask, collect, done_of, failed_of, text_of, until
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
+NAMES = ("echo", "echo-b", "echo-c")
+
+
+class FakeSettings:
+    """The three settings that Models looks at."""
+
+    def __init__(self, **values: Any) -> None:
+        self.values = {"model": "", "loader": "", "max_loaded": 1} | values
+
+    def get(self, name: str) -> Any:
+        return self.values[name]
+
+
+def catalog(paths: Paths) -> tuple[Catalog, Registry]:
+    """The real catalogue, with three echo models in it."""
+    registry = Registry().with_more([dataclasses.replace(echo.SPEC, builtin_models=NAMES)])
+    return Catalog(paths.models, registry), registry
+
+
+@asynccontextmanager
+async def made(tmp_path: Path, limits: Limits = QUICK, **settings: Any) -> AsyncIterator[Models]:
+    paths = Paths.below(tmp_path / "user_data")
+    models = Models(*catalog(paths), paths, FakeSettings(**settings), limits)
+    try:
+        yield models
+    finally:
+        await models.close()
+
+
+async def reply(models: Models, name: str | None = None, most: int = 50) -> list[Any]:
+    async with models.lease(name) as lease:
+        return await collect(lease.engine, ask(params={"max_tokens": most}))  # type: ignore[arg-type]
+
+
+async def test_a_load_is_seen_step_by_step(tmp_path: Path) -> None:
+    async with made(tmp_path) as models:
+        assert models.status.state == "empty"
+        seen: list[Any] = []
+        models.on_change.append(seen.append)
+        status = await models.load("echo", settings={"load_time": 0.3})
+        assert (status.state, status.model, status.loader) == ("ready", "echo", "echo")
+        assert status.info is not None
+        assert status.info.context == 8192
+        assert status.why
+        assert status.memory_bytes > 1_000_000
+        assert status.settings["load_time"] == 0.3
+        parts = [one.progress for one in seen if one.state == "starting" and one.progress is not None]
+        assert len(parts) > 3
+        assert parts == sorted(parts)
+        await models.unload()
+        assert models.status.state == "empty"
+
+
+async def test_a_key_of_an_endpoint_is_never_in_a_status(tmp_path: Path) -> None:
+    async with made(tmp_path) as models:
+        await models.load("echo")
+        assert models.status.info is not None
+        assert models.status.info.endpoint is None
+
+
+async def test_a_request_that_names_a_model_loads_it(tmp_path: Path) -> None:
+    async with made(tmp_path) as models:
+        steps: list[Progress] = []
+        async with models.lease("echo", steps.append) as lease:
+            assert text_of(await collect(lease.engine, ask("hi"))) == "hi"  # type: ignore[arg-type]
+        assert [step.stage for step in steps][-1] == "loading"
+        assert models.status.model == "echo"
+
+
+async def test_bad_names_and_bad_settings_keep_the_loaded_model(tmp_path: Path) -> None:
+    async with made(tmp_path) as models:
+        await models.load("echo")
+        pid = [host.process.pid for host in models._hosts.values()]
+        (models._paths.models / "broken.gguf").write_bytes(b"GGUF" + bytes(100))
+        for name, settings, error in (
+            ("nothing-like-it", None, NotFound),
+            ("echo-b", {"colour": 3}, BadParameter),
+            ("echo-b", {"speed": -1}, BadParameter),
+            ("broken", None, Unsupported),  # 422: nothing failed, it cannot be done
+        ):
+            with pytest.raises(error):
+                await models.load(name, settings=settings)
+        with pytest.raises(BadParameter, match="does not open"):
+            await models.load("echo", loader="llama.cpp")
+        assert models.status.state == "ready"
+        assert [host.process.pid for host in models._hosts.values()] == pid
+
+
+async def test_a_failed_load_says_why_and_the_next_request_takes_the_last_good_model(tmp_path: Path) -> None:
+    async with made(tmp_path) as models:
+        await models.load("echo")
+        with pytest.raises(LoadFailed, match="of cheese"):
+            await models.load("echo-b", settings={"load_error": "It is made of cheese."})
+        assert models.status.state == "failed"
+        assert "of cheese" in (models.status.error or {})["message"]
+        async with models.lease(None) as lease:
+            assert lease.engine.info.model == "echo"
+            assert [notice.code for notice in lease.notices] == ["model_loaded"]
+        with pytest.raises(LoadFailed):  # its settings are not kept: they never worked
+            await models.load("echo-b", settings={"load_error": "again"})
+        await models.load("echo-b")
+
+
+async def test_a_worker_that_cannot_be_connected_to_is_a_failed_load_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pids: list[int] = []
+
+    def refuse(process: Any, info: Any, spec: Any) -> Any:
+        pids.append(process.pid)
+        raise ValueError("not an http address: gopher://x")
+
+    monkeypatch.setattr(models_host, "connect", refuse)
+    async with made(tmp_path) as models:
+        with pytest.raises(LoadFailed, match="gopher"):
+            await models.load("echo")
+        assert not psutil.pid_exists(pids[0])
+        assert models.status.state == "failed"
+        monkeypatch.undo()
+        assert (await models.load("echo")).state == "ready"
+
+
+async def test_a_swap_waits_for_running_replies_and_nobody_starves(tmp_path: Path) -> None:
+    async with made(tmp_path) as models:
+        await models.load("echo", settings={"tokens": 40, "speed": 50})
+        order: list[str] = []
+
+        async def run(name: str) -> None:
+            chunks = await reply(models, name)
+            assert isinstance(chunks[-1], Done), chunks[-1]
+            order.append(name)
+
+        first = asyncio.create_task(run("echo"))
+        await asyncio.sleep(0.1)
+        second = asyncio.create_task(run("echo-b"))
+        await asyncio.sleep(0.1)
+        assert models.status.waiting >= 1
+        third = asyncio.create_task(run("echo"))  # behind the one that waits for the swap
+        await asyncio.gather(first, second, third)
+        assert order == ["echo", "echo-b", "echo"]
+
+
+async def test_a_model_beyond_max_loaded_takes_the_place_of_the_longest_idle_one(tmp_path: Path) -> None:
+    async with made(tmp_path, max_loaded=2) as models:
+        for name in ("echo", "echo-b"):
+            await reply(models, name)
+        await reply(models, "echo")
+        await reply(models, "echo-c")
+        assert sorted(str(status.model) for status in models.statuses) == ["echo", "echo-c"]
+
+
+async def test_concurrent_requests_for_a_model_load_it_once(tmp_path: Path) -> None:
+    async with made(tmp_path) as models:
+        starts: list[Any] = []
+        models.on_change.append(lambda status: starts.append(status) if status.progress == 0.0 else None)
+        answers = await asyncio.gather(*(reply(models, "echo") for _ in range(12)))
+        assert all(isinstance(chunks[-1], Done) for chunks in answers)
+        assert len(models._hosts) == 1
+        assert len({host.process.pid for host in models._hosts.values()}) == 1
+
+
+async def test_a_request_without_a_name_takes_the_only_the_set_or_the_last_model(tmp_path: Path) -> None:
+    async with made(tmp_path) as models:
+        with pytest.raises(NotReady, match="no model yet"):
+            await reply(models)
+        await models.load("echo-b")
+        await asyncio.sleep(0.1)
+    async with made(tmp_path) as models:  # the next run of the program
+        async with models.lease(None) as lease:
+            assert lease.engine.info.model == "echo-b"
+            assert "used last" in lease.notices[0].message
+    async with made(tmp_path, model="echo-c", loader="echo") as models:
+        async with models.lease(None) as lease:
+            assert lease.engine.info.model == "echo-c"
+            assert "in the settings" in lease.notices[0].message
+        assert "in the settings" in models.status.why
+
+
+async def test_the_last_settings_of_a_model_are_used_again_and_bad_ones_are_explained(tmp_path: Path) -> None:
+    async with made(tmp_path) as models:
+        await models.load("echo", settings={"tokens": 3, "context": 64})
+        await models.load("echo-b")
+        status = await models.load("echo")
+        assert status.settings["tokens"] == 3
+        assert "settings it had last" in status.why
+        await until(lambda: (read_yaml(tmp_path / "user_data" / "models.yaml")[0] or {}).get("last") == "echo")
+        assert models.saved_settings("echo") == {"tokens": 3, "context": 64}
+    file = tmp_path / "user_data" / "models.yaml"
+    file.write_text(file.read_text().replace("context: 64", "context: -64"))
+    async with made(tmp_path) as models:
+        status = await models.load("echo")
+        assert status.settings["context"] == 8192
+        assert "do not fit any more" in status.why
+
+
+async def test_an_unload_ends_a_load_and_everyone_who_waits_for_it(tmp_path: Path) -> None:
+    async with made(tmp_path) as models:
+        loading = asyncio.create_task(models.load("echo", settings={"load_time": 30}))
+        await until(lambda: models.status.progress not in (None, 0.0))
+        waiting = asyncio.create_task(reply(models, "echo"))
+        other = asyncio.create_task(reply(models, "echo-b"))
+        await asyncio.sleep(0.1)
+        started = time.monotonic()
+        await models.unload()
+        for task in (loading, waiting, other):
+            with pytest.raises(Cancelled):
+                await asyncio.wait_for(task, 2)
+        assert time.monotonic() - started < 2
+        assert models.status.state == "empty"
+
+
+async def test_another_load_takes_the_place_of_one_that_nobody_uses_yet(tmp_path: Path) -> None:
+    async with made(tmp_path) as models:
+        first = asyncio.create_task(models.load("echo", settings={"load_time": 30}))
+        await until(lambda: models.status.progress not in (None, 0.0))
+        status = await asyncio.wait_for(models.load("echo-b"), 5)
+        assert status.model == "echo-b"
+        with pytest.raises(Cancelled):
+            await first
+
+
+async def test_a_client_that_goes_while_a_model_loads_leaves_the_load_going(tmp_path: Path) -> None:
+    async with made(tmp_path) as models:
+        await models.load("echo", settings={"load_time": 0.5})
+        await models.unload()
+        leaving = asyncio.create_task(reply(models, "echo"))
+        await until(lambda: models.status.state == "starting")
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        await until(lambda: models.status.state == "ready")
+        assert all(host.users == 0 for host in models._hosts.values())
+
+
+async def test_a_crashed_model_is_reloaded_by_the_next_request_and_says_so(tmp_path: Path) -> None:
+    async with made(tmp_path) as models:
+        await models.load("echo", settings={"tokens": 30, "speed": 50})
+        running = asyncio.create_task(reply(models))
+        await until(lambda: models.status.running == 1)
+        os.kill(next(iter(models._hosts.values())).process.pid or 0, signal.SIGSEGV)
+        failed = failed_of(await running)
+        assert failed.error["code"] == "engine_crashed"
+        await until(lambda: models.status.state == "crashed")
+        assert (models.status.error or {})["code"] == "engine_crashed"
+        async with models.lease(None) as lease:
+            assert [notice.code for notice in lease.notices] == ["engine_restarted"]
+            done_of(await collect(lease.engine, ask()))  # type: ignore[arg-type]
+        assert models._crashes == {}, "a reply that ends well ends the count"
+
+
+async def test_a_model_that_crashes_every_time_is_left_alone_until_someone_loads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models_module, "BACK_OFF", (0.0, 0.05, 0.1))
+    async with made(tmp_path) as models:
+        await models.load("echo", settings={"tokens": 5, "crash_at": 1, "crash_signal": "SIGKILL"})
+        for _ in range(4):
+            failed_of(await reply(models))
+        with pytest.raises(EngineCrashed, match="4 times in a row"):
+            await reply(models)
+        await models.load("echo", settings={"tokens": 5})
+        done_of(await reply(models))
+
+
+async def test_a_crash_of_one_model_leaves_the_other_alone(tmp_path: Path) -> None:
+    async with made(tmp_path, max_loaded=2) as models:
+        await models.load("echo", settings={"tokens": 40, "speed": 50})
+        await models.load("echo-b", settings={"tokens": 40, "crash_at": 3})
+        fine = asyncio.create_task(reply(models, "echo"))
+        failed_of(await reply(models, "echo-b"))
+        done_of(await fine)
+
+
+async def test_the_log_of_the_engine_can_be_read(tmp_path: Path) -> None:
+    async with made(tmp_path) as models:
+        await models.load("echo", settings={"noise": True})
+        await reply(models)
+        assert any("noise" in line for line in models.log_lines(50))
+
+
+async def test_memory_is_told_and_comes_back_after_each_of_six_cycles(tmp_path: Path) -> None:
+    async with made(tmp_path) as models:
+        server, megabyte = psutil.Process(), 1 << 20
+        before = server.memory_info().rss
+        for _ in range(6):
+            await models.load("echo", settings={"memory": 64})
+            figures = models.read_memory()
+            assert figures.engine > 64 * megabyte
+            assert figures.total > figures.available > 0
+            pid = next(iter(models._hosts.values())).process.pid or 0
+            await models.unload()
+            assert not psutil.pid_exists(pid)
+            assert models.read_memory().engine == 0
+        assert server.memory_info().rss - before < 8 * megabyte
