@@ -3,7 +3,7 @@
 The engine is the llama.cpp server inside our worker; it has a chat route of its own on its private port. The load
 generator (sse_load.py, a process of its own) asks the two in turn, so that a drift of the machine's speed hits both.
 Printed: the ratio of tokens/s pair by pair, and the time to the first token with one stream, from short replies asked
-of the two in turn by one process that is already running (a fresh process for each would add its own cold caches to both).
+of the two in turn by one process that is already running (a fresh one would add its cold caches to both).
 Aims: ratio ≥ 0.98 with 1 stream, ≥ 0.97 with 4 and 8; added time ≤ 5 ms.
 """
 
