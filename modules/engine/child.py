@@ -24,12 +24,16 @@ class Child:
 
     @classmethod
     async def start(cls, log: BinaryIO) -> Child:
-        """Start `python -m modules.engine.worker`, its stderr going to `log`. Raises OSError."""
+        """Start `python -m modules.engine.worker`, its stderr going to `log`. Raises OSError.
+
+        `-u` also keeps C libraries from holding back what they print to stdout (Python calls setvbuf for it): their
+        last words before a crash would be lost.
+        """
         flags = 0
         if sys.platform == "win32":
             flags = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
         return cls(await asyncio.create_subprocess_exec(
-            sys.executable, "-X", "faulthandler", "-m", "modules.engine.worker", str(os.getpid()),
+            sys.executable, "-u", "-X", "faulthandler", "-m", "modules.engine.worker", str(os.getpid()),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, cwd=ROOT,
             start_new_session=True, creationflags=flags, env=_environment(),
         ))  # fmt: skip
