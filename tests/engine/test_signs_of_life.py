@@ -13,16 +13,16 @@ from loaders.llama_cpp import SPEC
 from modules.engine.llama_server import WAITING_IN_ENGINE, LlamaServerEngine
 from modules.engine.process import WorkerProcess
 from modules.types import Done, Endpoint, EngineInfo, Text
-from tests.engine.making import QUICK, ask, collect, running, until
+from tests.engine.making import HASTY, ask, collect, running, until
 from tests.engine.test_http_client import STREAM, Answer, chunk, served, token
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(90)]
 
 
 @asynccontextmanager
 async def watched(folder: Path, answer: Answer) -> AsyncIterator[tuple[LlamaServerEngine, WorkerProcess]]:
     """The driver on a server of ours, beside a real worker that is watched as the host of it."""
-    async with served(answer) as (_, client), running(folder) as (_, process):
+    async with served(answer) as (_, client), running(folder, limits=HASTY) as (_, process):
         info = EngineInfo("m", "llama.cpp", 64)
         there = Endpoint(f"http://127.0.0.1:{client._port}", "", "llama-server")
         engine = LlamaServerEngine(there, info, SPEC, process)
@@ -41,7 +41,7 @@ async def test_a_client_that_stops_reading_does_not_get_the_engine_killed(tmp_pa
     async with watched(tmp_path, some) as (engine, process):
         stream = engine.generate(ask())
         assert isinstance(await anext(stream), Text)
-        await asyncio.sleep(QUICK.stall * (QUICK.patience + 1))
+        await asyncio.sleep(HASTY.stall * (HASTY.patience + 1))
         assert process.state == "busy"
         assert isinstance([one async for one in stream][-1], Done), "the reader comes back and finds the rest"
         await until(lambda: process.state == "ready")
@@ -57,7 +57,7 @@ async def test_requests_that_wait_for_room_behind_readers_that_do_not_read_do_no
         for stream in held:
             await anext(stream)
         waiting = asyncio.create_task(collect(engine, ask()))
-        await asyncio.sleep(QUICK.stall * (QUICK.patience + 1))
+        await asyncio.sleep(HASTY.stall * (HASTY.patience + 1))
         assert process.alive
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
@@ -77,7 +77,7 @@ async def test_a_hang_is_noticed_beside_a_client_that_does_not_read_and_behind_c
         paused = engine.generate(ask())
         await anext(paused)
         waiting = asyncio.create_task(collect(engine, ask()))
-        error = await process.ended(6)
+        error = await process.ended(20)
         assert error is not None, "the hang was not noticed"
         assert error.code == "engine_hung"
         waiting.cancel()
