@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import psutil
 import pytest
 
 from loaders.base import Feature
@@ -83,40 +84,38 @@ class Conformance:
 
     async def test_hanging_up_ends_the_request_in_the_engine(self, loaded: Loaded) -> None:
         engine, process = loaded
-
-        async def all_slots(word: str) -> float:
-            started = time.monotonic()
-            short = [collect(engine, ask(word, params={"max_tokens": 2})) for _ in range(engine.info.slots)]
-            for chunks in await asyncio.gather(*short):
-                done_of(chunks)
-            return time.monotonic() - started
-
-        usual = await all_slots("Hello")
-        for _ in range(engine.info.slots):  # if one of them went on, its slot would be missing below
+        for _ in range(engine.info.slots):
             stream = engine.generate(dataclasses.replace(self.long_request, params={"max_tokens": 4000, "seed": 1}))
             async for chunk in stream:
                 if isinstance(chunk, Text):
                     break
             await stream.aclose()
-        await until(lambda: process.running == 0, 2)
-        assert await all_slots("Good day") < 3 * usual + 1
+        await until(lambda: process.running == 0)
+        assert await spent_until_idle(process) < 1.0, "one of them went on: a whole reply costs several seconds"
+        short = [collect(engine, ask("Hello", params={"max_tokens": 2})) for _ in range(engine.info.slots)]
+        for chunks in await asyncio.gather(*short):
+            done_of(chunks)
 
     async def test_requests_run_at_the_same_time(self, loaded: Loaded) -> None:
         engine, _ = loaded
         if Feature.PARALLEL not in engine.spec.features:
             pytest.skip("this loader answers one request after the other")
-        spans: list[tuple[float, float]] = []
 
-        async def one(number: int) -> None:
+        async def one(number: int) -> tuple[float, float]:
             first = 0.0
             async for chunk in engine.generate(
                 ask(f"Number {number} is", params={"max_tokens": 60, "ban_eos_token": True})
             ):
                 first = first or (time.monotonic() if isinstance(chunk, Text) else 0.0)
-            spans.append((first, time.monotonic()))
+            return first, time.monotonic()
 
-        await asyncio.gather(*(one(number) for number in range(min(4, engine.info.slots))))
-        assert max(first for first, _ in spans) < min(last for _, last in spans), "each began before one had ended"
+        async def overlap() -> bool:
+            """Whether each began before one had ended."""
+            spans = await asyncio.gather(*(one(number) for number in range(min(4, engine.info.slots))))
+            return max(first for first, _ in spans) < min(last for _, last in spans)
+
+        # An engine that takes them in turn never does it; one that does not may be held up by other programs once.
+        assert await overlap() or await overlap() or await overlap()
 
     async def test_logprobs_are_of_the_chosen_token_and_its_best_rivals(self, loaded: Loaded) -> None:
         engine, _ = loaded
@@ -224,6 +223,22 @@ class Conformance:
         after = done_of(await collect(engine, ask(first + text_of(chunks) + " And then", params=params))).stats
         assert after.cached_tokens >= before.prompt_tokens - 1
         assert after.prompt_tokens - after.cached_tokens < 12
+
+
+def spent(process: WorkerProcess) -> float:
+    """Seconds of processor time the worker has used: the same however busy the machine is."""
+    times = psutil.Process(process.pid).cpu_times()
+    return times.user + times.system
+
+
+async def spent_until_idle(process: WorkerProcess) -> float:
+    """Processor time the worker uses from now until it computes no more."""
+    begun = spent(process)
+    last = begun - 1
+    while spent(process) - last > 0.05:
+        last = spent(process)
+        await asyncio.sleep(0.5)
+    return last - begun
 
 
 def texts(chunks: list[Chunk]) -> list[str]:

@@ -13,7 +13,7 @@ from modules.types import GenerationRequest, Message
 from tests.engine.making import ask, collect, done_of, running, text_of
 from tests.loaders.conformance import Conformance, Loaded
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(90)]
 
 
 @pytest.fixture(scope="module")
