@@ -180,7 +180,7 @@ def _params(xllamacpp: Any, request: LoadRequest, context: int, key: str) -> Any
     params.api_keys = [key]
     params.cors_origins = ""
     params.ui = False
-    params.endpoint_slots = False
+    params.endpoint_slots = True  # behind the key; the driver asks which slot a request got
     params.prefill_assistant = False  # a reply is continued when it is asked for, not when it comes last
     params.n_ctx = context
     params.n_parallel = int(_number(settings["parallel"]))
@@ -200,6 +200,9 @@ def _params(xllamacpp: Any, request: LoadRequest, context: int, key: str) -> Any
     mode = {(True, False): "MMAP", (True, True): "MMAP_MLOCK", (False, True): "MLOCK", (False, False): "NONE"}
     params.load_mode = getattr(modes, f"LLAMA_LOAD_MODE_{mode[bool(settings['mmap']), bool(settings['mlock'])]}")
     params.cache_ram_mib = int(_number(settings["prompt_cache_mib"]))
+    # The driver names the slot where it knows better (modules/engine/slots.py). In all other cases a slot whose prompt
+    # is not nearly the same is saved, and the cache asked for a better one; without a cache the oldest slot is taken.
+    params.slot_prompt_similarity = 0.9 if params.cache_ram_mib else 1.0
     return params
 
 
@@ -221,6 +224,7 @@ def _details(request: LoadRequest, header: GgufHeader, context: Chosen[int], xll
         "threads": int(_number(settings["threads"])) or os.cpu_count(),
         "cache_type_k": settings["cache_type_k"],
         "cache_type_v": settings["cache_type_v"],
+        "prompt_cache_mib": settings["prompt_cache_mib"],
     }
 
 

@@ -181,7 +181,8 @@ class Generation:
         parser = _parser(request, fitted)
         values = {**request.params, "max_tokens": fitted.max_tokens}
         run.seed = values.get("seed")  # a random one is the engine's to draw: a given seed costs the prompt cache
-        ready = replace(request, messages=None, prompt=fitted.prompt, params=values, echo=False)
+        text = "" if isinstance(fitted.prompt, str) else fitted.text
+        ready = replace(request, messages=None, prompt=fitted.prompt, prompt_text=text, params=values, echo=False)
         feed = parser.feed
         source = engine.generate(ready)
         try:

@@ -46,6 +46,7 @@ class GenerationRequest:
     template_vars  further variables for the chat template (enable_thinking …)
     echo        raw prompts only: give the prompt back before the completion
     origin      who asked ("chat", "openai", …), for hooks and logs
+    prompt_text what a `prompt` of token ids was made of, where that is known, for engines that compare prompts
     """
 
     id: str
@@ -62,6 +63,7 @@ class GenerationRequest:
     template_vars: Mapping[str, Any] = field(default_factory=dict)
     echo: bool = False
     origin: str = ""
+    prompt_text: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,10 @@ look the same. Source: llama.cpp, tools/server/README.md.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
@@ -17,6 +18,7 @@ from loaders.base import LoaderSpec
 from modules.engine.http_client import Connection, ConnectionLost, HttpClient, events, read_all
 from modules.engine.llama_request import completion_body
 from modules.engine.process import WorkerProcess
+from modules.engine.slots import Place, Slots
 from modules.engine.turn import Turn
 from modules.errors import BadRequest, ContextOverflow, EngineCrashed, EngineError, EnginehouseError, NotReady
 from modules.types import (
@@ -36,6 +38,7 @@ from modules.types import (
     TopLogprob,
 )  # fmt: skip
 
+_log = logging.getLogger(__name__)
 _GONE = (OSError, TimeoutError, ConnectionLost)
 WAITING_IN_ENGINE = 16
 _INCOMPLETE = Notice("logprobs_incomplete", "The engine gives no probabilities for tokens that are only the beginning "
@@ -57,13 +60,17 @@ class LlamaServerEngine:
         # requests wait here, where they cost nothing and short calls stay quick.
         self._room = asyncio.Semaphore(info.slots + WAITING_IN_ENGINE)
         self._process = process
+        # Only where nobody else asks the server; a picture of what others do to its slots cannot be had.
+        kept = not info.details.get("prompt_cache_mib")
+        self._slots = None if process is None else Slots(info.slots, kept)
+        self._asking: set[asyncio.Task[None]] = set()
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         """See Engine. Hanging up is the cancel; text that arrives together is yielded together."""
         connection: Connection | None = None
-        inside = False
-        started = time.monotonic()
+        inside = begun = False
         turn = Turn(self._process)
+        reader = _Reader(request, self.info.context, self._slots)
         try:
             turn.pause()  # also while others have all the room, which they may keep as long as their readers like
             if self._room.locked():
@@ -71,12 +78,15 @@ class LlamaServerEngine:
             inside = await self._room.acquire()
             turn.resume()
             body = completion_body(request)
+            reader.sent(body)
             connection = await self._http.stream("/completion", body)
             if connection.status != 200:
                 raise _refusal(connection.status, await read_all(connection))
             connection.heard = None if self._process is None else self._process.sign
-            reader = _Reader(request, started, int(body["seed"]), self.info.context)
             async for batch in events(connection):
+                if not begun:
+                    begun = True
+                    self._started(reader)
                 for chunk in reader.read(batch):
                     turn.pause()
                     yield chunk
@@ -91,6 +101,7 @@ class LlamaServerEngine:
             yield Failed((await self._why_gone()).as_dict())
         except EnginehouseError as error:
             turn.end()
+            reader.refused()
             yield Failed(error.as_dict())
         except (TypeError, ValueError) as error:
             turn.end()
@@ -98,6 +109,7 @@ class LlamaServerEngine:
         finally:
             if connection is not None:
                 self._http.release(connection)
+            reader.ended()
             if inside:
                 self._room.release()
             turn.end()
@@ -127,7 +139,27 @@ class LlamaServerEngine:
 
     async def close(self) -> None:
         """Hang up on the engine."""
+        for task in self._asking:
+            task.cancel()
         await self._http.close()
+
+    def _started(self, reader: _Reader) -> None:
+        """The engine works on a request: say so to the picture of its slots, and have it completed."""
+        if self._slots is not None and reader.place is not None and self._slots.started(reader.place):
+            task = asyncio.create_task(self._find(self._slots, reader.place, reader.seed))
+            self._asking.add(task)
+            task.add_done_callback(self._asking.discard)
+
+    async def _find(self, slots: Slots, place: Place, seed: int) -> None:
+        """Which slot the engine gave a request. The seeds tell: ours are drawn for each request."""
+        found: list[int] = []
+        try:
+            _, answer = await self._http.get("/slots")
+            found = [slot["id"] for slot in answer if slot.get("params", {}).get("seed") == seed]
+        except (*_GONE, ValueError, TypeError, AttributeError, KeyError) as error:
+            _log.debug("the engine did not tell its slots: %s", error)
+        finally:
+            slots.found(place, found[0] if len(found) == 1 else None)
 
     async def _ask(self, path: str, body: Any) -> Any:
         try:
@@ -177,17 +209,39 @@ def _error(error: Mapping[str, Any], status: int) -> EnginehouseError:
 
 
 class _Reader:
-    """Turns the events of one /completion stream into chunks."""
+    """Turns the events of one /completion stream into chunks, and tells `slots` what becomes of the request."""
 
-    def __init__(self, request: GenerationRequest, started: float, seed: int, context: int) -> None:
+    def __init__(self, request: GenerationRequest, context: int, slots: Slots | None) -> None:
+        self._request = request
         self._top = request.logprobs
-        self._started = started
-        self._seed = seed
+        self._started = time.monotonic()
+        self.seed = -1
         self._context = context
         self._begun = 0.0
         self._first = 0.0
         self._tokens = 0
         self._incomplete = False
+        self._slots = slots
+        self.place: Place | None = None
+        self._texts: list[str] = []
+        self._end: Literal["cancelled", "done", "failed"] = "cancelled"
+
+    def sent(self, body: dict[str, Any]) -> None:
+        """The request goes out now: its slot is chosen."""
+        self.seed = int(body["seed"])
+        if self._slots is not None:
+            self.place = self._slots.ask(self._request.prompt_text or self._request.prompt or "")
+            if self.place.wanted is not None:
+                body["id_slot"] = self.place.wanted
+
+    def refused(self) -> None:
+        """The engine did not take the request."""
+        self._end = "failed"
+
+    def ended(self) -> None:
+        """Nothing more is read, for whatever reason."""
+        if self._slots is not None and self.place is not None:
+            self._slots.ended(self.place, "".join(self._texts), self._end == "cancelled", self._end != "failed")
 
     def read(self, batch: list[bytes]) -> list[Chunk]:
         """The chunks of events that arrived together, text joined; the last may be Done or Failed."""
@@ -228,18 +282,21 @@ class _Reader:
                 end = self._done(data)
                 break
         if text:
+            self._texts.append(text)
             out.append(Text(text, tokens, logprobs))
         if end is not None:
             out.append(end)
         return out
 
     def _failed(self, error: Any) -> Failed:
+        self._end = "failed"
         return Failed(_error(error if isinstance(error, dict) else {"message": str(error)}, 500).as_dict())
 
     def _logprob(self, value: Mapping[str, Any]) -> TokenLogprob:
         return TokenLogprob(_candidate(value), tuple(_candidate(top) for top in value["top_logprobs"][: self._top]))
 
     def _done(self, data: Mapping[str, Any]) -> Done:
+        self._end = "done"
         timings = data.get("timings", {})
         now = time.monotonic()
         reason: FinishReason = "length" if data.get("stop_type") == "limit" else "stop"
@@ -249,7 +306,7 @@ class _Reader:
             completion_ms=timings.get("predicted_ms", 0.0),
             first_token_ms=((self._first or now) - self._started) * 1000,
             queued_ms=max(0.0, ((self._begun or self._started) - self._started) * 1000),
-            seed=self._seed, context_limit=self._context,
+            seed=self.seed, context_limit=self._context,
         ))  # fmt: skip
 
 

@@ -8,7 +8,7 @@ chunks, or the `result` or `error` of a call. A line without a newline is not a 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -82,7 +82,7 @@ def load_line(request: LoadRequest, function: str) -> bytes:
 
 
 def generate_line(key: int, request: GenerationRequest) -> bytes:
-    return encode({"op": "generate", "id": key, "request": request})
+    return encode({"op": "generate", "id": key, "request": replace(request, prompt_text="")})
 
 
 def cancel_line(key: int) -> bytes:

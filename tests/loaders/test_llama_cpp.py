@@ -18,8 +18,8 @@ from loaders.llama_cpp import DEFAULT_CONTEXT, SPEC, choose_context
 from modules.engine.llama_request import completion_body
 from modules.engine.watch import Limits
 from modules.errors import EngineError
-from modules.types import GenerationRequest, Text
-from tests.engine.making import MODEL, ask, collect, done_of, real, until, worker
+from modules.types import GenerationRequest, Message, Stats, Text
+from tests.engine.making import MODEL, ask, collect, done_of, real, text_of, until, worker
 from tests.gguf_maker import LLAMA, make
 from tests.loaders.conformance import Conformance, Loaded, odd, spent
 
@@ -116,6 +116,30 @@ class TestLlamaCpp(Conformance):
         chunks = await collect(engine, ask("unheard of " * 150, params={"max_tokens": 1}))
         steps = [chunk for chunk in chunks if type(chunk).__name__ == "Progress"]
         assert steps[-1].done == steps[-1].total > 300  # type: ignore[union-attr]
+
+
+@pytest.mark.real_model
+@pytest.mark.skipif(not MODEL.exists(), reason="the starter model has not been downloaded")
+@pytest.mark.parametrize("cache", [1024, 0], ids=["with a prompt cache", "without one"])
+async def test_short_requests_with_the_same_system_prompt_do_not_cost_a_chat_what_was_read(
+    tmp_path: Path, cache: int
+) -> None:
+    system = Message("system", "You answer in few words, politely, and never about the weather or the news. " * 6)
+    chat = [system, Message("user", "Here is a story about a lighthouse keeper and his dog by the sea. " * 8)]
+    async with real(tmp_path, context=1024, prompt_cache_mib=cache) as (engine, process):
+
+        async def say(*messages: Message) -> tuple[str, Stats]:
+            prompt = await engine.render(messages, {})
+            chunks = await collect(engine, ask(prompt, params={"max_tokens": 4, "temperature": 0.0}))
+            return text_of(chunks), done_of(chunks).stats
+
+        text, first = await say(*chat)
+        for number in range(3):
+            await say(system, Message("user", f"What is {number} and {number}?"))
+        _, second = await say(*chat, Message("assistant", text), Message("user", "And then?"))
+        assert second.cached_tokens >= first.prompt_tokens - 1
+        assert second.prompt_tokens - second.cached_tokens < 40
+        await until(lambda: process.running == 0)
 
 
 @pytest.mark.real_model
