@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -146,3 +147,16 @@ def test_neutral_values_are_left_out_and_a_new_start_has_every_parameter() -> No
         "top_p": 0.9
     }
     assert set(starting_values()) == set(BY_NAME)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("seed", 2**40, "from -1 to 4294967294."),
+        ("top_p", 3, "from 0 to 1."),
+        ("dynatemp_exponent", -1, "of at least 0.01."),
+    ],
+)
+def test_a_refused_number_names_its_limits_as_people_write_them(name: str, value: float, words: str) -> None:
+    with pytest.raises(BadParameter, match=re.escape(words)):
+        BY_NAME[name].check(value)
