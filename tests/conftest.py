@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 ROOT = Path(__file__).resolve().parent.parent
-START_SECONDS = 30.0
+START_SECONDS = 90.0
 ECHO = "echo"
 BROWSER_FLAGS = [
     "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
@@ -83,7 +83,7 @@ class LiveServer:
                 if line.startswith("data: "):
                     yield json.loads(line[6:])
 
-    def stop(self, sig: int = signal.SIGTERM, within: float = 15) -> int:
+    def stop(self, sig: int = signal.SIGTERM, within: float = 30) -> int:
         """End it and return its exit code."""
         for client in self.clients:
             client.close()

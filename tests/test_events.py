@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def take(subscription: Subscription, count: int) -> list[Mapping[str, Any]]:
-    return [await asyncio.wait_for(anext(subscription), 2) for _ in range(count)]
+    return [await asyncio.wait_for(anext(subscription), 20) for _ in range(count)]
 
 
 async def test_every_listener_gets_every_event_in_order() -> None:

@@ -47,11 +47,15 @@ def test_a_port_taken_on_either_loopback_address_is_left(host: str) -> None:
 
 
 def test_the_port_asked_for_needs_no_explanation() -> None:
-    with taken() as port:
-        pass
-    with bound("127.0.0.1", port) as found:
-        assert (found.port.value, found.port.why) == (port, "")
-        assert found.url == f"http://localhost:{port}"
+    for _ in range(5):  # somebody else may take the port before it is asked for
+        with taken() as port:
+            pass
+        with bound("127.0.0.1", port) as found:
+            assert (found.port.value == port) is (found.port.why == "")
+            assert found.url == f"http://localhost:{found.port.value}"
+            if found.port.value == port:
+                return
+    pytest.fail("the port asked for was never taken")
 
 
 def test_two_servers_never_share_a_port() -> None:

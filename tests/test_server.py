@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ import pytest
 from tests.conftest import ROOT, LiveServer, Start
 
 
-def run_to_the_end(*flags: str, seconds: float = 30) -> subprocess.CompletedProcess[str]:
+def run_to_the_end(*flags: str, seconds: float = 90) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "server.py", *flags]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL)
 
@@ -30,9 +32,17 @@ def workers_of(live: LiveServer) -> list[psutil.Process]:
     return psutil.Process(live.proc.pid).children(recursive=True)
 
 
-def all_gone(processes: list[psutil.Process], within: float = 5.0) -> bool:
+def all_gone(processes: list[psutil.Process], within: float = 20.0) -> bool:
     _, alive = psutil.wait_procs(processes, within)
     return not [one for one in alive if one.status() != psutil.STATUS_ZOMBIE]
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    """Wait for a condition; 30 s in vain fail the test."""
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.02)
 
 
 def test_it_says_where_it_is_and_takes_that_back_at_the_end(server: Start) -> None:
@@ -92,7 +102,7 @@ def test_a_signal_ends_it_in_order_and_the_running_reply_is_saved(server: Start,
     text = "".join(event.get("t", "") for event in seen)
     workers = workers_of(live)
     assert workers
-    assert live.stop(sig, within=8) == 0
+    assert live.stop(sig, within=30) == 0
     assert all_gone(workers)
     assert "Traceback" not in live.out.read_text()
     again = server(user_data=tmp_path / "kept")
@@ -111,26 +121,26 @@ def test_open_streams_and_pages_do_not_hold_up_the_end(server: Start) -> None:
     stream = live.follow(chat["id"], turn["reply"]["id"])
     next(stream)
     with connect(live.base_url.replace("http", "ws") + "/api/events") as page:
-        page.recv(5)
-        began = time.monotonic()
+        page.recv(20)
         live.proc.send_signal(signal.SIGTERM)
         rest = list(stream)
         assert rest[-1]["done"]["reason"] == "cancelled"
-        assert live.proc.wait(8) == 0
-        assert time.monotonic() - began < 5
+        assert live.proc.wait(30) == 0  # the reply alone would take minutes
 
 
 def test_a_second_ctrl_c_ends_it_at_once_and_no_worker_stays(server: Start) -> None:
     live = server()
-    live.load_echo(speed=20, tokens=5000, hang_at=3)
-    live.chat("x")
-    time.sleep(0.5)
+    live.load_echo(speed=20, tokens=5000)
+    chat, turn = live.chat("x")
+    stream = live.follow(chat["id"], turn["reply"]["id"])
+    next(stream)
     workers = workers_of(live)
+    for worker in workers:
+        worker.suspend()  # it does not end when asked, so that the orderly end takes seconds
     live.proc.send_signal(signal.SIGINT)
-    time.sleep(0.05)
-    with contextlib.suppress(ProcessLookupError):
-        live.proc.send_signal(signal.SIGINT)
-    assert live.proc.wait(3) in (130, 0)
+    assert list(stream)[-1]["done"]["reason"] == "cancelled"  # the orderly end has begun
+    live.proc.send_signal(signal.SIGINT)
+    assert live.proc.wait(30) == 130
     assert not (live.user_data / "run.json").exists()
     assert all_gone(workers)
 
@@ -168,36 +178,34 @@ def test_a_model_of_the_settings_is_loaded_at_the_start_and_a_wrong_one_only_tol
     server: Start, tmp_path: Path
 ) -> None:
     live = server("--model", "echo")
-    deadline = time.monotonic() + 10
-    while live.call("GET", "/api/state")["model"]["state"] != "ready":
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: live.call("GET", "/api/state")["model"]["state"] == "ready")
     other = server("--model", "nothing-like-this", user_data=tmp_path / "other")
+    wait_until(lambda: "nothing-like-this" in other.out.read_text())
     assert other.call("GET", "/api/state")["model"]["state"] == "empty"
-    assert "nothing-like-this" in other.out.read_text()
 
 
 def test_health_answers_while_the_page_is_still_being_imported(server: Start) -> None:
     live = server(ui=True)
-    first = httpx.get(live.base_url + "/")
+    get, post = functools.partial(httpx.get, timeout=30), functools.partial(httpx.post, timeout=30)
+    first = get(live.base_url + "/")
     if first.status_code == 503:
         assert 'http-equiv="refresh"' in first.text
         assert first.headers["retry-after"] == "1"
-    deadline = time.monotonic() + 40
-    while httpx.get(live.base_url + "/", timeout=10).status_code == 503:
+    deadline = time.monotonic() + 120
+    while get(live.base_url + "/").status_code == 503:
         assert time.monotonic() < deadline
-        assert httpx.get(live.base_url + "/health", timeout=10).status_code == 200
+        assert get(live.base_url + "/health").status_code == 200
         time.sleep(0.1)
-    page = httpx.get(live.base_url + "/", timeout=10)
+    page = get(live.base_url + "/")
     assert page.status_code == 200
     assert "gradio" in page.text
     assert page.headers["x-frame-options"] == "DENY"
-    wrong = httpx.get(live.base_url + "/api/nothing")
+    wrong = get(live.base_url + "/api/nothing")
     assert wrong.json()["error"]["code"] == "not_found"
     foreign = {"origin": "https://evil.example"}
-    assert httpx.post(live.base_url + "/gradio_api/queue/join", json={}, headers=foreign).status_code == 403
+    assert post(live.base_url + "/gradio_api/queue/join", json={}, headers=foreign).status_code == 403
     own = {"origin": live.base_url}
-    assert httpx.post(live.base_url + "/gradio_api/queue/join", json={}, headers=own).status_code != 403
+    assert post(live.base_url + "/gradio_api/queue/join", json={}, headers=own).status_code != 403
     assert live.stop() == 0
     assert "Traceback" not in live.out.read_text()
 

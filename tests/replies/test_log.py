@@ -60,7 +60,7 @@ async def test_a_reader_at_the_end_gets_each_piece_as_it_comes() -> None:
         await asyncio.sleep(0)
         log.grow("t", f"{number},")
     log.close()
-    await asyncio.wait_for(reader, 2)
+    await asyncio.wait_for(reader, 20)
     assert "".join(event["t"] for event in seen) == "".join(f"{number}," for number in range(200))
     assert len(seen) > 150
 

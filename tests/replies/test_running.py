@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,17 +63,22 @@ class Disk(ChatStore):
         super().save_waiting(chat)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     """Wait for a condition; fails when it never becomes true."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
-async def words(count: int, pause: float = 0.0) -> AsyncGenerator[Chunk, None]:
+async def words(
+    count: int, pause: float = 0.0, holds: Mapping[int, asyncio.Event] | None = None
+) -> AsyncGenerator[Chunk, None]:
+    """So many words, `pause` seconds between them; a word in `holds` only once its event is set."""
     yield Ledger(100, 7, 10, 1, 0)
     for number in range(count):
         await asyncio.sleep(pause)
+        if holds is not None and number in holds:
+            await holds[number].wait()
         yield Text(f"w{number} ")
     yield Done("stop", Stats(prompt_tokens=7, completion_tokens=count))
 
@@ -109,7 +114,7 @@ class Parts:
         return node
 
     async def events_of(self, node: MessageNode, start: int = 0) -> list[dict[str, Any]]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             return [event async for event in await self.replies.follow(self.chat.id, node.id, start)]
 
     def kept(self, node: MessageNode) -> MessageNode:
@@ -174,22 +179,25 @@ async def test_a_full_disk_does_not_end_a_reply_and_is_told_once(parts: Parts) -
 
 @pytest.mark.parametrize("away_at", ["partials", "end"])
 async def test_a_reply_whose_folder_is_away_for_a_moment_is_whole_in_the_end(parts: Parts, away_at: str) -> None:
-    count = 60 if away_at == "partials" else 20
-    node = parts.start(lambda: words(count, 0.01))
+    second, last = asyncio.Event(), asyncio.Event()
+    node = parts.start(lambda: words(20, 0.01, {1: second, 19: last}))
     await until(lambda: parts.kept(node).text.startswith("w0 "))
     away = parts.disk.folder.rename(parts.disk.folder.with_name("away"))
     reply = parts.replies.find(node.id)
     assert reply is not None
+    second.set()
     if away_at == "partials":
         await until(lambda: reply.trouble_told)
         assert not reply.ended
     else:
+        last.set()
         await reply.finished.wait()
         assert not reply.saved
     away.rename(parts.disk.folder)
+    last.set()
     await until(lambda: reply.saved)
     kept = again(parts.disk, parts.chat.id).messages[node.id]
-    assert (kept.state, kept.text) == ("done", "".join(f"w{number} " for number in range(count)))
+    assert (kept.state, kept.text) == ("done", "".join(f"w{number} " for number in range(20)))
     assert await parts.notices() == ["error", "info"]
 
 
