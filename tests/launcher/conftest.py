@@ -34,10 +34,10 @@ server = http.server.HTTPServer(("127.0.0.1", options.port), http.server.SimpleH
 data = pathlib.Path(options.user_data_dir)
 data.mkdir(exist_ok=True)
 url = "http://127.0.0.1:%d" % server.server_port
-(data / "run.json.new").write_text(json.dumps({"url": url, "port": server.server_port, "pid": os.getpid()}))
-os.replace(data / "run.json.new", data / "run.json")
 print("listening at", url, greeting.WORD, flush=True)
-try:
+try:  # from the file on it may be sent Ctrl+C
+    (data / "run.json.new").write_text(json.dumps({"url": url, "port": server.server_port, "pid": os.getpid()}))
+    os.replace(data / "run.json.new", data / "run.json")
     server.serve_forever()
 except KeyboardInterrupt:
     print("server ended in order", flush=True)
@@ -59,7 +59,7 @@ class Checkout:
         """Run start.py to its end."""
         env = self.environ | environ
         return subprocess.run(
-            self.command(*arguments), env=env, capture_output=True, text=True, timeout=100, check=False
+            self.command(*arguments), env=env, capture_output=True, text=True, timeout=250, check=False
         )  # fmt: skip
 
     def installer(self, console: Console | None = None) -> Installer:
@@ -68,7 +68,7 @@ class Checkout:
     def installed(self, code: str) -> str:
         """What a line of Python prints inside the environment."""
         done = subprocess.run(
-            [str(self.layout.python), "-c", code], capture_output=True, text=True, timeout=60, check=False
+            [str(self.layout.python), "-c", code], capture_output=True, text=True, timeout=120, check=False
         )
         return (done.stdout or done.stderr).strip()
 

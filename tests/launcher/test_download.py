@@ -14,7 +14,8 @@ from modules.launcher.download import DownloadFailed, Known, Patience, fetch, ma
 from tests.launcher import bad_server as bad
 
 DATA = random.Random(1).randbytes(1_000_000)
-QUICK = Patience(stall_s=0.5, tries=3, pause_s=0.01)
+QUICK = Patience(stall_s=20, tries=3, pause_s=0.01)
+HASTY = Patience(stall_s=1.0, tries=3, pause_s=0.01)
 Serve = Callable[..., bad.BadServer]
 
 
@@ -35,11 +36,11 @@ def known(url: str) -> Known:
     return Known(url, len(DATA), hashlib.sha256(DATA).hexdigest())
 
 
-def get(server: bad.BadServer, part: Path) -> list[str]:
-    """Fetch with little patience; gives back what the person was told."""
+def get(server: bad.BadServer, part: Path, patience: Patience = QUICK) -> list[str]:
+    """Fetch with few pauses; gives back what the person was told."""
     told: list[str] = []
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    fetch(known(server.url), part, opener, on_trouble=told.append, patience=QUICK)
+    fetch(known(server.url), part, opener, on_trouble=told.append, patience=patience)
     assert part.read_bytes() == DATA
     return told
 
@@ -141,8 +142,8 @@ def test_a_server_that_stays_broken_ends_in_a_failure_and_keeps_the_part(serve: 
 
 
 def test_a_stalled_connection_is_given_up_and_continued(serve: Serve, tmp_path: Path) -> None:
-    server = serve(bad.stalls_after(250_000, 3), bad.well)
-    told = get(server, tmp_path / "f.part")
+    server = serve(bad.stalls_after(250_000, 60), bad.well)
+    told = get(server, tmp_path / "f.part", HASTY)
     assert told[0].startswith("no data arrived for too long")
     assert server.ranges[1] == "bytes=250000-"
 

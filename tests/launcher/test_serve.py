@@ -71,7 +71,7 @@ def test_the_browser_is_opened_once_the_server_says_where_it_is(tmp_path: Path) 
     shown: list[str] = []
     pid = os.getpid()
     threading.Timer(0.4, write_run, (tmp_path / "run.json", "http://localhost:7861", pid)).start()
-    assert open_when_ready(tmp_path / "run.json", pid, time.time(), lambda url: not shown.append(url), 10)
+    assert open_when_ready(tmp_path / "run.json", pid, time.time(), lambda url: not shown.append(url), 60)
     assert shown == ["http://localhost:7861"]
 
 
@@ -79,7 +79,7 @@ def test_waiting_ends_when_the_server_is_gone_or_says_nothing(tmp_path: Path) ->
     shown: list[str] = []
     begun = time.monotonic()
     gone = 2**22 + 1  # above the largest process number of Linux
-    assert not open_when_ready(tmp_path / "run.json", gone, time.time(), lambda url: not shown.append(url), 10)
+    assert not open_when_ready(tmp_path / "run.json", gone, time.time(), lambda url: not shown.append(url), 100)
     assert not open_when_ready(tmp_path / "run.json", 0, time.time(), lambda url: not shown.append(url), 0.3)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 50
     assert shown == []

@@ -21,7 +21,7 @@ from tests.launcher.local_index import make_wheel
 posix_only = pytest.mark.skipif(os.name != "posix", reason="signals and process replacement are POSIX's")
 
 
-def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 60) -> None:
+def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 200) -> None:
     deadline = time.monotonic() + seconds
     while not path.exists():
         if time.monotonic() > deadline or process.poll() is not None:
@@ -42,7 +42,7 @@ def serve(checkout: Checkout, *arguments: str) -> tuple[subprocess.Popen[str], d
 
 def stop(process: subprocess.Popen[str]) -> str:
     process.send_signal(signal.SIGINT)
-    return process.communicate(timeout=20)[0]
+    return process.communicate(timeout=60)[0]
 
 
 @posix_only
@@ -58,13 +58,11 @@ def test_the_first_start_installs_and_serves_and_the_second_asks_the_network_not
     assert checkout.index.requests
 
     checkout.index.requests.clear()
-    began = time.monotonic()
     process, _ = serve(checkout, "--no-starter")
-    took = time.monotonic() - began
     out = stop(process)
     assert checkout.index.requests == []
+    assert "Making the Python environment" not in out
     assert "Installing" not in out
-    assert took < 10
 
 
 @posix_only
@@ -97,7 +95,7 @@ def test_on_a_desktop_a_browser_is_opened_at_the_servers_address(ready: Checkout
 def test_sigterm_ends_the_server_as_if_it_had_been_started_itself(ready: Checkout) -> None:
     process, _ = serve(ready, "--no-starter")
     process.terminate()
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert process.returncode == -signal.SIGTERM
 
 
@@ -185,7 +183,7 @@ def test_ctrl_c_during_the_installation_ends_without_a_traceback(ready: Checkout
     )  # fmt: skip
     wait_for(ready.layout.root / "began", process)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does it: to the whole group
-    out = process.communicate(timeout=30)[0]
+    out = process.communicate(timeout=60)[0]
     assert process.returncode == 130
     assert "Stopped." in out
     assert "Traceback" not in out
@@ -197,7 +195,7 @@ def test_two_launchers_at_once_both_succeed(ready: Checkout) -> None:
                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         for _ in range(2)
     ]  # fmt: skip
-    outputs = [process.communicate(timeout=90)[0] for process in both]
+    outputs = [process.communicate(timeout=200)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
     assert sum("Installing requirements/base.txt" in out for out in outputs) == 1
 
