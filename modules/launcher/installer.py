@@ -12,6 +12,7 @@ from pathlib import Path
 
 from modules.launcher.console import Console, StepFailed
 from modules.launcher.layout import Layout
+from modules.launcher.pip_progress import PipProgress
 from modules.launcher.tool import Answer, Ended, ask, follow
 
 QUERY_TIMEOUT_S = 120.0
@@ -136,22 +137,14 @@ class Installer:
         return env | dict(extra or {})
 
     def _follow(self, command: Sequence[str], *, env: Mapping[str, str] | None = None) -> Ended:
-        seen = 0
-        doing = "starting"
+        progress = PipProgress()
 
         def on_line(line: str) -> None:
-            nonlocal seen, doing
-            found = re.match(r"\s*(?:Collecting|Downloading|Downloaded|Building|Processing|Using cached)\s+(.+)", line)
-            if line.startswith("Collecting "):
-                seen += 1
-            if found:
-                doing = line.strip()
-            elif line.startswith(("Installing collected packages", "Prepared ", "Resolved ")):
-                doing = line.split(":")[0].strip()
-            self._console.progress(f"{seen} packages, {doing}" if seen else doing)
+            progress.take(line)
+            self._console.progress(progress.text)
 
         def on_wait(seconds: float) -> None:
-            self._console.progress(f"{doing} ({seconds:.0f} s)")
+            self._console.progress(f"{progress.text} ({seconds:.0f} s)")
 
         try:
             return follow(command, on_line=on_line, on_wait=on_wait, env=self._env(env), log=self._layout.log)

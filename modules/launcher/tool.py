@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import re
 import subprocess
 import threading
 import time
@@ -13,11 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-TAIL_LINES = 40
+TAIL_LINES = 120
 TOLD_LINES = 8
 TOLD_COLUMNS = 240
 # pip's lines that say nothing about why it failed, and would push out those that do.
 NOISE = ("WARNING: Location", "WARNING: Retrying", "INFO: pip is looking", "Looking in ", "[notice]")
+# What pip wraps around the output of a build that failed.
+WRAPPING = (
+    "error: subprocess-exited-with-error", "× ", "│ ", "╰─>", "[end of output]", "note: This ", "full command: ",
+    "cwd: ", "Building wheel", "ERROR: Failed building wheel", "Failed to build ", "ERROR: Failed to build ",
+    "ERROR: Could not build wheels",
+)  # fmt: skip
+_CAUSE = re.compile(r"(CMake Error|.*\b(?:fatal )?error:|.*\berror\[|E: )", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +36,27 @@ class Ended:
     tail: tuple[str, ...]
 
     def telling(self) -> tuple[str, ...]:
-        """The last lines that are worth showing to a person, shortened."""
-        lines = [line[:TOLD_COLUMNS] for line in self.tail if not line.startswith(NOISE)]
+        """The lines that are worth showing to a person, shortened: from the first error on, else the last ones."""
+        lines = self._plain()
+        for number, line in enumerate(lines):
+            if _CAUSE.match(line):
+                return tuple(lines[number : number + TOLD_LINES])
         return tuple(lines[-TOLD_LINES:])
 
-    def last(self) -> str:
-        """The last such line, or the exit code where the program said nothing."""
+    def cause(self) -> str:
+        """The first error in one line, the last line where there is none."""
         lines = self.telling()
+        return lines[0] if lines and _CAUSE.match(lines[0]) else self.last()
+
+    def last(self) -> str:
+        """The last line that says something, or the exit code where the program said nothing."""
+        lines = self._plain()
         return lines[-1] if lines else f"exit code {self.code}"
+
+    def _plain(self) -> list[str]:
+        """The lines without the noise; without what pip says about a failed build, where more than that is left."""
+        lines = [line[:TOLD_COLUMNS] for line in self.tail if not line.startswith(NOISE)]
+        return [line for line in lines if not line.startswith(WRAPPING)] or lines
 
 
 @dataclass(frozen=True, slots=True)
