@@ -6,21 +6,34 @@ standard library of Python 3.11.
 """
 
 import os
+import subprocess
 import sys
 
 NEEDED = (3, 11)
 
 
 def better_pythons():
-    """Names of new enough interpreters on PATH, newest first."""
+    """Names of new enough interpreters on PATH that do run, newest first."""
     found = []
     for minor in range(19, NEEDED[1] - 1, -1):
         name = "python3." + str(minor)
         for folder in os.environ.get("PATH", "").split(os.pathsep):
-            if os.access(os.path.join(folder, name), os.X_OK):
-                found.append(name)
+            path = os.path.join(folder, name)
+            if os.access(path, os.X_OK):
+                # The first one on PATH is what the person's shell would take.
+                if runs(path):
+                    found.append(name)
                 break
     return found
+
+
+def runs(path):
+    """Whether this is an interpreter: pyenv and others leave stand-ins on PATH that run nothing."""
+    with open(os.devnull, "r+") as nothing:
+        try:
+            return subprocess.call([path, "-c", ""], stdin=nothing, stdout=nothing, stderr=nothing) == 0
+        except OSError:
+            return False
 
 
 def refuse_old_python():
@@ -47,7 +60,7 @@ def main():
         return run(sys.argv[1:], root)
     except KeyboardInterrupt:
         # Ctrl+C in the middle of an import or of a step: every step can be taken up again.
-        print("\nStopped. Start again at any time: it goes on from where it was.")
+        print("\nStopped. Start again at any time: what was finished is kept.")
         return 130
 
 

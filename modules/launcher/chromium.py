@@ -14,6 +14,7 @@ from modules.launcher.layout import Layout
 from modules.launcher.tool import Ask, Ended, ask, follow
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+NO_CHROMIUM = "ENGINEHOUSE_NO_CHROMIUM"
 # A browser without any font measures all text as empty.
 PACKAGES = ("chromium", "fonts-dejavu-core")
 # Printed by the environment's playwright: where its own Chromium is, "" where it is not installed.
@@ -25,7 +26,7 @@ OWN_CHROMIUM = (
 
 def find_chromium(installer: Installer) -> str:
     """Path of a Chromium that is there already, "" without one. A snap's stub that runs nothing does not count."""
-    for name in NAMES:
+    for name in (os.environ.get("CHROMIUM", ""), *NAMES):
         path = shutil.which(name)
         if path and ask([path, "--version"], timeout=60).ok:
             return path
@@ -61,13 +62,26 @@ def ensure_chromium(layout: Layout, installer: Installer, console: Console) -> C
             return Chosen(found, "installed with apt-get")
     console.say("Installing Chromium with playwright …")
     ended = _follow([str(layout.python), "-m", "playwright", "install", "chromium"], layout, console)
-    reasons.append(f"playwright install: {ended.last()}")
+    reasons.append(f"playwright install: {ended.cause()}")
     found = find_chromium(installer)
     if found:
         return Chosen(found, "installed with playwright")
     why = "; ".join(reason for reason in reasons if reason)
     console.say(f"Note: there is no Chromium, so the browser tests will be skipped ({why}).")
+    console.say(f"      To have them run:  {_by_hand()}")
     return Chosen("", why)
+
+
+def _by_hand() -> str:
+    """What a person can do where the launcher may not."""
+    if sys.platform == "linux" and shutil.which("apt-get"):
+        return f"sudo apt-get update && sudo apt-get install {' '.join(PACKAGES)}"
+    return "install Chromium or Google Chrome so that it is on PATH"
+
+
+def for_tests(chosen: Chosen[str]) -> dict[str, str]:
+    """What tests/conftest.py has to know, as environment variables: which Chromium, or why there is none."""
+    return {"CHROMIUM": chosen.value} if chosen.value else {NO_CHROMIUM: f"there is no Chromium: {chosen.why}"}
 
 
 def _apt_install(prefix: list[str], layout: Layout, console: Console) -> str:
@@ -77,7 +91,7 @@ def _apt_install(prefix: list[str], layout: Layout, console: Console) -> str:
     for words in (["update"], ["install", "-y", "--no-install-recommends", *PACKAGES]):
         ended = _follow([*quiet, *words], layout, console)
         if ended.code != 0 and words[0] == "install":
-            return f"apt-get: {ended.last()}"
+            return f"apt-get: {ended.cause()}"
     return ""
 
 

@@ -10,7 +10,7 @@ from functools import cached_property
 
 from modules.launcher import venv
 from modules.launcher.console import Console, StepFailed, megabytes
-from modules.launcher.engine_wheel import EngineInstaller, pinned, wanted
+from modules.launcher.engine_wheel import PACKAGE, EngineInstaller, pinned, wanted
 from modules.launcher.extras import LOADERS, install_loader
 from modules.launcher.installer import Installer
 from modules.launcher.layout import Layout
@@ -32,18 +32,19 @@ class Environment:
     def machine(self) -> Machine:
         return look()
 
-    def ensure(self, groups: Sequence[str], engine: str) -> None:
+    def ensure(self, groups: Sequence[str], engine: str, *, check: bool = False) -> None:
         """Have these requirement groups and the engine installed, and loaders added earlier kept. Raises StepFailed.
 
         groups  names of files in requirements/, "base" among them
         engine  "" = what is recorded, or the one that fits if none is; "auto" = look again; or a kind
+        check   do not rely on the record: look at the files themselves
         """
-        if self._is_current(groups, engine):
+        if not check and self._is_current(groups, engine):
             return
         with venv.held(self._layout, self._console):
-            if self._is_current(groups, engine):
+            if not check and self._is_current(groups, engine):
                 return  # the launcher we waited for has done it
-            stamp = self._prepare()
+            stamp = self._prepare(check)
             self._check_room(stamp)
             write_stamp(self._layout.stamp, replace(stamp, complete=False))
             stamp = self._install_engine(stamp, engine)
@@ -80,20 +81,31 @@ class Environment:
             return True  # a group that a newer version has given up
         return stamp.groups.get(group) == digest(self._layout, group)
 
-    def _prepare(self) -> Stamp:
+    def _prepare(self, check: bool) -> Stamp:
         """A working .venv and what it holds. One that was cut off in the middle is checked file by file."""
         stamp = read_stamp(self._layout.stamp)
-        if not venv.is_usable(self._layout) or not (stamp.complete or self.installer.has_pip()):
+        certain = stamp.complete and not check
+        if not venv.is_usable(self._layout) or not (certain or self.installer.has_pip()):
             venv.make(self._layout, self._console, self.installer.uv)
             # Loaders that were there are brought in again with the rest.
             return Stamp(python=venv_version(self._layout.venv), groups=dict.fromkeys(stamp.groups, ""))
-        if not stamp.complete:
-            torn = venv.drop_torn_packages(self._layout)
-            if self._layout.stamp.exists():
-                what = f" ({', '.join(torn)} half there)" if torn else ""
-                self._console.say(f"The last installation did not finish{what}; going on with it.")
-            return replace(stamp, groups=dict.fromkeys(stamp.groups, ""), python=venv_version(self._layout.venv))
-        return stamp
+        if certain:
+            return stamp
+        if check:
+            self._console.say("Checking what is installed …")
+        torn = venv.drop_torn_packages(self._layout)
+        half_there = f"half there: {', '.join(torn)}"
+        if not stamp.complete and self._layout.stamp.exists():
+            what = f" ({half_there})" if torn else ""
+            self._console.say(f"The last installation did not finish{what}; going on with it.")
+        elif torn:
+            self._console.say(f"  {half_there}; installed anew now.")
+        engine = stamp.engine
+        if engine is not None and any(name.startswith(f"{PACKAGE}-") for name in torn):
+            # Only the engine's own step knows where the build for this machine comes from.
+            engine = replace(engine, requirement="")
+        groups = dict.fromkeys(stamp.groups, "")
+        return replace(stamp, engine=engine, groups=groups, python=venv_version(self._layout.venv))
 
     def _check_room(self, stamp: Stamp) -> None:
         free = shutil.disk_usage(self._layout.venv).free
@@ -115,7 +127,7 @@ class Environment:
             return stamp
         try:
             if group in LOADERS:
-                install_loader(group, self._layout, self.installer, self.machine, self._console, "")
+                install_loader(group, self._layout, self.installer, self.machine, self._console, None)
             else:
                 self.installer.install_file(self._layout.requirements(group))
         except StepFailed as error:

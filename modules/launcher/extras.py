@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from modules.launcher.compiled import build_from_source
 from modules.launcher.console import Console, StepFailed
 from modules.launcher.installer import Installer
 from modules.launcher.layout import Layout
 from modules.launcher.machine import Machine
 from modules.launcher.torch_build import choose_torch, install_torch
-
-LLAMA_CPP_PYTHON_INDEX = "https://abetlen.github.io/llama-cpp-python/whl/cpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,22 @@ def unfit(name: str, machine: Machine) -> str:
     if machine.system == "Darwin":
         return "it runs on NVIDIA GPUs only, and a Mac has none"
     if machine.nvidia_driver is None:
-        return f"it runs on NVIDIA GPUs only, and {machine.nvidia_error or 'no NVIDIA driver was found here'}"
+        return f"it runs on NVIDIA GPUs only, and {_seen_instead(machine)}"
     return ""
+
+
+def _seen_instead(machine: Machine) -> str:
+    if machine.nvidia_error:
+        return f"nvidia-smi reports: {machine.nvidia_error}"
+    if "nvidia" in machine.vendors:
+        return "there is an NVIDIA GPU here, but no NVIDIA driver: install that first"
+    names = {"amd": "AMD", "intel": "Intel"}
+    others = [names[maker] for maker in sorted(machine.vendors & names.keys())]
+    return (
+        f"this machine has {' and '.join(others)} graphics"
+        if others
+        else "neither an NVIDIA driver nor a GPU was found here"
+    )
 
 
 def selected(names: tuple[str, ...], machine: Machine, *, force: bool, console: Console) -> list[str]:
@@ -59,36 +73,41 @@ def selected(names: tuple[str, ...], machine: Machine, *, force: bool, console: 
     for name in names:
         reason = unfit(name, machine)
         if reason and not force:
-            raise StepFailed(
-                f"installing {name}", reason, hint=f"install it all the same: python3 start.py install {name} --force"
+            hint = (
+                f"install it all the same, with PyTorch for CUDA (about 3 GB): python3 start.py install {name} --force"
             )
+            raise StepFailed(f"installing {name}", reason, hint=hint)
     return list(dict.fromkeys(names))
 
 
+def is_used(name: str, layout: Layout) -> bool:
+    """Whether a loader of this version asks for these packages: `requirements` of its spec, see loaders/base.py."""
+    spec = re.compile(rf"""\brequirements\s*[:=][^"'\n]*["']{re.escape(name)}["']""")
+    files = (layout.root / "loaders").glob("*.py")
+    return any(spec.search(file.read_text(encoding="utf-8", errors="replace")) for file in files)
+
+
 def install_loader(
-    name: str, layout: Layout, installer: Installer, machine: Machine, console: Console, torch: str
+    name: str, layout: Layout, installer: Installer, machine: Machine, console: Console, torch: str | None
 ) -> None:
-    """Install one loader's requirements file with what it needs before. Raises StepFailed."""
+    """Install one loader's requirements file with what it needs before. Raises StepFailed.
+
+    torch  as in `choose_torch`; None = any build that is there already will do
+    """
     loader = LOADERS[name]
     if loader.torch:
-        install_torch(installer, console, choose_torch(machine, torch))
+        # Only its CUDA build is of use to a loader for NVIDIA GPUs; without a driver we are here by force.
+        asked = torch or ("cuda" if loader.nvidia else "")
+        install_torch(installer, console, choose_torch(machine, asked), keep=torch is None, asked=bool(torch))
     if loader.nvidia and not _has_nvcc():
         console.say(
             f"Note: {name} compiles its CUDA code when it is first used, and no nvcc was found: "
             "install the CUDA toolkit before you load a model with it."
         )
-    extra: list[str] = []
-    if loader.builds and not _has_compiler():
-        console.say(f"No C++ compiler was found, so {name} cannot be built here; looking for a ready-made build.")
-        extra = ["--only-binary", name, "--extra-index-url", LLAMA_CPP_PYTHON_INDEX]
-    elif loader.builds:
-        console.say(f"{name} is compiled on this machine; that takes some minutes (CMAKE_ARGS is honoured).")
-    installer.install_file(layout.requirements(name), extra=extra)
-
-
-def _has_compiler() -> bool:
-    names = ("cl", "clang++", "g++") if os.name == "nt" else ("c++", "g++", "clang++")
-    return any(shutil.which(name) for name in (os.environ.get("CXX", ""), *names) if name)
+    if loader.builds:
+        build_from_source(name, layout.requirements(name), installer, machine, console)
+    else:
+        installer.install_file(layout.requirements(name))
 
 
 def _has_nvcc() -> bool:

@@ -11,14 +11,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from modules.launcher.chromium import ensure_chromium
+from modules.launcher.chromium import ensure_chromium, for_tests
 from modules.launcher.console import Console, StepFailed
 from modules.launcher.environment import Environment
-from modules.launcher.extras import selected
+from modules.launcher.extras import is_used, selected
 from modules.launcher.layout import Layout, find_layout, has_a_model
 from modules.launcher.options import HELP, Options, parse
 from modules.launcher.serve import browser_wanted, serve, server_help
 from modules.launcher.starter import STARTER, StarterFetcher, is_fetched
+from modules.launcher.tool import ask
 
 
 def run(arguments: Sequence[str], root: str) -> int:
@@ -37,6 +38,9 @@ def run(arguments: Sequence[str], root: str) -> int:
         return command(options, layout, console)
     except StepFailed as error:
         console.failed(error, _typed(arguments))
+    except BrokenPipeError:
+        # Whoever read our output has gone (start.py --help | head): nobody is left to tell anything.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         # The disk or the rights: a step that has not foreseen it still ends in words.
         console.failed(StepFailed("the last step above", f"{error}"), _typed(arguments))
@@ -67,10 +71,10 @@ def _test(options: Options, layout: Layout, console: Console) -> int:
     environment.ensure(("base", "dev"), "")
     if not (layout.models / STARTER.file_name).exists():
         StarterFetcher(layout, environment.installer, console).fetch()
-    ensure_chromium(layout, environment.installer, console)
+    chromium = ensure_chromium(layout, environment.installer, console)
     command = [str(layout.python), "-m", "pytest", *options.rest]
     console.say("Running the tests: " + shlex.join(["pytest", *options.rest]))
-    child = subprocess.Popen(command, cwd=layout.root)
+    child = subprocess.Popen(command, cwd=layout.root, env={**os.environ, **for_tests(chromium)})
     while True:
         try:
             code = child.wait()
@@ -82,17 +86,29 @@ def _test(options: Options, layout: Layout, console: Console) -> int:
 
 def _install(options: Options, layout: Layout, console: Console) -> int:
     environment = Environment(layout, console)
+    if not options.loaders:
+        environment.ensure(("base",), "", check=True)
+        console.say("All that is needed is installed.")
+        return 0
     names = selected(options.loaders, environment.machine, force=options.force, console=console)
+    unused = [name for name in names if not is_used(name, layout)]
+    if unused:
+        console.say(f"Note: this version has no loader for {', '.join(unused)} yet; only the packages are installed.")
     environment.ensure(("base",), "")
     for name in names:
         environment.add(name, options.torch)
-    console.say(f"Installed: {', '.join(names)}. A server that is running sees it after a restart." if names else "")
+    console.say(f"Installed: {', '.join(names)}." if names else "Nothing was installed.")
+    if len(unused) < len(names):
+        console.say("A server that is running sees it after a restart.")
     return 0
 
 
 def _typed(arguments: Sequence[str]) -> str:
     """The command line to type again, with the interpreter by the name it was most likely called by."""
-    name = Path(sys.executable).stem
-    known = name if shutil.which(name) else sys.executable
-    words = [known, os.path.relpath(sys.argv[0]) if sys.argv and sys.argv[0] else "start.py", *arguments]
+    name = Path(sys.executable).name.removesuffix(".exe")
+    found = shutil.which(name)
+    # Another Python may go by that name, and a stand-in (pyenv's, say) may lead to ours.
+    ours = found is not None and ask([found, "-c", "import sys; print(sys.executable)"]).text.strip() == sys.executable
+    words = [name if ours else sys.executable]
+    words += [os.path.relpath(sys.argv[0]) if sys.argv and sys.argv[0] else "start.py", *arguments]
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)

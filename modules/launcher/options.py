@@ -14,6 +14,7 @@ ALIASES = {"--model-dir": "--models-dir"}  # the server knows it too; see module
 HELP = f"""\
 usage: python3 start.py [flags] [server flags]     install what is missing, then start Enginehouse
        python3 start.py test [pytest arguments]    install what the tests need, then run them
+       python3 start.py install                    check what is installed, bring in what is missing
        python3 start.py install LOADER             add a loader: {", ".join(LOADERS)}, all
 
 The first start makes .venv, installs requirements/base.txt and fetches a small starter model
@@ -48,7 +49,7 @@ class Options:
     engine     "" = keep what is installed; "auto" = look again; else a kind
     user_data  as typed, or "" for the default; it and `models` also stay in `rest`
     rest       handed on: to the server (run) or to pytest (test)
-    loaders    names for install
+    loaders    names for install; none = only check what is there
     """
 
     command: str = "run"
@@ -119,8 +120,6 @@ def _parse_install(words: list[str]) -> Options:
                 "reading the command line",
                 f"install does not know {word!r}; it takes {', '.join(LOADERS)} or all",
             )
-    if not loaders and not show_help:
-        raise StepFailed("reading the command line", f"install needs a name: {', '.join(LOADERS)} or all")
     return Options(command="install", help=show_help, loaders=tuple(loaders), torch=torch, force=force)
 
 

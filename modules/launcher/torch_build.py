@@ -9,6 +9,7 @@ Indexes: pytorch.org/get-started/locally.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from modules.launcher.chosen import Chosen
@@ -26,13 +27,15 @@ BUILDS = ("cpu", "cuda", "default")
 
 @dataclass(frozen=True, slots=True)
 class TorchBuild:
-    """`index` is the address of a wheel index, "" = the default package index."""
+    """`index` is the address of a wheel index, "" = the default package index; `gpu` = it must not be a CPU build."""
 
     name: str
     index: str
+    gpu: bool = False
 
 
 DEFAULT = TorchBuild("default", "")
+DEFAULT_WITH_CUDA = TorchBuild("default", "", gpu=True)
 CPU = TorchBuild("cpu", f"{TORCH_INDEX}/cpu")
 
 
@@ -43,7 +46,7 @@ def choose_torch(machine: Machine, asked: str) -> Chosen[TorchBuild]:
     if asked and asked not in BUILDS:
         raise StepFailed("reading the command line", f"--torch {asked}: it takes {', '.join(BUILDS)} or an address")
     if asked == "default":
-        return Chosen(DEFAULT, "you asked for it")
+        return Chosen(DEFAULT_WITH_CUDA if machine.system == "Linux" else DEFAULT, "you asked for it")
     if asked == "cpu":
         return Chosen(DEFAULT if machine.system == "Darwin" else CPU, "you asked for it")
     if machine.system == "Darwin":
@@ -58,20 +61,36 @@ def choose_torch(machine: Machine, asked: str) -> Chosen[TorchBuild]:
 
 def _cuda(machine: Machine) -> Chosen[TorchBuild]:
     if machine.nvidia_driver is None:
-        return Chosen(DEFAULT, "you asked for it, though no NVIDIA driver was found")
+        why = "it was asked for, though no NVIDIA driver was found"
+        return Chosen(_current_cuda(machine), why)
     shown = ".".join(str(part) for part in machine.nvidia_driver)
     if machine.nvidia_driver[0] >= CURRENT_CUDA_DRIVER:
-        if machine.system == "Windows":
-            return Chosen(TorchBuild("cuda", f"{TORCH_INDEX}/cu130"), f"an NVIDIA GPU with driver {shown}")
-        return Chosen(DEFAULT, f"an NVIDIA GPU with driver {shown}: the default build has CUDA")
+        return Chosen(_current_cuda(machine), f"an NVIDIA GPU with driver {shown}")
     if machine.nvidia_driver[0] >= OLDEST_CUDA_DRIVER:
-        return Chosen(TorchBuild("cuda", f"{TORCH_INDEX}/cu126"), f"the NVIDIA driver {shown} is for CUDA 12")
+        return Chosen(TorchBuild("cuda", f"{TORCH_INDEX}/cu126", gpu=True), f"the NVIDIA driver {shown} is for CUDA 12")
     return Chosen(CPU, f"the NVIDIA driver {shown} is too old for PyTorch's CUDA builds")
 
 
-def install_torch(installer: Installer, console: Console, chosen: Chosen[TorchBuild]) -> None:
-    """Install the build. Raises StepFailed where it is not to be had, rather than bring in 3 GB of the wrong one."""
+def _current_cuda(machine: Machine) -> TorchBuild:
+    """On Linux the default index has PyTorch with CUDA, on Windows without."""
+    if machine.system == "Windows":
+        return TorchBuild("cuda", f"{TORCH_INDEX}/cu130", gpu=True)
+    return DEFAULT_WITH_CUDA
+
+
+def install_torch(
+    installer: Installer, console: Console, chosen: Chosen[TorchBuild], *, keep: bool = False, asked: bool = False
+) -> None:
+    """Install the build. Raises StepFailed where it is not to be had, rather than bring in 3 GB of the wrong one.
+
+    keep   any build that is there and loads will do
+    asked  the person has named this build: another one is replaced, not only one that lacks the GPU
+    """
     build = chosen.value
+    there = installed_build(installer)
+    if there is not None and (keep or not _is_wrong(build, there, asked)):
+        console.say(f"PyTorch is there already: {there.version} ({there.runs_on})")
+        return
     console.say(f"PyTorch build: {build.name} ({chosen.why})")
     arguments, env = [TORCH_NEEDED], None
     if build.index:
@@ -84,11 +103,53 @@ def install_torch(installer: Installer, console: Console, chosen: Chosen[TorchBu
             console.say(f"  PyTorch's index does not answer; your package sources hold {arguments[0]}")
         else:
             raise StepFailed("installing PyTorch", f"its index {build.index} does not answer")
+    if there is not None:
+        console.say(f"  It takes the place of {there.version} ({there.runs_on}).")
+        # Builds differ in the local part of the version at most, so pip would leave the old one in place.
+        # Its dependencies come with the second call, which renews nothing that others rely on.
+        _pip_install(installer, [*arguments, "--force-reinstall", "--no-deps"], env)
+    _pip_install(installer, arguments, env)
+    now = installed_build(installer)
+    console.say(f"  PyTorch is in: {now.version} ({now.runs_on})" if now else "Note: PyTorch does not load")
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """The PyTorch that is in the environment. `runs_on` is "CPU", "CUDA 13.0" or "ROCm 7.2"."""
+
+    version: str
+    runs_on: str
+
+
+# Asked in a process of its own; an old or torn PyTorch may end it in any way.
+_PROBE = (
+    "import torch; v = getattr(torch, 'version', None); cuda = getattr(v, 'cuda', ''); hip = getattr(v, 'hip', ''); "
+    "print('TORCH', torch.__version__, f'CUDA {cuda}' if cuda else f'ROCm {hip}' if hip else 'CPU')"
+)
+
+
+def installed_build(installer: Installer) -> Installed | None:
+    """The PyTorch that is installed, None where there is none in the wanted range or it does not load."""
+    found = re.search(r"^TORCH (\S+) (.+)$", installer.python(_PROBE).text, re.MULTILINE)
+    number = re.match(r"(\d+)\.(\d+)", found.group(1)) if found else None
+    if not found or not number or not (2, 6) <= (int(number.group(1)), int(number.group(2))) < (3, 0):
+        return None
+    return Installed(found.group(1), found.group(2).strip())
+
+
+def _is_wrong(build: TorchBuild, there: Installed, asked: bool) -> bool:
+    """Whether what is there has to go: one without the GPU where its build is wanted, or another than asked for."""
+    if build.name == "custom":
+        return True
+    if build is CPU:
+        return asked and there.runs_on != "CPU"
+    return build.gpu and there.runs_on == "CPU"
+
+
+def _pip_install(installer: Installer, arguments: list[str], env: Mapping[str, str] | None) -> None:
     ended = installer.pip_install(arguments, env=env)
     if ended.code != 0:
         raise StepFailed("installing PyTorch", f"pip ended with code {ended.code}", detail=ended.telling())
-    answer = installer.python("import torch; print(torch.__version__, 'CUDA' if torch.cuda.is_available() else 'CPU')")
-    console.say(f"  PyTorch is in: {answer.text.strip()}" if answer.ok else "Note: PyTorch does not load")
 
 
 def _own_cpu_version(installer: Installer) -> str:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from modules.launcher import chromium
+from modules.launcher.chosen import Chosen
 from modules.launcher.console import Console
 from modules.launcher.tool import Answer
-from tests.launcher.conftest import Checkout
+from tests.launcher.conftest import ROOT, Checkout
 
 linux_only = pytest.mark.skipif(not Path("/usr").is_dir() or os.name != "posix", reason="apt-get is Debian's")
 
@@ -64,6 +67,24 @@ def test_where_no_way_leads_to_a_chromium_each_reason_is_said(
     assert "Unable to locate package" in chosen.why
     assert "No module named playwright" in chosen.why
     assert "browser tests will be skipped" in out.getvalue()
+    assert "sudo apt-get install chromium" in out.getvalue()
+
+
+@pytest.mark.parametrize("chosen", [Chosen("", "no way to one"), Chosen(sys.executable, "found")])
+def test_without_a_chromium_browser_tests_are_skipped_with_the_reason_and_else_they_take_that_one(
+    chosen: Chosen[str], tmp_path: Path
+) -> None:
+    (tmp_path / "conftest.py").write_text("from tests.conftest import browser\n")
+    (tmp_path / "test_page.py").write_text("def test_page(browser):\n    pass\n")
+    command = [sys.executable, "-m", "pytest", "-ra", "--rootdir", str(tmp_path), "-p", "no:cacheprovider", tmp_path]
+    environ = {key: value for key, value in os.environ.items() if key not in ("CHROMIUM", chromium.NO_CHROMIUM)}
+    environ |= chromium.for_tests(chosen)
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=120, check=False)
+    if chosen.value:
+        assert f"<launching> {sys.executable}" in done.stdout  # it is no browser: the test cannot pass
+    else:
+        assert "1 skipped" in done.stdout, done.stdout
+        assert "there is no Chromium: no way to one" in done.stdout
 
 
 @linux_only

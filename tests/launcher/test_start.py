@@ -131,6 +131,30 @@ def test_help_is_there_before_and_after_the_installation(ready: Checkout) -> Non
     assert "port to listen on" in ready.start("-h").stdout
 
 
+@posix_only
+def test_output_that_nobody_reads_any_more_ends_without_a_traceback(ready: Checkout) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = subprocess.Popen(
+        ready.command("--help"), env=ready.environ, text=True, stdout=writer, stderr=subprocess.PIPE
+    )
+    os.close(writer)
+    assert process.communicate(timeout=60)[1] == ""
+    assert process.returncode == 1
+
+
+def test_install_without_a_name_brings_back_what_is_missing(ready: Checkout) -> None:
+    assert ready.start("--no-starter", "--end-with", "0").returncode == 0
+    for name in ("greeting", "xllamacpp"):
+        next(ready.layout.venv.glob(f"lib/python*/site-packages/{name}.py")).unlink()
+    done = ready.start("install")
+    assert done.returncode == 0, done.stdout
+    assert "half there: greeting-1.0, xllamacpp-1.0" in done.stdout
+    assert "did not finish" not in done.stdout
+    assert ready.installed("import greeting, xllamacpp; print(greeting.WORD, xllamacpp.BUILD)") == "hello cpu"
+    assert "half there" not in ready.start("install").stdout
+
+
 def test_a_changed_requirements_file_is_installed_at_the_next_start(ready: Checkout) -> None:
     assert ready.start("--no-starter", "--end-with", "0").returncode == 0
     make_wheel(ready.index.root / "simple", "greeting", "1.1", {"greeting.py": b"WORD = 'goodbye'\n"})
@@ -228,6 +252,33 @@ def test_a_python_that_is_too_old_is_told_in_words() -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 2
     assert "needs Python 3.11 or newer; this is Python 3.9.2" in done.stdout
+
+
+@posix_only
+def test_the_python_that_is_named_instead_is_one_that_runs(tmp_path: Path) -> None:
+    """pyenv leaves a stand-in on PATH for every version it has, which runs only the chosen ones."""
+    for name, script in {"python3.19": "exit 127", "python3.18": "exit 0", "python3.10": "exit 0"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    code = "import runpy; print(runpy.run_path('start.py')['better_pythons']())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env={"PATH": str(tmp_path)}, capture_output=True, text=True,
+        timeout=30, check=False,
+    )  # fmt: skip
+    assert done.stdout.strip() == "['python3.18']", done.stderr
+
+
+@posix_only
+def test_the_command_to_repeat_names_the_python_it_was_called_with(ready: Checkout, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    python = tmp_path / "bin" / "python3.99"
+    python.symlink_to(sys.executable)
+    command = [str(python), *ready.command("--engine", "steam")[1:]]
+    environ = ready.environ | {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=30, check=False)
+    assert re.search(r"again: python3\.99 \S*start\.py --engine steam", done.stdout)
+    done = subprocess.run(command, env=ready.environ, capture_output=True, text=True, timeout=30, check=False)
+    assert re.search(rf"again: {python} \S*start\.py", done.stdout)
 
 
 def test_the_launcher_imports_nothing_but_the_standard_library() -> None:
