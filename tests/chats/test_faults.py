@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked ch
 def kill(times: int, *more: str) -> tuple[int, int, int]:
     """Unreadable chats, lost messages, promises."""
     made = subprocess.run(
-        [sys.executable, str(SCRIPT), str(times), *more], capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, str(SCRIPT), str(times), *more], capture_output=True, text=True, timeout=250, check=False
     )
     figures = re.match(r"(\d+) unreadable, (\d+) lost of (\d+) ", made.stdout)
     assert figures is not None, made.stdout + made.stderr

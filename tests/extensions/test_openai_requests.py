@@ -147,9 +147,9 @@ def test_lengths_follow_openais_meaning_not_ours() -> None:
 def test_thousands_of_unknown_fields_cost_no_time() -> None:
     body = {f"field {n} of a client gone wrong": n for n in range(20_000)}
     message = {"role": "user", "content": "x", **{f"odd {n}": 1 for n in range(1000)}}
-    began = time.monotonic()
+    began = time.process_time()
     answer = post("/v1/chat/completions", {**body, "messages": [message]}).json()
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
     assert len(answer["enginehouse"]["notices"]) < 50
 
 

@@ -33,6 +33,8 @@ from modules.chats.store import ChatStore  # noqa: E402
 CHATS = 4
 """Few, so that they grow long and each is hit often."""
 KILLS_PER_FOLDER = 50
+MOST_PROMISES = 40
+"""A life ends after fewer; counted and not timed, so that a slow disk does not leave a life without any."""
 
 
 @dataclass
@@ -80,8 +82,8 @@ def run(kills: int, broken: str = "", seed: int = 0) -> Figures:
 
 
 def _one_life(chats: Path, broken: str, luck: random.Random, promises: Promises) -> int:
-    """Start a child, let it save for up to 30 ms after its first promise, kill it; the number of promises."""
-    seconds = luck.random() * 0.03
+    """Start a child, let it save some things, kill it while it saves the next; the number of promises."""
+    enough = luck.randrange(1, MOST_PROMISES)
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
@@ -91,14 +93,17 @@ def _one_life(chats: Path, broken: str, luck: random.Random, promises: Promises)
         finally:
             os._exit(3)
     os.close(write)
-    heard, end = b"", 0.0
+    heard, first, end = b"", 0.0, 0.0
     while not end or time.monotonic() < end:
-        ready, _, _ = select.select([read], [], [], max(0.0, end - time.monotonic()) if end else 20)
+        ready, _, _ = select.select([read], [], [], max(0.0, end - time.monotonic()) if end else 60)
         piece = os.read(read, 65536) if ready else b""
         if not piece and not end:
             raise RuntimeError("the child saved nothing")
         heard += piece
-        end = end or time.monotonic() + seconds
+        first = first or time.monotonic()
+        if not end and (count := heard.count(b"\n")) >= enough:
+            pace = max(0.001, (time.monotonic() - first) / count)
+            end = time.monotonic() + luck.random() * 2 * pace
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     with open(read, "rb") as rest:

@@ -54,12 +54,13 @@ class Figures:
     orphans: int = 0
     messages: int = 0
     lost: list[str] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)  # more than the last SAVED_AFTER seconds of a reply are missing
     slowest_start: float = 0.0
 
     def __str__(self) -> str:
         return (
             f"{self.kills} kills: {self.orphans} orphan workers after {ORPHAN_SECONDS:.0f} s, "
-            f"{len(self.lost)} lost of {self.messages} acknowledged messages, "
+            f"{len(self.lost)} lost and {len(self.late)} saved late of {self.messages} acknowledged messages, "
             f"slowest start {self.slowest_start:.1f} s"
         )
 
@@ -102,8 +103,11 @@ def look(live: LiveServer, watched: list[Watched], killed_at: float, figures: Fi
             figures.lost.append(f"the question of {one.chat}")
         reply = nodes.get(one.reply, {"state": "missing", "text": ""})
         had = one.seen(killed_at - SAVED_AFTER)
-        if reply["state"] != "interrupted" or not reply["text"].startswith(had):
-            figures.lost.append(f"{one.chat}: {reply['state']}, {len(reply['text'])} of at least {len(had)} characters")
+        told = f"{one.chat}: {reply['state']}, {len(reply['text'])} of at least {len(had)} characters"
+        if reply["state"] != "interrupted" or not (reply["text"].startswith(had) or had.startswith(reply["text"])):
+            figures.lost.append(told)
+        elif len(reply["text"]) < len(had):
+            figures.late.append(told)
 
 
 def measure(kills: int, seed: int = 0) -> Figures:
@@ -155,9 +159,9 @@ def main() -> None:
     options = parser.parse_args()
     figures = measure(options.kills, options.seed)
     print(f"seed {options.seed}: {figures}")
-    for told in figures.lost[:10]:
+    for told in (*figures.lost[:10], *figures.late[:10]):
         print(told)
-    sys.exit(1 if figures.orphans or figures.lost else 0)
+    sys.exit(1 if figures.orphans or figures.lost or figures.late else 0)
 
 
 if __name__ == "__main__":
