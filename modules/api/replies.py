@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from modules.api.chats import MAX_TEXT, Body, Rev
 from modules.api.sse import EventStream
-from modules.api.turns import Turns
+from modules.api.turns import By, Turns
 from modules.app import App
 
 
@@ -31,6 +31,13 @@ class EditedMessage(Body):
 
 class Seen(Body):
     rev: Rev = None
+
+
+class Again(Seen):
+    """`model` and `preset`: for this reply only; without them what is in use."""
+
+    model: str = Field(default="", max_length=500)
+    preset: str = Field(default="", max_length=200)
 
 
 def message_routes(app: App) -> APIRouter:
@@ -55,9 +62,10 @@ def message_routes(app: App) -> APIRouter:
         return (await turns.edit(chat_id, message_id, body.text, body.rev, body.reply)).as_dict()
 
     @router.post("/api/chats/{chat_id}/messages/{message_id}/regenerate", status_code=201)
-    async def regenerate(chat_id: str, message_id: str, body: Seen | None = None) -> dict[str, Any]:
-        """A further version of a reply, or a reply to a message that has none."""
-        return (await turns.regenerate(chat_id, message_id, body.rev if body else None)).as_dict()
+    async def regenerate(chat_id: str, message_id: str, body: Again | None = None) -> dict[str, Any]:
+        """A further version of a reply, or a reply to a message that has none; by another model or preset if named."""
+        body = body or Again()
+        return (await turns.regenerate(chat_id, message_id, body.rev, By(body.model, body.preset))).as_dict()
 
     @router.post("/api/chats/{chat_id}/messages/{message_id}/continue", status_code=201)
     async def go_on(chat_id: str, message_id: str, body: Seen | None = None) -> dict[str, Any]:

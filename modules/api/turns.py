@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from modules.api.params import supported
 from modules.app import App
 from modules.chats.values import Chat, MessageNode
 from modules.errors import BadRequest, NotFound
-from modules.params import starting_values
+from modules.params import PARAMS, starting_values
 from modules.types import GenerationRequest, Message, ParamValue, Role
 
 
@@ -34,18 +34,28 @@ class Turn:
         return {**message, "reply": None if self.reply is None else self.reply.as_dict(), "rev": self.rev}
 
 
-def request_for(chat: Chat, leaf: str, app: App, tail: MessageNode | None = None) -> GenerationRequest:
+@dataclass(frozen=True, slots=True)
+class By:
+    """What one reply is written with, other than what is in use: "" = that. Nothing of it is kept for the next one."""
+
+    model: str = ""
+    preset: str = ""
+
+
+def request_for(chat: Chat, leaf: str, app: App, tail: MessageNode | None = None, by: By = By()) -> GenerationRequest:
     """What the model is asked: the chat's system text and the messages down to `leaf`.
 
-    `tail` is a reply that is to be continued: its text stands last and is left open.
+    `tail` is a reply that is to be continued: its text stands last and is left open. Reads the disk for a preset;
+    raises NotFound, BadRequest or StorageError for one that cannot be read.
     """
     system = [Message("system", chat.system)] if chat.system.strip() else []
     turns = [Message(node.role, node.text) for node in chat.path(leaf) if node.text or node.role == "user"]
     last = [Message("assistant", tail.text)] if tail is not None else []
     return GenerationRequest(
         id=uuid.uuid4().hex,
+        model=by.model or None,
         messages=(*merged([*system, *turns]), *last),
-        params=params_for(app),
+        params=params_for(app, by.preset),
         continue_last=tail is not None,
         overflow=app.settings.context_overflow,
         origin="chat",
@@ -67,13 +77,17 @@ def merged(messages: Sequence[Message]) -> list[Message]:
     return found
 
 
-def params_for(app: App) -> dict[str, ParamValue]:
+def params_for(app: App, preset: str = "") -> dict[str, ParamValue]:
     """The values in use; those a person never touched and this loader does not honour are left out.
 
-    Else every reply of a plain loader would come with a notice for each starting value.
+    Else every reply of a plain loader would come with a notice for each starting value. With `preset`, its values
+    and otherwise neutral ones in their place, but for what belongs to the person (seed, reply length …).
     """
+    values = dict(app.params.values)
+    if preset:
+        values |= {param.name: param.default for param in PARAMS if param.in_presets} | app.presets.load(preset)
     start, honoured = starting_values(), frozenset(supported(app))
-    return {name: value for name, value in app.params.values.items() if name in honoured or value != start[name]}
+    return {name: value for name, value in values.items() if name in honoured or value != start[name]}
 
 
 class Turns:
@@ -98,13 +112,20 @@ class Turns:
         with_reply = reply and node.role == "user"
         return await self.send(chat.id, node.parent, node.role, text, rev, with_reply)
 
-    async def regenerate(self, chat_id: str, message_id: str, rev: int | None) -> Turn:
-        """A further version of a reply, or a new reply below a person's message."""
+    async def regenerate(self, chat_id: str, message_id: str, rev: int | None, by: By = By()) -> Turn:
+        """A further version of a reply, or a new reply below a person's message.
+
+        Raises: NotFound for a model or preset that is not there, Unsupported for a model that cannot run.
+        """
+        if by.model:
+            model = await asyncio.to_thread(self._app.catalog.get, by.model)
+            await asyncio.to_thread(self._app.catalog.pick_loader, model)
+            by = replace(by, model=model.name)
         _, node = await self._node(chat_id, message_id)
         parent = node.parent if node.role == "assistant" else node.id
         if parent is None:
             raise BadRequest("There is nothing to answer: this message is the first of the chat.")
-        answer = await self._reply(chat_id, parent, rev)
+        answer = await self._reply(chat_id, parent, rev, by=by)
         return Turn(answer.rev, None, answer)
 
     async def go_on(self, chat_id: str, message_id: str, rev: int | None) -> Turn:
@@ -124,16 +145,18 @@ class Turns:
             raise NotFound("There is no such message in this chat.", hint="Reload the chat.", code="message_not_found")
         return chat, node
 
-    async def _reply(self, chat_id: str, parent: str, rev: int | None, tail: MessageNode | None = None) -> MessageNode:
+    async def _reply(
+        self, chat_id: str, parent: str, rev: int | None, tail: MessageNode | None = None, by: By = By()
+    ) -> MessageNode:
         """Begin a reply below `parent` and hand it to the server.
 
         Nothing that can fail stands between its line in the chat and its start: it would run for ever.
         """
         app = self._app
-        model = app.models.status.model
+        model = by.model or app.models.status.model
         continue_of = None if tail is None else tail.id
         chat = await asyncio.to_thread(app.chats.get, chat_id)
-        request = request_for(chat, parent, app, tail)
+        request = await asyncio.to_thread(request_for, chat, parent, app, tail, by)
         node = await asyncio.to_thread(app.chats.begin_reply, chat_id, parent, model, continue_of, rev)
         app.replies.start(chat_id, node, request)
         return node

@@ -14,13 +14,14 @@ from fastapi import FastAPI
 
 from modules import app as app_module
 from modules.api.chats import chat_routes, list_routes
-from modules.api.replies import reply_routes
-from modules.api.turns import Turns, merged, request_for
+from modules.api.replies import message_routes, reply_routes
+from modules.api.turns import By, Turns, merged, request_for
 from modules.app import App
 from modules.chats.values import LIST_LIMIT
 from modules.errors import NotFound, StorageError
+from modules.params import BY_NAME
 from modules.settings import Settings
-from modules.types import Message
+from modules.types import GenerationRequest, Message
 
 pytestmark = pytest.mark.anyio
 
@@ -35,7 +36,7 @@ async def app(tmp_path: Path) -> AsyncIterator[App]:
 
 def client(app: App) -> httpx.AsyncClient:
     site = FastAPI()
-    for routes in (list_routes, chat_routes, reply_routes):
+    for routes in (list_routes, chat_routes, message_routes, reply_routes):
         site.include_router(routes(app))
     return httpx.AsyncClient(transport=httpx.ASGITransport(site), base_url="http://localhost")
 
@@ -121,3 +122,46 @@ async def test_the_trash_is_emptied_while_the_server_runs(app: App, monkeypatch:
         async with asyncio.timeout(5):
             while old.exists():  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def asked(app: App, monkeypatch: pytest.MonkeyPatch) -> list[GenerationRequest]:
+    """What replies were started with; none is really written."""
+    requests: list[GenerationRequest] = []
+    monkeypatch.setattr(app.replies, "start", lambda chat, node, request: requests.append(request))
+    return requests
+
+
+async def test_a_reply_written_again_by_another_model_and_preset_leaves_what_is_in_use(
+    app: App, asked: list[GenerationRequest]
+) -> None:
+    chat = app.chats.create().id
+    app.params.set({"temperature": 0.5, "top_k": 7, "seed": 42})
+    app.presets.save("Mine", {"temperature": 1.5})
+    before = dict(app.params.values)
+    sent = await Turns(app).send(chat, None, "user", "Hello", None, True)
+    assert sent.reply
+    async with client(app) as http:
+        path = f"/api/chats/{chat}/messages/{sent.reply.id}/regenerate"
+        answer = await http.post(path, json={"rev": sent.rev, "model": "echo", "preset": "Mine"})
+    assert answer.status_code == 201
+    assert answer.json()["reply"]["model"] == "echo"
+    assert answer.json()["reply"]["parent"] == sent.reply.parent
+    first, second = asked
+    assert (first.model, first.params["temperature"], first.params["top_k"]) == (None, 0.5, 7)
+    assert (second.model, second.params["temperature"], second.params["seed"]) == ("echo", 1.5, 42)
+    assert second.params["top_k"] == BY_NAME["top_k"].default  # the preset leaves it out
+    assert dict(app.params.values) == before
+
+
+@pytest.mark.parametrize("by", [By(model="no such model"), By(preset="no such preset")])
+async def test_a_reply_by_what_is_not_there_is_refused_and_nothing_is_begun(
+    app: App, asked: list[GenerationRequest], by: By
+) -> None:
+    chat = app.chats.create().id
+    sent = await Turns(app).send(chat, None, "user", "Hello", None, True)
+    assert sent.reply
+    with pytest.raises(NotFound):
+        await Turns(app).regenerate(chat, sent.reply.id, sent.rev, by)
+    assert len(app.chats.get(chat).messages) == 2
+    assert len(asked) == 1
