@@ -153,3 +153,75 @@ def test_a_message_sent_while_a_model_loads_waits_for_it(chat: Open, live: LiveS
     page.send("Patience")
     expect(page.page.locator(".eh-progress")).to_be_visible()
     expect(page.replies.last.locator(".eh-md")).to_contain_text("Patience")
+
+
+def test_a_message_on_its_way_is_not_lost_when_the_page_is_reloaded(chat: Open, live: LiveServer) -> None:
+    live.load_echo()
+    page = chat()
+    page.ask("Said before")
+    name = page.chat_id()
+    page.page.route("**/messages", lambda route: None)  # never gets there
+    page.send("On its way")
+    expect(page.own.last).to_contain_text("On its way")
+    page.write("and typed meanwhile")
+    page.page.unroute_all(behavior="ignoreErrors")
+    page.reload()
+    expect(page.own).to_have_count(1)
+    expect(page.composer).to_have_value("On its way\n\nand typed meanwhile")
+    page.write("")
+    page.page.evaluate("localStorage.setItem(`enginehouse.draft.sending.${location.hash.slice(7)}`, '\"Said before\"')")
+    page.reload()  # this one did get there: it is not offered again
+    expect(page.own).to_have_count(1)
+    expect(page.composer).to_have_value("")
+    assert len(live.call("GET", f"/api/chats/{name}")["messages"]) == 2
+
+
+def test_a_chat_deleted_in_another_tab_can_be_brought_back(chat: Open, live: LiveServer) -> None:
+    live.load_echo()
+    page = chat()
+    page.ask("Deleted elsewhere")
+    name = page.chat_id()
+    page.write("Half a thought")
+    live.call("DELETE", f"/api/chats/{name}")
+    expect(page.own).to_have_count(0)
+    assert "#/chat/" not in page.page.url
+    page.button("Bring it back").click()
+    expect(page.own.last).to_contain_text("Deleted elsewhere")
+    expect(page.composer).to_have_value("Half a thought")
+    assert page.chat_id() == name
+
+
+def test_a_chat_that_was_left_leaves_nothing_in_memory(chat: Open, live: LiveServer) -> None:
+    live.load_echo()
+    names = []
+    for size in (60, 1):
+        made = live.call("POST", "/api/chats", {"title": f"{size} messages"})
+        names.append(made["id"])
+        parent, rev = None, made["rev"]
+        for number in range(size):
+            body = {"parent": parent, "text": f"- **{number}**\n\n```js\nlet a = 1\n```", "rev": rev, "reply": False}
+            sent = live.call("POST", f"/api/chats/{made['id']}/messages", {**body, "role": "assistant"})
+            parent, rev = sent["message"]["id"], sent["rev"]
+    page = chat(ready=False).open(names[1])
+    session = page.page.context.new_cdp_session(page.page)
+    session.send("Performance.enable")
+
+    def counted(name: str) -> dict[str, float]:
+        """Nodes and listeners alive with this chat shown."""
+        page.page.evaluate("(name) => { location.hash = `#/chat/${name}`; }", name)
+        expect(page.page.locator(f'.eh-chat.eh-open[data-id="{name}"]')).to_be_visible()
+        expect(page.page.locator(".eh-msg .eh-foot")).to_have_count(60 if name == names[0] else 1)
+        for _ in range(3):
+            session.send("HeapProfiler.collectGarbage")
+            page.page.wait_for_timeout(150)
+        found = {one["name"]: one["value"] for one in session.send("Performance.getMetrics")["metrics"]}
+        return {name: found[name] for name in ("Nodes", "JSEventListeners")}
+
+    counted(names[0])
+    before = counted(names[1])
+    for _ in range(3):
+        many = counted(names[0])
+        after = counted(names[1])
+    assert many["Nodes"] > before["Nodes"] + 1000
+    assert after["Nodes"] < before["Nodes"] + 100
+    assert after["JSEventListeners"] < before["JSEventListeners"] + 20

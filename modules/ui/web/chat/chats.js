@@ -1,6 +1,9 @@
 /** The list of chats and what can be done with one from there. */
 
+import { saveAs } from "../core/dom.js";
+
 const PAGE = 50;
+const MOST = 200; // chats the server gives at once
 const SETTLE = 150; // ms; a burst of events is one reload of the list
 
 export class Chats {
@@ -10,6 +13,7 @@ export class Chats {
   #conversation;
   #timer = 0;
   #turn = 0;
+  #listed = ""; // the search whose result is listed
 
   constructor({ api, store, toasts, conversation }) {
     this.#api = api;
@@ -24,11 +28,15 @@ export class Chats {
     return name || null;
   }
 
-  /** Load the first page for the present search. */
+  /** Load as many as are listed, at least the first page, for the present search. */
   async load() {
     const turn = (this.#turn += 1);
-    const { chats } = await this.#api.chats({ query: this.#store.get("query"), limit: PAGE });
-    if (turn === this.#turn) this.#store.set({ chats, chatsMore: chats.length === PAGE });
+    const query = this.#store.get("query");
+    const limit = query === this.#listed ? Math.min(MOST, Math.max(PAGE, this.#store.get("chats").length)) : PAGE;
+    const { chats } = await this.#api.chats({ query, limit });
+    if (turn !== this.#turn) return;
+    this.#listed = query;
+    this.#store.set({ chats, chatsMore: chats.length === limit });
   }
 
   async more() {
@@ -36,7 +44,9 @@ export class Chats {
     if (!known.length) return;
     const last = known[known.length - 1];
     const before = `${last.updated},${last.id}`; // the place stays, even when that chat is changed or deleted meanwhile
-    const { chats } = await this.#api.chats({ query: this.#store.get("query"), limit: PAGE, before });
+    const turn = (this.#turn += 1);
+    const { chats } = await this.#api.chats({ query: this.#listed, limit: PAGE, before });
+    if (turn !== this.#turn) return; // the list was loaded anew or is another search's by now
     const ids = new Set(known.map((chat) => chat.id));
     this.#store.set({ chats: [...known, ...chats.filter((chat) => !ids.has(chat.id))], chatsMore: chats.length === PAGE });
   }
@@ -54,13 +64,31 @@ export class Chats {
 
   /** Open a chat and name it in the address, so that a reload comes back to it. */
   async open(id, { replace = false } = {}) {
-    const found = await this.#conversation.open(id);
-    if (!found) {
+    const how = await this.#conversation.open(id);
+    if (how === "gone") {
       this.#toasts.show({ message: "That chat is not there any more." });
       return this.open(null, { replace: true });
     }
-    this.name(id, replace);
-    return undefined;
+    if (how === "shown") this.name(id, replace);
+    return how;
+  }
+
+  /** The open chat was deleted elsewhere. */
+  lost(id) {
+    this.open(null, { replace: true });
+    this.#toasts.show({ message: "This chat was deleted in another tab.", action: "Bring it back", onAction: () => this.#restore(id, true) });
+  }
+
+  async #restore(id, show) {
+    await this.#api.restoreChat(id);
+    await this.load();
+    if (show) await this.open(id);
+  }
+
+  /** Save a chat as a file, "markdown" or "jsonl". */
+  async export(id, as) {
+    const { name, data } = await this.#api.export(id, as);
+    saveAs(name, data);
   }
 
   /** Put a chat's id into the address. */
@@ -85,18 +113,17 @@ export class Chats {
   async remove(id) {
     const open = this.#conversation.tree?.id === id;
     const info = this.#store.get("chats").find((chat) => chat.id === id);
+    const listed = this.#store.get("chats");
     if (open) await this.open(null, { replace: true });
-    this.#store.set({ chats: this.#store.get("chats").filter((chat) => chat.id !== id) });
-    await this.#api.deleteChat(id);
-    this.#toasts.show({
-      message: `Deleted “${titleOf(info)}”.`,
-      action: "Undo",
-      onAction: async () => {
-        await this.#api.restoreChat(id);
-        await this.load();
-        if (open) await this.open(id);
-      },
-    });
+    this.#store.set({ chats: listed.filter((chat) => chat.id !== id) });
+    try {
+      await this.#api.deleteChat(id);
+    } catch (error) {
+      this.#store.set({ chats: listed }); // it is still there
+      if (open) await this.open(id, { replace: true });
+      throw error;
+    }
+    this.#toasts.show({ message: `Deleted “${titleOf(info)}”.`, action: "Undo", onAction: () => this.#restore(id, open) });
   }
 
   #failed(error) {

@@ -2,8 +2,11 @@
 
 import { h, setText, show } from "../core/dom.js";
 import { icon } from "../core/icons.js";
+import { composing } from "../core/shortcuts.js";
 import { touch } from "../core/viewport.js";
 import { ContextMeter } from "./context_meter.js";
+
+const BLANK_LINES = /^(?:[^\S\n]*\n)+/; // in front of the text; the indentation of its first line is part of it
 
 export class Composer {
   #context;
@@ -75,9 +78,24 @@ export class Composer {
       this.#drafts.set(null, null);
       return;
     }
-    this.area.value = this.#drafts.get(chat);
+    this.#say("");
+    this.area.value = this.#kept(tree);
     this.fit();
+    this.update();
     this.meter.draft(this.area.value);
+  }
+
+  /** The draft of a chat, with a message before it that was on its way when the page went away and did not arrive. */
+  #kept(tree) {
+    const chat = tree?.id ?? null;
+    const draft = this.#drafts.get(chat);
+    const lost = this.#sending ? null : this.#drafts.onItsWay(chat);
+    if (lost === null) return draft;
+    this.#drafts.setOnItsWay(chat, null);
+    const arrived = [...(tree?.nodes.values() ?? [])].some((node) => node.role === "user" && node.text === lost);
+    if (arrived) return draft;
+    this.#drafts.set(chat, joined(lost, draft));
+    return joined(lost, draft);
   }
 
   #restore() {
@@ -106,7 +124,7 @@ export class Composer {
   }
 
   #key(event) {
-    if (event.key !== "Enter" || event.isComposing || event.shiftKey || event.altKey || event.ctrlKey || event.metaKey) return;
+    if (event.key !== "Enter" || composing(event) || event.shiftKey || event.altKey || event.ctrlKey || event.metaKey) return;
     if (touch()) return;
     event.preventDefault();
     this.submit();
@@ -119,9 +137,9 @@ export class Composer {
     show(this.status, text !== "");
   }
 
-  /** Send what is written. On a failure it is back in the box, and stays in this browser's storage. */
+  /** Send what is written. On a failure it is back in the box of its chat, and stays in this browser's storage. */
   async submit() {
-    const text = this.area.value.trim();
+    const text = this.area.value.replace(BLANK_LINES, "").trimEnd();
     if (!text || this.#sending) return;
     if (!this.#store.get("connected")) {
       this.#say("The server does not answer. Your message is kept here; send it when the server is back.", "away");
@@ -131,22 +149,37 @@ export class Composer {
       this.#say("The reply is still being written. Stop it, or send this when it is done.", "busy");
       return;
     }
+    const from = this.#chat;
     this.#sending = true;
     this.area.value = "";
+    this.#drafts.setOnItsWay(from, text);
+    this.#drafts.set(from, null);
     this.fit();
+    const sent = this.#context.sendText(text);
+    const tree = this.#store.get("chat"); // the chat it belongs to, whatever is opened until the answer comes
     try {
-      await this.#context.sendText(text);
-      this.#drafts.set(this.#chat, this.area.value); // what was typed meanwhile is the next draft
+      await sent;
     } catch (error) {
-      this.area.value = this.area.value ? `${text}\n\n${this.area.value}` : text;
-      this.#drafts.set(this.#chat, this.area.value);
-      this.fit();
-      this.#say(`Not sent. ${error.message} ${error.hint ?? ""}`.trim());
+      this.#giveBack(tree, text, error);
     } finally {
+      this.#drafts.setOnItsWay(from, null);
       this.#sending = false;
       this.meter.draft(this.area.value);
       this.update();
     }
+  }
+
+  #giveBack(tree, text, error) {
+    const shown = this.#store.get("chat");
+    if (shown !== tree && (shown?.id ?? null) !== tree.id) {
+      this.#drafts.set(tree.id, joined(text, this.#drafts.get(tree.id)));
+      this.#context.toasts.error(error);
+      return;
+    }
+    this.area.value = joined(text, this.area.value);
+    this.#drafts.set(this.#chat, this.area.value);
+    this.fit();
+    this.#say(`Not sent. ${error.message} ${error.hint ?? ""}`.trim());
   }
 
   update() {
@@ -164,4 +197,8 @@ export class Composer {
     const percent = model.progress === null || model.progress === undefined ? "" : ` ${Math.round(model.progress * 100)} %`;
     this.area.placeholder = loading ? `Loading ${model.model || "the model"}…${percent}` : "Write a message";
   }
+}
+
+function joined(first, second) {
+  return [first, second].filter(Boolean).join("\n\n");
 }

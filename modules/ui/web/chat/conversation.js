@@ -1,7 +1,7 @@
 /** The open chat: every change to it goes through here. Nothing is overwritten; a stale page branches. */
 
-import { ApiError } from "../core/api.js";
 import { plural } from "../core/format.js";
+import { Changes } from "./changes.js";
 import { ChatTree } from "./tree.js";
 import { Follower } from "./follower.js";
 import { LiveReply } from "./live_reply.js";
@@ -16,9 +16,8 @@ export class Conversation {
   #announce;
   #followers = new Map();
   #live = new Map();
-  #busy = 0;
+  #changes;
   tailed = null; // the reply to the message sent last: it gets room below so that the question stands high
-  #queue = Promise.resolve();
   #timer = 0;
   #opening = 0;
 
@@ -28,6 +27,7 @@ export class Conversation {
     this.#store = store;
     this.#toasts = toasts;
     this.#announce = announce;
+    this.#changes = new Changes({ toasts, current: (tree) => this.#current(tree), reload: (tree) => this.#fetch(tree) });
   }
 
   get tree() {
@@ -46,24 +46,28 @@ export class Conversation {
 
   // ── opening and reloading ────────────────────────────────────────────────────────────────────
 
-  /** Show a chat; null = an empty new one. False when there is no such chat. */
+  /**
+   * Show a chat; null = an empty new one.
+   * @returns {Promise<"shown"|"gone"|"failed"|"passed">}  passed: another chat was chosen before the answer came
+   */
   async open(id) {
     const turn = (this.#opening += 1);
     if (id === null) {
       this.#leave();
       this.#store.set({ chat: null, editing: null });
-      return true;
+      return "shown";
     }
     try {
       const chat = new ChatTree(await this.#api.chat(id));
-      if (turn !== this.#opening) return true; // another chat was chosen meanwhile
+      if (turn !== this.#opening) return "passed";
       if (this.tree?.id !== id) this.#leave();
       this.#store.set({ chat, editing: null });
       this.#follow();
-      return true;
+      return "shown";
     } catch (error) {
+      if (turn !== this.#opening) return "passed";
       if (error.status !== 404) this.#toasts.error(error);
-      return error.status !== 404;
+      return error.status === 404 ? "gone" : "failed";
     }
   }
 
@@ -93,19 +97,14 @@ export class Conversation {
   /** The server says this chat changed. Our own changes are known already and cost nothing. */
   heard(event) {
     if (event.id !== this.tree?.id) return;
-    if (event.kind === "deleted") {
-      this.#toasts.show({ message: "This chat was deleted in another tab." });
-      this.open(null);
-      return;
-    }
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
-      if (this.#busy > 0) this.heard(event);
+      if (this.#changes.busy) this.heard(event);
       else if (event.id === this.tree?.id && event.rev > this.tree.rev) this.reload().catch((error) => this.#toasts.error(error));
     }, RELOAD_DELAY);
   }
 
-  // ── changing ─────────────────────────────────────────────────────────────────────────────────
+  // ── changing: each belongs to the chat it began in, whatever is shown when the answer comes ──────
 
   /** Send a message and follow the reply. Throws when it did not reach the server; the caller keeps the text. */
   async send(text) {
@@ -116,15 +115,20 @@ export class Conversation {
     this.#look(tree, draft.id);
     try {
       await this.#exists(tree);
-      const answer = await this.#change((rev) => this.#api.send(tree.id, { parent, text, rev, role: "user", reply: true }), parent);
-      this.tree.remove(draft.id);
+      const answer = await this.#changes.run(tree, (rev) => this.#api.send(tree.id, { parent, text, rev, role: "user", reply: true }), parent);
+      this.#current(tree).remove(draft.id);
       this.tailed = answer.reply?.id ?? null;
-      this.#took(answer);
+      this.#took(tree, answer);
     } catch (error) {
-      this.tree?.remove(draft.id);
+      this.#current(tree).remove(draft.id);
       this.#bump();
       throw error;
     }
+  }
+
+  /** The tree that stands for this chat now: a reload makes another one. A chat not shown any more keeps its own. */
+  #current(tree) {
+    return tree.id !== null && this.tree?.id === tree.id ? this.tree : tree;
   }
 
   /** A chat that is only on this page so far. */
@@ -149,28 +153,38 @@ export class Conversation {
 
   /** A new version of a message. reply: also ask for an answer to it. */
   async edit(id, text, reply) {
-    this.#took(await this.#change((rev) => this.#api.edit(this.tree.id, id, { text, rev, reply }), id));
-    this.#store.set({ editing: null });
+    const { tree } = this;
+    const made = () => this.#changes.run(tree, (rev) => this.#api.edit(tree.id, id, { text, rev, reply }), id);
+    this.#took(tree, await this.#changes.once(`edit ${id}`, made));
+    if (this.#store.get("editing") === id) this.#store.set({ editing: null });
   }
 
-  /** A new version of a reply, or the first reply to one of one's own messages. */
-  async regenerate(id) {
-    this.#took(await this.#change((rev) => this.#api.regenerate(this.tree.id, id, rev), id));
+  /**
+   * A new version of a reply, or the first reply to one of one's own messages.
+   * @param {{model?: string, preset?: string}} by  written by another model or with another preset, this once
+   */
+  async regenerate(id, by = {}) {
+    const { tree } = this;
+    const made = () => this.#changes.run(tree, (rev) => this.#api.regenerate(tree.id, id, { rev, ...by }), id);
+    this.#took(tree, await this.#changes.once(`regenerate ${id}`, made));
   }
 
   /** A version that starts with the present text and goes on from there. */
   async continueReply(id) {
-    this.#took(await this.#change((rev) => this.#api.continueReply(this.tree.id, id, rev), id));
+    const { tree } = this;
+    const made = () => this.#changes.run(tree, (rev) => this.#api.continueReply(tree.id, id, rev), id);
+    this.#took(tree, await this.#changes.once(`continue ${id}`, made));
   }
 
   /** Delete a message with everything below it; the toast takes it back. */
   async remove(id) {
-    const tree = this.tree;
+    const { tree } = this;
     const gone = tree.subtree(id).map((key) => tree.get(key));
     for (const node of gone) if (node.state === "running") await this.#api.stop(tree.id, node.id);
-    await this.#change((rev) => this.#api.deleteMessage(tree.id, id, rev), id);
-    this.tree.remove(id);
-    this.#look(this.tree, this.tree.leaf);
+    await this.#changes.run(tree, (rev) => this.#api.deleteMessage(tree.id, id, rev), id);
+    const now = this.#current(tree);
+    now.remove(id);
+    this.#look(now, now.leaf);
     this.#toasts.show({
       message: `Deleted ${describe(gone)}.`,
       action: "Undo",
@@ -178,55 +192,37 @@ export class Conversation {
     });
   }
 
+  /** Without a revision: nothing can be overwritten by what comes back. */
   async #undelete(chat, id) {
-    await this.#api.undelete(chat, id, this.tree?.id === chat ? this.tree.rev : null);
+    await this.#api.undelete(chat, id, null);
     if (this.tree?.id !== chat) return;
     await this.reload();
-    if (this.tree.get(id)) this.show(this.tree.leafUnder(id));
+    if (this.tree?.get(id)) this.show(this.tree.leafUnder(id));
   }
 
-  /** Set this chat's own system message. */
-  async setSystem(system) {
-    await this.#exists(this.tree ?? this.#fresh());
-    await this.#change((rev) => this.#api.patchChat(this.tree.id, { system, rev }));
-    this.tree.system = system;
+  /** Set a chat's own system message; without a chat, that of a new one. @returns {Promise<string>} the chat's id */
+  async setSystem(system, chat = this.tree) {
+    const tree = chat ?? this.tree ?? this.#fresh();
+    await this.#exists(tree);
+    await this.#changes.run(tree, (rev) => this.#api.patchChat(tree.id, { system, rev }));
+    this.#current(tree).system = system;
+    return tree.id;
   }
 
-  /** Run a change with the revision this page knows; one after the other, so that none is stale by our own doing. */
-  #change(call, needed = null) {
-    const result = this.#queue.then(() => this.#attempt(call, needed));
-    this.#queue = result.catch(() => null); // whoever asked for the change is told; the next one goes on
-    return result;
+  /** The chat as the server has it now; the one that is shown keeps what only this page knows. */
+  async #fetch(tree) {
+    if (this.#current(tree) !== this.tree) return new ChatTree(await this.#api.chat(tree.id));
+    await this.reload();
+    return this.#current(tree);
   }
 
-  /** When the revision is stale, reload and try once more: the change becomes a branch. */
-  async #attempt(call, needed) {
-    this.#busy += 1;
-    try {
-      const answer = await call(this.tree.rev).catch(async (error) => {
-        if (error.status !== 409) throw error;
-        await this.reload();
-        if (needed && !this.tree.get(needed)) {
-          throw new ApiError({ message: "The message this belongs to was deleted in another tab.", hint: "What you typed is kept.", code: "conflict" });
-        }
-        const second = await call(this.tree.rev);
-        this.#toasts.show({ message: "This chat had changed in another tab. Both versions are kept: ‹ › switches between them." });
-        return second;
-      });
-      this.tree.rev = Math.max(this.tree.rev, answer.rev ?? 0);
-      return answer;
-    } finally {
-      this.#busy -= 1;
-    }
-  }
-
-  #took({ message, reply, rev }) {
-    const tree = this.tree;
+  #took(asked, { message, reply, rev }) {
+    const tree = this.#current(asked);
     if (message) tree.put(message);
     if (reply) tree.put(reply);
     tree.rev = Math.max(tree.rev, rev ?? 0);
     this.#look(tree, (reply ?? message).id);
-    this.#follow();
+    if (tree === this.tree) this.#follow();
   }
 
   // ── looking ──────────────────────────────────────────────────────────────────────────────────
@@ -234,8 +230,7 @@ export class Conversation {
   #look(tree, leaf) {
     tree.show(leaf);
     tree.serverLeaf = leaf;
-    if (this.tree === tree) this.#bump();
-    else this.#store.set({ chat: tree });
+    this.#bump();
   }
 
   #bump() {
@@ -252,12 +247,19 @@ export class Conversation {
     );
   }
 
+  /** The previous (-1) or next (+1) version of a message, undefined at the ends. */
+  version(id, step) {
+    const versions = this.tree.siblings(id);
+    return versions[versions.indexOf(id) + step];
+  }
+
   /** Go to the previous (-1) or next (+1) version of a message. False at the ends. */
   turn(id, step) {
-    const versions = this.tree.siblings(id);
-    const target = versions[versions.indexOf(id) + step];
-    if (!target) return false;
+    const target = this.version(id, step);
+    if (target === undefined) return false;
     this.show(this.tree.leafUnder(target));
+    const versions = this.tree.siblings(target);
+    this.#announce(`Version ${versions.indexOf(target) + 1} of ${versions.length}.`);
     return true;
   }
 
@@ -275,7 +277,12 @@ export class Conversation {
       live.stopping = true;
       live.tell("progress");
     }
-    await this.#api.stop(this.tree.id, node.id);
+    try {
+      await this.#api.stop(this.tree.id, node.id);
+    } catch (error) {
+      if (live) live.stopping = false; // it goes on being written; the button may be pressed again
+      throw error;
+    }
   }
 
   #follow() {

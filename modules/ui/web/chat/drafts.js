@@ -1,29 +1,58 @@
 /** What is typed but not sent, per chat, kept in this browser until the server has it. */
 
 const NEW = "new";
-const MOST = 200_000; // characters; more would fill the browser's storage
+const MOST = 200_000; // characters stored with every key pressed; a longer text is whole on this page only
 
 export class Drafts {
   #prefs;
+  #long = new Map(); // texts too long for the storage
 
   constructor(prefs) {
     this.#prefs = prefs;
   }
 
   get(chat) {
-    return this.#prefs.get(`draft.${chat ?? NEW}`, "");
+    return this.#get(`draft.${chat ?? NEW}`) ?? "";
+  }
+
+  set(chat, text) {
+    this.#set(`draft.${chat ?? NEW}`, text || null);
   }
 
   /** The unsaved text of a message being edited, or null. */
   edit(message) {
-    return this.#prefs.get(`draft.edit.${message}`);
+    return this.#get(`draft.edit.${message}`);
   }
 
   setEdit(message, text) {
-    this.#prefs.set(`draft.edit.${message}`, text === null ? null : text.slice(0, MOST));
+    this.#set(`draft.edit.${message}`, text);
   }
 
-  set(chat, text) {
-    this.#prefs.set(`draft.${chat ?? NEW}`, text ? text.slice(0, MOST) : null);
+  /** A chat's system prompt that is typed and not saved, or null. */
+  system(chat) {
+    return this.#get(`draft.system.${chat ?? NEW}`);
+  }
+
+  setSystem(chat, text) {
+    this.#set(`draft.system.${chat ?? NEW}`, text);
+  }
+
+  /** The message that is on its way to the server, or null: when the page goes away meanwhile it is not lost. */
+  onItsWay(chat) {
+    return this.#get(`draft.sending.${chat ?? NEW}`);
+  }
+
+  setOnItsWay(chat, text) {
+    this.#set(`draft.sending.${chat ?? NEW}`, text);
+  }
+
+  #get(key) {
+    return this.#long.get(key) ?? this.#prefs.get(key);
+  }
+
+  #set(key, text) {
+    if (text !== null && text.length > MOST) this.#long.set(key, text);
+    else this.#long.delete(key);
+    this.#prefs.set(key, text === null ? null : text.slice(0, MOST));
   }
 }

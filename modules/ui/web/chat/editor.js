@@ -1,6 +1,7 @@
 /** Editing a message in its place. Saving makes a new version; leaving with changes asks first. */
 
 import { button, h } from "../core/dom.js";
+import { composing } from "../core/shortcuts.js";
 import { touch } from "../core/viewport.js";
 
 export class Editor {
@@ -63,7 +64,7 @@ export class Editor {
   }
 
   #key(event) {
-    if (event.key !== "Enter" || event.isComposing) return;
+    if (event.key !== "Enter" || composing(event)) return;
     if (event.ctrlKey || event.metaKey || (this.own && !event.shiftKey && !touch())) {
       event.preventDefault();
       event.stopPropagation();
@@ -73,7 +74,8 @@ export class Editor {
 
   async #submit(reply) {
     const text = this.area.value;
-    if (!text.trim()) return;
+    if (!text.trim() || this.keep.disabled) return;
+    if (text === this.#original && !reply) return void this.leave(); // nothing was changed: no further version
     this.keep.disabled = this.go.disabled = true;
     try {
       await this.save(text, reply);

@@ -87,12 +87,18 @@ export class Api {
   patchChat(chat, changes) { return this.#json("PATCH", `/api/chats/${id(chat)}`, changes); }
   deleteChat(chat) { return this.#json("DELETE", `/api/chats/${id(chat)}`); }
   restoreChat(chat) { return this.#json("POST", `/api/chats/${id(chat)}/restore`, {}); }
-  exportUrl(chat, as) { return `${this.base}/api/chats/${id(chat)}/export?as=${as}`; }
+  /** The chat as a file. @returns {Promise<{name: string, data: Blob}>} */
+  async export(chat, as) {
+    const answer = await this.#fetch("GET", `/api/chats/${id(chat)}/export?as=${as}`);
+    const coded = /filename\*=UTF-8''([^;]+)/.exec(answer.headers.get("content-disposition") ?? "")?.[1];
+    return { name: coded ? decodeURIComponent(coded) : "chat.txt", data: await answer.blob() };
+  }
 
   #message(chat, message, what = "") { return `/api/chats/${id(chat)}/messages/${id(message)}${what}`; }
   send(chat, body) { return this.#json("POST", `/api/chats/${id(chat)}/messages`, body); }
   edit(chat, message, body) { return this.#json("POST", this.#message(chat, message, "/edit"), body); }
-  regenerate(chat, message, rev) { return this.#json("POST", this.#message(chat, message, "/regenerate"), { rev }); }
+  /** @param {{rev: number, model?: string, preset?: string}} body */
+  regenerate(chat, message, body) { return this.#json("POST", this.#message(chat, message, "/regenerate"), body); }
   continueReply(chat, message, rev) { return this.#json("POST", this.#message(chat, message, "/continue"), { rev }); }
   deleteMessage(chat, message, rev) { return this.#json("DELETE", this.#message(chat, message, `?rev=${rev}`)); }
   undelete(chat, message, rev) { return this.#json("POST", this.#message(chat, message, "/undelete"), { rev }); }

@@ -36,6 +36,19 @@ export function fill(parent, ...children) {
   return append(parent, children);
 }
 
+const drawn = new WeakMap();
+
+/**
+ * Fill `parent` anew only when `facts` are others than the last time: a button that is being pressed has to stay
+ * the same one, and an alert that was read out is not read out again.
+ */
+export function refill(parent, facts, build) {
+  const key = JSON.stringify(facts);
+  if (drawn.get(parent) === key) return;
+  drawn.set(parent, key);
+  fill(parent, build());
+}
+
 /** Show or hide by the `hidden` attribute, touching the DOM only on a change. */
 export function show(element, visible) {
   if (element.hidden === visible) element.hidden = !visible;
@@ -59,4 +72,11 @@ export function button({ icon, label, text, keys, onClick, ...props }) {
 /** A document-unique id for aria references. */
 export function uid(prefix) {
   return `eh-${prefix}-${Math.random().toString(36).slice(2, 10)}`;
+}
+
+/** Give the person a file to save. @param {string} name @param {Blob} data */
+export function saveAs(name, data) {
+  const url = URL.createObjectURL(data);
+  h("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 1000);
 }

@@ -44,7 +44,7 @@ export class Shortcuts {
   }
 
   #key(event) {
-    if (event.defaultPrevented || event.isComposing || !this.where.active()) return;
+    if (event.defaultPrevented || composing(event) || !this.where.active()) return;
     if (document.querySelector("dialog[open]") || (!this.enabled && event.key !== "Escape")) return;
     for (const row of this.table) {
       const chord = row.keys.find((one) => matches(one, event));
@@ -66,6 +66,11 @@ export class Shortcuts {
   close() {
     this.#stop.abort();
   }
+}
+
+/** Does this key belong to an input method? Safari ends the composition first and sends its key, as 229, after it. */
+export function composing(event) {
+  return event.isComposing || event.keyCode === 229;
 }
 
 /** Does this key event press `chord`, such as "Mod+Shift+O"? Mod is Ctrl, or ⌘ on a Mac. */

@@ -1,6 +1,6 @@
 /** A code block: its language, wrapping, copying, saving; text grows in place while it streams. */
 
-import { button, h, setText } from "../core/dom.js";
+import { button, h, saveAs, setText } from "../core/dom.js";
 import { icon } from "../core/icons.js";
 
 const ENDINGS = {
@@ -13,12 +13,14 @@ const DONE = 1600; // ms the tick stays after copying
 /** Put text on the clipboard, also where the page is not a secure context (a LAN address over http). */
 export async function copyText(text) {
   if (navigator.clipboard && isSecureContext) return navigator.clipboard.writeText(text);
+  const focused = document.activeElement;
   const area = h("textarea", { class: "eh-sr", "aria-hidden": "true" });
   area.value = text;
-  document.body.append(area);
+  (focused?.closest?.("dialog[open]") ?? document.body).append(area); // outside an open dialog nothing can be selected
   area.select();
   const copied = document.execCommand("copy");
   area.remove();
+  focused?.focus?.({ preventScroll: true });
   if (!copied) throw new Error("This browser does not let the page copy.");
   return undefined;
 }
@@ -74,17 +76,15 @@ export class CodeBlock {
     });
     const copy = button({
       icon: icon("copy"), label: "Copy code", class: "eh-btn eh-copy-code",
-      onClick: () => copyText(this.source).then(() => tick(copy, "copy"), () => copy.setAttribute("title", "Copying is not allowed here")),
+      onClick: () => copyText(this.source).then(() => tick(copy, "copy"), (error) => {
+        copy.dispatchEvent(new CustomEvent("eh-problem", { bubbles: true, detail: error })); // the page says it
+      }),
     });
     const save = button({ icon: icon("download"), label: "Download code", onClick: () => this.#save() });
     return h("div", { class: "eh-code-head" }, this.label, wrap, copy, save);
   }
 
   #save() {
-    const url = URL.createObjectURL(new Blob([this.source], { type: "text/plain" }));
-    const ending = ENDINGS[this.language] ?? "txt";
-    const link = h("a", { href: url, download: `code.${ending}` });
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(url), 1000);
+    saveAs(`code.${ENDINGS[this.language] ?? "txt"}`, new Blob([this.source], { type: "text/plain" }));
   }
 }

@@ -3,6 +3,7 @@
 import { button, fill, h, show } from "../core/dom.js";
 import { dayGroup, when } from "../core/format.js";
 import { icon } from "../core/icons.js";
+import { composing } from "../core/shortcuts.js";
 import { narrow } from "../core/viewport.js";
 import { titleOf } from "../chat/chats.js";
 import { askDialog } from "./dialog.js";
@@ -26,12 +27,14 @@ export class Drawer {
     this.node = h("nav", { class: "eh-drawer", "aria-label": "Chats" },
       h("div", { class: "eh-drawer-head" }, this.fresh, close), h("div", { class: "eh-search" }, icon("search"), this.search), this.#list, this.#older);
     this.node.addEventListener("keydown", (event) => this.#key(event));
-    this.#store.on(["chats", "chatsMore", "chat", "running", "tick"], () => this.#draw());
+    this.#store.on(["chats", "chatsMore", "chat", "running", "tick", "ready"], () => this.#draw());
   }
 
   #draw() {
     const open = this.#store.get("chat")?.id;
-    const key = JSON.stringify([this.#store.get("chats").map((chat) => [chat.id, chat.title, chat.snippet, chat.updated]), open, [...this.#store.get("running")]]);
+    const [query, ready, running] = ["query", "ready", "running"].map((name) => this.#store.get(name));
+    show(this.#older, this.#store.get("chatsMore"));
+    const key = JSON.stringify([this.#store.get("chats").map((chat) => [chat.id, chat.title, chat.snippet, chat.updated]), open, [...running], query !== "", ready]);
     if (key === this.drawn) return;
     this.drawn = key;
     const focused = document.activeElement?.closest?.(".eh-chat")?.dataset.id;
@@ -43,9 +46,8 @@ export class Drawer {
       group = heading;
       rows.push(this.#row(chat, chat.id === open));
     }
-    const none = this.#store.get("query") ? "No chat has these words." : "Your chats will be listed here.";
-    fill(this.#list, rows.length ? rows : h("p", { class: "eh-muted eh-none", text: this.#store.get("ready") ? none : "" }));
-    show(this.#older, this.#store.get("chatsMore"));
+    const none = query ? "No chat has these words." : "Your chats will be listed here.";
+    fill(this.#list, rows.length ? rows : h("p", { class: "eh-muted eh-none", text: ready ? none : "" }));
     if (focused) this.#list.querySelector(`[data-id="${CSS.escape(focused)}"] .eh-chat-open`)?.focus();
   }
 
@@ -64,11 +66,11 @@ export class Drawer {
   }
 
   #menu(anchor, chat) {
-    const { popup, run, chats, api } = this.#context;
+    const { popup, run, chats } = this.#context;
     popup.menu(anchor, [
       { icon: icon("pen"), label: "Rename", run: () => run(() => this.rename(chat)) },
-      { icon: icon("download"), label: "Export as Markdown", run: () => location.assign(api.exportUrl(chat.id, "markdown")) },
-      { icon: icon("file"), label: "Export the journal", run: () => location.assign(api.exportUrl(chat.id, "jsonl")) },
+      { icon: icon("download"), label: "Export as Markdown", run: () => run(() => chats.export(chat.id, "markdown")) },
+      { icon: icon("file"), label: "Export the journal", run: () => run(() => chats.export(chat.id, "jsonl")) },
       null,
       { icon: icon("trash"), label: "Delete", danger: true, run: () => run(() => chats.remove(chat.id)) },
     ], "Chat actions");
@@ -80,6 +82,7 @@ export class Drawer {
   }
 
   #key(event) {
+    if (composing(event)) return; // Enter and the arrows belong to the input method then
     const rows = [...this.#list.querySelectorAll(".eh-chat-open")];
     const at = rows.indexOf(document.activeElement);
     const own = this.#store.get("chats")[at];

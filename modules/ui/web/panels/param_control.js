@@ -3,6 +3,7 @@
 import { button, h, setText, show, uid } from "../core/dom.js";
 import { icon } from "../core/icons.js";
 
+const HOW = { list: 'Quoted items with commas between, as in "a", "b".', map: 'Written as {"1234": -100}: a token and its bias.' };
 const SETTLE = 250; // ms without a further change until a value is saved
 
 export class ParamControl {
@@ -87,7 +88,7 @@ export class ParamControl {
       this.value = value;
       show(this.reset, JSON.stringify(value) !== JSON.stringify(this.row.default));
     } catch (error) {
-      said = error instanceof SyntaxError ? 'Quoted items with commas between, as in "a", "b".' : error.message;
+      said = error instanceof SyntaxError ? HOW[this.row.kind] : error.message;
     }
     this.#saving = false;
     setText(this.problem, said);

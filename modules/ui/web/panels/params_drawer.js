@@ -3,8 +3,7 @@
 import { button, fill, h, show } from "../core/dom.js";
 import { icon } from "../core/icons.js";
 import { ParamControl } from "./param_control.js";
-
-const SETTLE = 600;
+import { SystemPrompt } from "./system_prompt.js";
 
 export class ParamsDrawer {
   #context;
@@ -12,7 +11,6 @@ export class ParamsDrawer {
   #list = h("div", { class: "eh-params-list" });
   #loader = null;
   #loaded = false;
-  #timer = 0;
 
   constructor(context) {
     this.#context = context;
@@ -20,25 +18,22 @@ export class ParamsDrawer {
     this.preset = h("select", { class: "eh-input", "aria-label": "Preset" });
     this.preset.addEventListener("change", () => context.run(() => this.#loadPreset()));
     this.modified = h("small", { class: "eh-muted", text: "changed since", hidden: true });
-    this.system = h("textarea", { class: "eh-input", rows: 4, dir: "auto", placeholder: "None: the model answers as it was trained.", "aria-label": "System prompt of this chat" });
-    this.system.addEventListener("input", () => this.#systemSoon());
-    this.system.addEventListener("blur", () => this.#saveSystem());
+    this.system = new SystemPrompt(context);
     const reset = button({ text: "Reset all", label: "Reset all", class: "eh-btn eh-outline", onClick: () => context.run(async () => { await context.api.resetParams(); await this.load(); }) });
     this.node = h("aside", { class: "eh-params", "aria-label": "Parameters" },
       h("header", { class: "eh-drawer-head" }, h("h2", { text: "Parameters" }), close),
       h("div", { class: "eh-params-scroll" },
-        h("section", {}, h("h3", { class: "eh-day", text: "System prompt of this chat" }), this.system),
+        h("section", {}, h("h3", { class: "eh-day", text: "System prompt of this chat" }), this.system.node),
         h("section", {}, h("h3", { class: "eh-day", text: "Preset" }), h("div", { class: "eh-row" }, this.preset, reset), this.modified), this.#list));
     context.store.on(["params"], () => { if (context.store.get("params") && !this.#loaded) context.run(() => this.load()); });
     context.store.on(["model"], () => this.#follow(context.store.get("model").loader));
-    context.store.on(["chat", "tick"], () => this.#showSystem());
   }
 
   /** Fetch the table and the values. */
   async load() {
-    this.#loaded = true;
     const { api } = this.#context;
     const [{ params, values, supported, preset, modified }, { presets }] = await Promise.all([api.params(), api.presets()]);
+    this.#loaded = true; // not before: a table that could not be fetched is asked for again
     const honoured = new Set(supported);
     this.#controls.clear();
     const groups = new Map();
@@ -54,6 +49,11 @@ export class ParamsDrawer {
     this.#showPreset(preset, modified);
   }
 
+  /** The server was away: values may have changed meanwhile. */
+  async again() {
+    if (this.#loaded) await this.load();
+  }
+
   async #save(changes) {
     const answer = await this.#context.api.setParams(changes);
     this.#showPreset(answer.preset ?? this.preset.value, answer.modified ?? true);
@@ -65,7 +65,7 @@ export class ParamsDrawer {
   }
 
   async #loadPreset() {
-    if (!this.preset.value) return;
+    if (!this.preset.value) return void (await this.load()); // "no preset" is what it says, not something to choose
     await this.#context.api.loadPreset(this.preset.value);
     await this.load();
   }
@@ -80,24 +80,5 @@ export class ParamsDrawer {
     if (loader === this.#loader) return;
     this.#loader = loader;
     if (this.#loaded) this.#context.run(() => this.load());
-  }
-
-  // ── the chat's system prompt ─────────────────────────────────────────────────────────────────
-
-  #showSystem() {
-    if (document.activeElement === this.system) return;
-    this.system.value = this.#context.store.get("chat")?.system ?? "";
-  }
-
-  #systemSoon() {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#saveSystem(), SETTLE);
-  }
-
-  #saveSystem() {
-    clearTimeout(this.#timer);
-    const known = this.#context.store.get("chat")?.system ?? "";
-    const text = this.system.value;
-    if (text !== known) this.#context.run(() => this.#context.conversation.setSystem(text));
   }
 }

@@ -70,12 +70,12 @@ export class Topbar {
   }
 
   #menu() {
-    const { popup, theme, help, conversation, chats, api, run, drawer, keys, askDelete } = this.#context;
+    const { popup, theme, help, conversation, chats, run, drawer, keys, askDelete } = this.#context;
     const tree = conversation.tree;
     const look = (choice, label, name) => ({ icon: icon(name), label, checked: theme.choice === choice, run: () => theme.choose(choice) });
     const own = tree?.id ? [
       { icon: icon("pen"), label: "Rename this chat", run: () => run(() => drawer.rename(tree)) },
-      { icon: icon("download"), label: "Export as Markdown", run: () => location.assign(api.exportUrl(tree.id, "markdown")) },
+      { icon: icon("download"), label: "Export as Markdown", run: () => run(() => chats.export(tree.id, "markdown")) },
       { icon: icon("trash"), label: "Delete this chat", danger: true, keys: keys("delete_chat"), run: () => run(() => askDelete(chats, tree.id)) },
       null,
     ] : [];

@@ -1,0 +1,62 @@
+/**
+ * Changes to chats, one after the other, each with the revision this page knows, so that none is stale by our own doing.
+ * A chat keeps its identity while another one is shown: a change belongs to the tree it was asked for.
+ */
+
+import { ApiError } from "../core/api.js";
+
+export class Changes {
+  #queue = Promise.resolve();
+  #pending = new Map();
+  #busy = 0;
+  #parts;
+
+  /**
+   * @param {{toasts, current: (tree) => import("./tree.js").ChatTree, reload: (tree) => Promise<ChatTree>}} parts
+   *   current gives the tree that now stands for this chat; reload fetches it anew and gives it back
+   */
+  constructor(parts) {
+    this.#parts = parts;
+  }
+
+  /** Is a change on its way? Then what the server says of it is no news. */
+  get busy() {
+    return this.#busy > 0;
+  }
+
+  /** Run `call(rev)`; `needed` is the message it belongs to. */
+  run(tree, call, needed = null) {
+    const result = this.#queue.then(() => this.#attempt(tree, call, needed));
+    this.#queue = result.catch(() => null); // whoever asked for the change is told; the next one goes on
+    return result;
+  }
+
+  /** A second click on the same thing, while the first is on its way, is the same click. */
+  once(key, work) {
+    if (!this.#pending.has(key)) this.#pending.set(key, work().finally(() => this.#pending.delete(key)));
+    return this.#pending.get(key);
+  }
+
+  /** When the revision is stale, reload and try once more: the change becomes a branch. */
+  async #attempt(tree, call, needed) {
+    const { current, reload, toasts } = this.#parts;
+    this.#busy += 1;
+    try {
+      const answer = await call(current(tree).rev).catch(async (error) => {
+        if (error.status !== 409) throw error;
+        const fresh = await reload(tree);
+        if (needed && !fresh.get(needed)) {
+          throw new ApiError({ message: "The message this belongs to was deleted in another tab.", hint: "What you typed is kept.", code: "conflict" });
+        }
+        const second = await call(fresh.rev);
+        toasts.show({ message: "This chat had changed in another tab. Both versions are kept: ‹ › switches between them." });
+        return second;
+      });
+      const now = current(tree);
+      now.rev = Math.max(now.rev, answer.rev ?? 0);
+      return answer;
+    } finally {
+      this.#busy -= 1;
+    }
+  }
+}
