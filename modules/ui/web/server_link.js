@@ -1,7 +1,14 @@
 /** What the server says, put into the store; and everything fetched anew after it was away. */
 
+import { Chats } from "./chat/chats.js";
+import { Backoff } from "./core/backoff.js";
+
 export class ServerLink {
   #parts;
+  #timer = 0;
+  #backoff = new Backoff(); // for questions that got no answer though the line is open
+  #wasUp = false;
+  #missed = false; // something was asked and not answered
 
   /** @param {object} parts  the workbench: api, store, toasts, theme, conversation, chats, models, params */
   constructor(parts) {
@@ -14,12 +21,16 @@ export class ServerLink {
   }
 
   /** Fetch state, models, chats and the open (or named) chat. Failures are left to the reconnect. */
-  async refresh(chat = this.#parts.conversation.tree?.id ?? null) {
-    const { api, chats, models, conversation, store, toasts } = this.#parts;
+  async refresh(chat = this.#parts.conversation.tree?.id ?? Chats.named()) {
+    const { api, chats, models, conversation, params, store, toasts } = this.#parts;
+    clearTimeout(this.#timer);
     const open = conversation.tree?.id === chat && chat ? conversation.reload() : chat ? chats.open(chat, { replace: true }) : null;
-    const results = await Promise.allSettled([api.state().then((state) => this.#state(state)), models.rescan(), chats.load(), open]);
+    const results = await Promise.allSettled([api.state().then((state) => this.#state(state)), models.rescan(), chats.load(), open, params?.again()]);
     for (const { reason } of results) if (reason && !reason.offline) toasts.error(reason);
     if (results[0].status === "fulfilled") store.set({ ready: true });
+    this.#missed = results.some(({ reason, value }) => reason?.offline || value === "failed");
+    if (!this.#missed) this.#backoff.reset();
+    else if (store.get("connected")) this.#timer = setTimeout(() => this.refresh(), this.#backoff.next());
   }
 
   #state(state) {
@@ -34,8 +45,12 @@ export class ServerLink {
     const back = !store.get("connected") || !store.get("ready");
     store.set({ connected: true });
     if (back) store.set({ running: new Set() }); // what ran before may have ended unheard
-    if (back && this.wasUp) this.refresh();
-    this.wasUp = true;
+    if (back && (this.#wasUp || this.#missed)) this.refresh();
+    this.#wasUp = true;
+  }
+
+  close() {
+    clearTimeout(this.#timer);
   }
 
   #heard(event) {
@@ -45,7 +60,10 @@ export class ServerLink {
       case "model": return this.#model(event.status);
       case "memory": return store.set({ memory: event.memory });
       case "models": return void models.rescan().catch((error) => toasts.error(error));
-      case "chat": conversation.heard(event); return chats.soon();
+      case "chat":
+        if (event.kind === "deleted" && event.id === conversation.tree?.id) chats.lost(event.id);
+        else conversation.heard(event);
+        return chats.soon();
       case "reply": return this.#reply(event);
       case "params": return params?.heard(event);
       case "notice": return void toasts.show({ message: event.message, hint: event.hint, level: event.level });

@@ -2,7 +2,7 @@
 
 import { h, show } from "./core/dom.js";
 import { Api } from "./core/api.js";
-import { Events } from "./core/events.js";
+import { pageLine } from "./core/line.js";
 import { Prefs } from "./core/prefs.js";
 import { Shortcuts } from "./core/shortcuts.js";
 import { initialState, Store } from "./core/store.js";
@@ -49,14 +49,14 @@ export class Workbench {
     this.chats = new Chats(this);
     this.models = new ModelControl(this);
     this.link = new ServerLink(this);
-    this.events = new Events(this.link.handlers, config.base ?? "");
+    this.line = pageLine(config.base);
     this.shortcuts = new Shortcuts(config.shortcuts ?? [], this.prefs, { empty: (target) => this.#inEmptyComposer(target), active: () => root.offsetParent !== null });
     this.theme.apply();
   }
 
   /** Ask for everything the first screen needs, all at once. */
   fetchFirst() {
-    this.events.connect();
+    this.hangUp = this.line.hear(this.link.handlers, () => this.api.state());
     return this.link.refresh(Chats.named());
   }
 
@@ -79,6 +79,7 @@ export class Workbench {
     store.on(["chat", "tick", "ready"], () => this.#address());
     const options = { signal: this.#stop.signal };
     addEventListener("popstate", () => this.run(() => this.chats.open(Chats.named(), { replace: true })), options);
+    root.addEventListener("eh-problem", (event) => this.toasts.error(event.detail));
     matchMedia("(max-width: 860px)").addEventListener("change", () => this.#arrange(), options);
     bindKeys(this);
     this.composer.fit();
@@ -139,9 +140,8 @@ export class Workbench {
 
   async sendText(text) {
     this.status.textContent = "";
-    await this.conversation.send(text);
+    await this.conversation.send(text).finally(() => this.chats.soon());
     this.status.textContent = "Generating a reply.";
-    this.chats.soon();
   }
 
   /** A starter was chosen: put it into the composer, ready to be changed or sent. */
@@ -194,7 +194,8 @@ export class Workbench {
 
   close() {
     this.#stop.abort();
-    for (const part of [this.events, this.conversation, this.chats, this.shortcuts, this.viewport, this.view, this.banner]) part?.close();
+    this.hangUp?.();
+    for (const part of [this.link, this.conversation, this.chats, this.shortcuts, this.viewport, this.view, this.banner]) part?.close();
     this.root.remove();
   }
 }

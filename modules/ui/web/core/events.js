@@ -1,4 +1,4 @@
-/** The one WebSocket for state. Reconnects with back-off and tells the store whether the server is there. */
+/** The page's WebSocket for state. Reconnects with back-off and says whether the server is there. */
 
 import { Backoff } from "./backoff.js";
 
@@ -19,6 +19,7 @@ export class Events {
   connect() {
     if (this.#closed) return;
     clearTimeout(this.#timer);
+    this.#drop();
     const url = new URL(`${this.#base}/api/events`, location.href);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     const socket = new WebSocket(url);
@@ -36,7 +37,15 @@ export class Events {
   close() {
     this.#closed = true;
     clearTimeout(this.#timer);
-    this.#socket?.close();
+    this.#drop();
+  }
+
+  /** Let go of the present socket, also one that is still being opened: two would tell everything twice. */
+  #drop() {
+    if (!this.#socket) return;
+    this.#socket.onmessage = this.#socket.onclose = null;
+    this.#socket.close();
+    this.#socket = null;
   }
 
   #heard(message) {
@@ -49,6 +58,7 @@ export class Events {
 
   #lost(socket) {
     if (this.#closed || socket !== this.#socket) return;
+    this.#socket = null;
     const wait = this.#backoff.next();
     this.#handlers.down(Date.now() + wait);
     this.#timer = setTimeout(() => this.connect(), wait);

@@ -9,12 +9,13 @@ export class Banner {
   #timer = 0;
   #seconds = 0;
 
-  constructor({ store, events }) {
+  constructor({ store, line }) {
     this.store = store;
     this.wait = h("span", {});
-    this.lost = h("div", { class: "eh-banner eh-warning", role: "alert", hidden: true }, icon("alert"),
-      h("p", {}, h("strong", { text: "The server does not answer. " }), this.wait, " What you type is kept."),
-      button({ text: "Try now", label: "Try now", class: "eh-btn eh-outline", onClick: () => events.retry() }));
+    // The seconds stand outside the alert: each change inside would be read out again.
+    this.lost = h("div", { class: "eh-banner eh-warning", hidden: true }, icon("alert"),
+      h("p", {}, h("span", { role: "alert" }, h("strong", { text: "The server does not answer. " }), "What you type is kept. "), this.wait),
+      button({ text: "Try now", label: "Try now", class: "eh-btn eh-outline", onClick: () => line.retry() }));
     this.problems = h("div", { class: "eh-problems" });
     this.node = h("div", {}, this.lost, this.problems);
     store.on(["connected", "retryAt"], () => this.#connection());

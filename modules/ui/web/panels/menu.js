@@ -1,6 +1,7 @@
 /** A small menu or card that opens at a button, closes on Escape, on a click elsewhere, and gives the focus back. */
 
 import { h } from "../core/dom.js";
+import { composing } from "../core/shortcuts.js";
 
 const GAP = 6;
 const EDGE = 8;
@@ -33,7 +34,7 @@ export class Popup {
     anchor.parentElement.classList.add("eh-menu-open");
     this.#place();
     this.#listen();
-    if (focus) (this.node.querySelector("[role^=menuitem],button,input,a") ?? this.node).focus({ preventScroll: true });
+    if (focus) (this.node.querySelector(":is([role^=menuitem],button,input,a):not([disabled])") ?? this.node).focus({ preventScroll: true });
   }
 
   /** A menu of actions. @param {Array<{label, icon?, keys?, danger?, checked?, disabled?, run}|null>} items  null = a line */
@@ -68,11 +69,12 @@ export class Popup {
     document.addEventListener("pointerdown", (event) => {
       if (!this.node.contains(event.target) && !this.#anchor.contains(event.target)) this.close(false);
     }, options);
-    addEventListener("resize", () => this.close(), options);
+    addEventListener("resize", () => this.#place(), options); // not closed: a phone's keyboard is a resize, too
     document.addEventListener("keydown", (event) => this.#key(event), options);
   }
 
   #key(event) {
+    if (composing(event)) return;
     if (event.key === "Escape") {
       this.close();
     } else if (event.key === "ArrowDown" || event.key === "ArrowUp") {

@@ -1,8 +1,9 @@
 /** Choose a model: search, arrow keys, what is loaded, on disk, built in; why one cannot run; load and unload here. */
 
-import { button, fill, h, show, uid } from "../core/dom.js";
+import { button, fill, h, setText, uid } from "../core/dom.js";
 import { bytes, count } from "../core/format.js";
 import { icon } from "../core/icons.js";
+import { composing } from "../core/shortcuts.js";
 
 const HEADROOM = 1.15; // a loaded model takes about this much of its file's size, and the context comes on top
 
@@ -12,6 +13,8 @@ export class ModelPicker {
   #at = 0;
   #rows = [];
   #list;
+  #drawn = "";
+  #loading = null; // {text, bar} of the row that is being loaded
   #input;
   #off = null;
 
@@ -35,6 +38,7 @@ export class ModelPicker {
     const card = h("div", { class: "eh-picker" }, h("div", { class: "eh-search" }, icon("search"), this.#input), this.#list,
       h("div", { class: "eh-row eh-picker-foot" }, icon("folder"), this.folder, rescan));
     this.#at = 0;
+    this.#drawn = "";
     this.#context.popup.show(anchor, card, { label: "Models" });
     if (!this.#context.popup.open) return;
     this.#off?.();
@@ -57,6 +61,11 @@ export class ModelPicker {
 
   #draw() {
     const groups = this.#found();
+    const status = this.#store.get("model");
+    const key = JSON.stringify([groups, status.model, status.state, status.error, this.#store.get("modelsFolder"), this.#input.value]);
+    if (key === this.#drawn) return this.#progress(status); // the rows stay: a button may be under a finger just now
+    this.#drawn = key;
+    this.#loading = null;
     this.#rows = groups.flatMap(([, models]) => models);
     this.#at = Math.max(0, Math.min(this.#at, this.#rows.length - 1));
     const nodes = [];
@@ -68,6 +77,13 @@ export class ModelPicker {
     this.folder.textContent = this.#store.get("modelsFolder");
     this.folder.title = this.folder.textContent;
     this.#mark();
+    return this.#progress(status);
+  }
+
+  #progress({ progress, stage }) {
+    if (!this.#loading) return;
+    setText(this.#loading.text, `Loading ${Math.round((progress ?? 0) * 100)} % ${stage ?? ""}`.trim());
+    this.#loading.bar.style.transform = `scaleX(${progress ?? 0})`;
   }
 
   #row(model) {
@@ -79,13 +95,17 @@ export class ModelPicker {
       h("div", { class: "eh-model-text" }, h("bdi", { class: "eh-model-name", text: model.name }), h("small", { class: "eh-muted", text: facts(model) }), this.#remark(model, own ? status : null)),
       (loaded || loading) && button({ icon: icon(loading ? "stop" : "power"), text: loading ? "Stop" : "Unload", label: loading ? "Stop loading" : "Unload", class: "eh-btn eh-outline", tabindex: -1, onClick: (event) => { event.stopPropagation(); this.#context.run(() => this.#context.unload()); } }));
     row.addEventListener("click", () => this.#choose(model));
-    if (loading) row.append(h("span", { class: "eh-load-bar", "aria-hidden": "true" }, h("i", { vars: { transform: `scaleX(${status.progress ?? 0})` } })));
+    if (loading) {
+      const bar = h("i");
+      row.append(h("span", { class: "eh-load-bar", "aria-hidden": "true" }, bar));
+      this.#loading = { text: row.querySelector(".eh-model-loading"), bar };
+    }
     return row;
   }
 
   #remark(model, status) {
     if (!model.runnable) return h("small", { class: "eh-bad", text: model.reason });
-    if (status?.state === "starting") return h("small", { text: `Loading ${Math.round((status.progress ?? 0) * 100)} % ${status.stage ?? ""}` });
+    if (status?.state === "starting") return h("small", { class: "eh-model-loading" });
     if (["failed", "crashed"].includes(status?.state)) return h("small", { class: "eh-bad", text: status.error?.message ?? "It did not load the last time." });
     const free = this.#store.get("memory")?.available ?? 0;
     const loaded = ["ready", "busy"].includes(status?.state);
@@ -102,6 +122,7 @@ export class ModelPicker {
   }
 
   #key(event) {
+    if (composing(event)) return;
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (step) {
       this.#at = (this.#at + step + this.#rows.length) % Math.max(1, this.#rows.length);

@@ -3,6 +3,7 @@
 import { Api } from "../core/api.js";
 import { button, fill, h } from "../core/dom.js";
 import { icon } from "../core/icons.js";
+import { copyText } from "../markdown/code_block.js";
 
 export function mount({ element }) {
   new Api().state().then(
@@ -19,10 +20,10 @@ function address(label, text) {
   const said = h("span", { class: "eht-muted", role: "status" });
   const copy = button({ icon: icon("copy"), label: `Copy the ${label.toLowerCase()}`, onClick: async () => {
     try {
-      await navigator.clipboard.writeText(text);
+      await copyText(text);
       said.textContent = "copied";
-    } catch {
-      said.textContent = "copying is not allowed here"; // a page without https on another computer
+    } catch (error) {
+      said.textContent = error.message;
     }
   } });
   return h("p", { class: "eht-address" }, h("span", { text: `${label}: ` }), h("code", { text }), copy, said);

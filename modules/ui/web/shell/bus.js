@@ -1,23 +1,12 @@
-/** State events for the tabs outside the chat. The line to the server is opened when the first tab asks for it. */
+/** State events for the tabs outside the chat, over the page's one line to the server. */
 
-import { Events } from "../core/events.js";
-
-let line = null;
-const listeners = new Set();
+import { Api } from "../core/api.js";
+import { pageLine } from "../core/line.js";
 
 /**
- * Hear every event of /api/events; `hello` comes again after each reconnect.
+ * Hear every event of /api/events. The first is a `hello` with the whole state; it comes again after each reconnect.
  * @param {(event: object) => void} listener @returns {() => void} stop hearing
  */
 export function hear(listener) {
-  listeners.add(listener);
-  if (line === null) {
-    line = new Events({
-      message: (event) => listeners.forEach((one) => one(event)),
-      up: () => null, // the chat's banner says whether the server is there; the tabs need only what it says
-      down: () => null,
-    });
-    line.connect();
-  }
-  return () => listeners.delete(listener);
+  return pageLine().hear({ message: listener }, () => new Api().state());
 }

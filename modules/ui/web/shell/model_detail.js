@@ -1,6 +1,6 @@
 /** The selected model: facts, state, and what can be done with it now. */
 
-import { button, fill, h } from "../core/dom.js";
+import { button, fill, h, refill } from "../core/dom.js";
 import { bytes, count, gigabytes, plural, short } from "../core/format.js";
 import { icon } from "../core/icons.js";
 import { api, attempt, start, store } from "./model_store.js";
@@ -9,7 +9,7 @@ import { STATES } from "./models_list.js";
 export function mount({ element, trigger }) {
   const head = h("div", { class: "eht-detail-head" });
   const state = h("div", { class: "eht-detail-state" });
-  const cards = h("div", { "aria-live": "polite" });
+  const cards = h("div");
   const memory = h("div", { class: "eht-detail-memory" });
   element.append(head, state, cards, memory);
   store.on(["models", "status", "selected"], () => drawHead(head, trigger));
@@ -24,16 +24,14 @@ const RUNNING = ["ready", "busy"];
 
 function drawHead(head, trigger) {
   const model = selected();
-  if (!model) {
-    const waiting = store.get("models") === null;
-    fill(head, h("p", { class: "eht-muted", text: waiting ? "" : "Choose a model on the list, or put one into the folder and rescan." }));
-    return;
-  }
-  fill(head,
-    h("div", { class: "eht-detail-title" },
-      h("h2", { text: model.name, dir: "auto" }),
-      h("p", { class: "eht-muted", text: facts(model) })),
-    h("div", { class: "eht-detail-actions" }, actions(model, trigger)));
+  const { state, error, model: current } = store.get("status");
+  const waiting = store.get("models") === null;
+  const focused = head.contains(document.activeElement);
+  refill(head, [model, waiting, state, error, current], () => (model
+    ? [h("div", { class: "eht-detail-title" }, h("h2", { text: model.name, dir: "auto" }), h("p", { class: "eht-muted", text: facts(model) })),
+      h("div", { class: "eht-detail-actions" }, actions(model, trigger))]
+    : h("p", { class: "eht-muted", text: waiting ? "" : "Choose a model on the list, or put one into the folder and rescan." })));
+  if (focused && !head.contains(document.activeElement)) head.querySelector("button:not([disabled])")?.focus();
 }
 
 function facts(model) {
@@ -113,11 +111,12 @@ function drawCards(cards) {
   const problem = store.get("problem");
   const failed = status.error && (status.model === store.get("selected") || !status.model) ? status.error : null;
   const replaced = model?.runnable && RUNNING.includes(status.state) && status.model !== model.name;
-  fill(cards,
+  const shown = [problem?.message, problem?.hint, failed, model?.name, model?.runnable, model?.reason, replaced, status.model];
+  refill(cards, shown, () => [
     problem && card(problem.message, problem.hint),
     failed && card(failed.message, failed.hint),
     model && !model.runnable && card(`This file cannot run: ${model.reason}`, ""),
-    replaced && h("p", { class: "eht-muted", text: `Loading it ends ${status.model}, once its replies are done.` }));
+    replaced && h("p", { class: "eht-muted", text: `Loading it ends ${status.model}, once its replies are done.` })]);
 }
 
 function card(message, hint) {

@@ -1,6 +1,6 @@
 /** The list of models on disk: search, one row each, and where the folder is. */
 
-import { button, fill, h, show } from "../core/dom.js";
+import { button, h, refill, show } from "../core/dom.js";
 import { bytes, count, plural } from "../core/format.js";
 import { icon } from "../core/icons.js";
 import { rescan, start, store } from "./model_store.js";
@@ -34,22 +34,23 @@ export function mount({ element, trigger, props }) {
 }
 
 function drawRows(rows, models, query) {
-  if (models === null) {
-    fill(rows, h("p", { class: "eht-muted", text: "Looking at the folder …" }));
-    return;
-  }
+  const { model, state } = store.get("status");
+  refill(rows, [models, query, model, state, store.get("selected")], () => rowNodes(rows, models, query));
+}
+
+function rowNodes(rows, models, query) {
+  if (models === null) return h("p", { class: "eht-muted", text: "Looking at the folder …" });
   const focused = rows.contains(document.activeElement) ? document.activeElement.dataset.name : null;
   const found = models.filter((model) => `${model.name} ${model.quant} ${model.arch}`.toLowerCase().includes(query));
   const runnable = found.filter((model) => model.runnable);
   const rest = found.filter((model) => !model.runnable);
-  fill(
-    rows,
+  if (focused) queueMicrotask(() => rows.querySelector(`[data-name="${CSS.escape(focused)}"]`)?.focus());
+  return [
     runnable.map(row),
     rest.length > 0 && h("h4", { class: "eht-model-group", text: `Cannot run (${rest.length})` }),
     rest.map(row),
     found.length === 0 && h("p", { class: "eht-muted", text: models.length ? "No model is called that." : "There is no model yet." }),
-  );
-  if (focused) rows.querySelector(`[data-name="${CSS.escape(focused)}"]`)?.focus();
+  ];
 }
 
 function row(model) {
@@ -77,11 +78,10 @@ export const STATES = {
 
 function drawFoot(foot, models) {
   const scanning = store.get("scanning");
-  fill(
-    foot,
+  refill(foot, [scanning, store.get("folder"), models?.length], () => [
     h("p", { class: "eht-muted" }, "Where are my models? Put files ending in .gguf into ", h("code", { text: store.get("folder") || "the models folder" }), "."),
     h("div", { class: "eht-foot-row" },
       button({ text: scanning ? "Looking …" : "Rescan", icon: icon("retry"), label: "Rescan", class: "eh-btn eh-btn-quiet", disabled: scanning, onClick: rescan }),
       h("span", { class: "eht-muted", role: "status", text: models ? plural(models.length, "model") : "" })),
-  );
+  ]);
 }
