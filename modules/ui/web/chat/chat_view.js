@@ -7,6 +7,7 @@ import { EmptyChat } from "./empty_chat.js";
 import { FirstRun } from "./first_run.js";
 import { MessageView } from "./message_view.js";
 import { Scroller } from "./scroll.js";
+import { Swipe } from "./swipe.js";
 
 const AT_ONCE = 8; // newest messages drawn in full before the first frame; the others follow in idle time
 const idle = window.requestIdleCallback ?? ((run) => setTimeout(() => run({ timeRemaining: () => 8 }), 16));
@@ -28,6 +29,8 @@ export class ChatView {
     this.#store = context.store;
     this.log = h("div", { class: "eh-log", role: "log", "aria-live": "off", "aria-label": "Conversation" }, this.#column);
     this.scroller = new Scroller(this.log, this.#column);
+    const { conversation } = context;
+    this.swipe = new Swipe(this.log, { can: (id, step) => conversation.version(id, step) !== undefined, turn: (id, step) => conversation.turn(id, step) });
     this.node = h("div", { class: "eh-stage" }, this.log, this.scroller.pill);
     this.empty = new EmptyChat(context);
     this.firstRun = new FirstRun(context);
@@ -51,13 +54,34 @@ export class ChatView {
     const dropped = this.#dropped(path);
     this.#adopt(path);
     const stay = new Set(path.map((node) => node.id));
+    const focus = another ? null : this.#focused(stay);
     for (const [id, view] of this.#views) if (!stay.has(id)) this.#forget(id, view);
     this.#order(path.map((node) => this.#view(node).article));
     path.forEach((node, at) => this.#place(tree, node, at, path.length, dropped));
     this.#showCut(path, dropped);
     this.#showTail(tree, path);
     if (another) this.#arrive(path);
+    if (focus) this.#refocus(focus, path);
     this.#continueInIdle();
+  }
+
+  /** The button pressed in a message that is about to go, such as the arrow to another version of it. */
+  #focused(stay) {
+    const at = document.activeElement;
+    const view = this.#views.get(at?.closest?.(".eh-msg")?.dataset.id);
+    if (!view || stay.has(view.id) || at.matches("textarea")) return null;
+    return { node: view.node, label: at.getAttribute("aria-label") };
+  }
+
+  /** The focus goes to the same button of the version now shown, or to a message close by: never to nowhere. */
+  #refocus({ node, label }, path) {
+    const heir = path.find((one) => one.parent === node.parent && one.role === node.role) ?? path[path.length - 1];
+    if (!heir) return this.#context.composer.focus();
+    const view = this.#views.get(heir.id);
+    view.finish();
+    const found = heir.state === "running" ? null : view.control(label);
+    (found ?? view.article).focus({ preventScroll: true });
+    return undefined;
   }
 
   /** A chat has come up: go where the reader was, and take up an edit that was not finished. */

@@ -4,6 +4,7 @@ import { button, h, setText, show } from "../core/dom.js";
 import { icon } from "../core/icons.js";
 import { copyText, tick } from "../markdown/code_block.js";
 import { describe } from "./conversation.js";
+import { openRegenerateMenu } from "./regenerate_menu.js";
 import { liveLine, statsCard, statsLine } from "./stats.js";
 
 const RESUMABLE = new Set(["stopped", "interrupted", "failed"]);
@@ -14,6 +15,7 @@ export class MessageFoot {
   #place = null;
   #versions = h("div", { class: "eh-versions", role: "group" });
   #count = h("span", {});
+  #by = h("bdi", { class: "eh-by", hidden: true });
   #continue;
   #stats;
 
@@ -23,7 +25,7 @@ export class MessageFoot {
     const turn = (step, label, name) => button({ icon: icon(name), label, onClick: () => context.conversation.turn(this.#node.id, step) });
     this.back = turn(-1, "Previous version", "left");
     this.forth = turn(1, "Next version", "right");
-    this.#versions.append(this.back, this.#count, this.forth);
+    this.#versions.append(this.back, this.#count, this.forth, this.#by);
     this.#stats = h("button", { type: "button", class: "eh-stats", "aria-haspopup": "dialog", "aria-expanded": "false", on: { click: () => this.#figures() } });
     this.actions = h("div", { class: "eh-actions" }, role === "assistant" ? this.#replyActions() : this.#ownActions());
     this.node = h("div", { class: "eh-foot" }, this.#versions, this.actions, role === "assistant" && this.#stats);
@@ -53,8 +55,12 @@ export class MessageFoot {
   #replyActions() {
     const { conversation, run } = this.#context;
     const again = button({ icon: icon("retry"), label: "Regenerate", onClick: () => run(() => conversation.regenerate(this.#node.id)) });
+    const ways = button({
+      icon: icon("caret"), label: "Other ways to regenerate", class: "eh-btn eh-ways", "aria-haspopup": "menu", "aria-expanded": "false",
+      onClick: () => openRegenerateMenu(this.#context, ways, this.#node),
+    });
     this.#continue = button({ icon: icon("play"), text: "Continue", label: "Continue", "aria-label": "Continue", title: "Continue", class: "eh-btn eh-continue", onClick: () => run(() => conversation.continueReply(this.#node.id)) });
-    return [this.#copyButton(), this.#editButton(), again, this.#continue, this.#moreButton()];
+    return [this.#copyButton(), this.#editButton(), again, ways, this.#continue, this.#moreButton()];
   }
 
   #menu(anchor) {
@@ -88,6 +94,7 @@ export class MessageFoot {
       setText(this.#count, `${at + 1}/${place.versions.length}`);
       this.back.disabled = at <= 0;
       this.forth.disabled = at >= place.versions.length - 1;
+      this.#author(node, place.versions);
     }
     show(this.actions, !live && node.state !== "sending");
     if (this.#continue) {
@@ -95,6 +102,14 @@ export class MessageFoot {
       this.#continue.classList.toggle("eh-labelled", node.finish_reason === "length" || node.state === "stopped");
     }
     this.figures(node, live);
+  }
+
+  /** Which model wrote this version, where they are not all by the same one. */
+  #author(node, versions) {
+    const { tree } = this.#context.conversation;
+    const models = new Set(versions.map((id) => tree?.get(id)?.model ?? ""));
+    show(this.#by, node.role === "assistant" && models.size > 1 && Boolean(node.model));
+    setText(this.#by, node.model ?? "");
   }
 
   /** The figures alone; called while text arrives. */

@@ -63,6 +63,13 @@ export class MessageView {
     this.#feet();
   }
 
+  /** The button of this name, or where that is off, the arrow that is left. */
+  control(label) {
+    const named = [...this.article.querySelectorAll(".eh-foot button")].find((one) => one.getAttribute("aria-label") === label && one.offsetParent);
+    if (named && !named.disabled) return named;
+    return named && [this.#foot.back, this.#foot.forth].find((one) => !one.disabled && one.offsetParent);
+  }
+
   #feet() {
     if (!this.#foot) {
       this.#foot = new MessageFoot(this.#context, this.node.role);
