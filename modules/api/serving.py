@@ -80,7 +80,7 @@ class Serving(uvicorn.Server):
         await super().startup(sockets)
         if not self.should_exit:
             self._listening()
-            self._tasks = [asyncio.ensure_future(work()) for work in self.background]
+            self._tasks = [asyncio.ensure_future(_logged(work)) for work in self.background]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End in order: replies and streams first, then connections, then the parts."""
@@ -116,6 +116,14 @@ class Serving(uvicorn.Server):
             self._clean_up()
             os._exit(130)
         self.should_exit = True
+
+
+async def _logged(work: Callable[[], Awaitable[None]]) -> None:
+    """Work nobody waits for: what it raises would be seen by nobody."""
+    try:
+        await work()
+    except Exception:
+        _log.exception("work beside the server ended with an error; the server goes on")
 
 
 async def fill_page(page: Late, make: Callable[[], FastAPI]) -> None:
