@@ -23,6 +23,11 @@ class MethodNotAllowed(BadRequest):
     status, code = 405, "method_not_allowed"
 
 
+def content(error: EnginehouseError) -> dict[str, Any]:
+    """The error as a JSON body."""
+    return {"error": {**error.as_dict(), "type": error.kind}}
+
+
 def answer(error: EnginehouseError) -> JSONResponse:
     """The error as a response."""
     headers = {}
@@ -30,7 +35,7 @@ def answer(error: EnginehouseError) -> JSONResponse:
         headers["www-authenticate"] = "Bearer"
     elif error.status == 503:
         headers["retry-after"] = "1"
-    return JSONResponse({"error": {**error.as_dict(), "type": error.kind}}, error.status, headers)
+    return JSONResponse(content(error), error.status, headers)
 
 
 def from_validation(problems: Sequence[Any]) -> BadRequest:

@@ -7,26 +7,30 @@ bytes are looked at; an answer, and so a streamed token, passes through uvicorn'
 from __future__ import annotations
 
 from asyncio import TimerHandle, Transport
+from http import HTTPStatus
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from modules.api.answers import to_json
+from modules.api.errors import content
+from modules.api.headers import LARGEST_HEAD, SECURITY_HEADERS
+from modules.api.http_unread import ReadHttp
+from modules.errors import BadRequest, EnginehouseError, TooLarge
 
-from modules.api.headers import LARGEST_HEAD
 
-_TOO_LARGE = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\n"
-    b"content-length: 34\r\nconnection: close\r\n\r\nThe request's headers are too big."
-)
+class HeadersTooLarge(TooLarge):
+    """A request's first line and headers, or the trailers behind its body, are over LARGEST_HEAD."""
+
+    status, code = 431, "headers_too_large"
 
 
 class HeadTooLarge(Exception):
     """Ends the parsing of a request; the parser hands it to uvicorn as one of its own errors."""
 
 
-class GuardedHttp(HttpToolsProtocol):
+class GuardedHttp(ReadHttp):
     """uvicorn's protocol with a limit on headers (431) and on the time until a request is there (hangs up)."""
 
     head_seconds = 30.0
-    _unread = 0  # bytes the parser holds on to: since the last complete head or piece of body
+    _kept = 0  # bytes the parser holds on to: since the last complete head or piece of body
     _fields = 0  # bytes of this request's complete headers, and of the trailers behind a chunked body
     _moved = False  # the bytes that just came completed a head or were body
     _handed_over = False  # to the WebSocket protocol, which has limits of its own
@@ -48,9 +52,9 @@ class GuardedHttp(HttpToolsProtocol):
         super().data_received(data)
         if self._handed_over or self.transport.is_closing():
             return
-        self._unread = 0 if self._moved else self._unread + len(data)
-        if self._unread > LARGEST_HEAD:
-            self._refuse()
+        self._kept = 0 if self._moved else self._kept + len(data)
+        if self._kept > LARGEST_HEAD:
+            self._too_large()
         elif self._deadline is None and not self._answering():
             self._deadline = self.loop.call_later(self.head_seconds, self._late)
 
@@ -63,9 +67,9 @@ class GuardedHttp(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Say what was wrong; here also that the headers were too large."""
         if self._fields > LARGEST_HEAD:
-            self._refuse()
+            self._too_large()
         else:
-            super().send_400_response(msg)
+            self._refuse(BadRequest("This is not a request in HTTP.", code="invalid_http"))
 
     def on_message_begin(self) -> None:
         """A new request."""
@@ -101,10 +105,17 @@ class GuardedHttp(HttpToolsProtocol):
     def _answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
-    def _refuse(self) -> None:
+    def _too_large(self) -> None:
+        limit = f"{LARGEST_HEAD // 1024} KB"
+        self._refuse(
+            HeadersTooLarge(f"The request's headers are larger than {limit}.", hint="Send fewer or shorter ones.")
+        )
+
+    def _refuse(self, error: EnginehouseError) -> None:
+        """Answer without the application, in the shape and with the headers its answers have."""
         self._in_time()
         if not self._answering():  # in the middle of an answer it would be read as part of it
-            self.transport.write(_TOO_LARGE)
+            self.transport.write(_whole_answer(error))
         self.transport.close()
 
     def _late(self) -> None:
@@ -116,3 +127,15 @@ class GuardedHttp(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+
+def _whole_answer(error: EnginehouseError) -> bytes:
+    body = to_json(content(error))
+    fields = (
+        *SECURITY_HEADERS,
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+    )
+    first = f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\n".encode()
+    return first + b"".join(name + b": " + value + b"\r\n" for name, value in fields) + b"\r\n" + body

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import sys
 import threading
@@ -14,7 +15,7 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from modules.api.headers import LARGEST_HEAD
+from modules.api.headers import LARGEST_HEAD, SECURITY_HEADERS
 from modules.api.http_head import GuardedHttp
 from modules.api.serving import config
 
@@ -97,12 +98,24 @@ def test_headers_without_end_are_cut_off(endless: bytes) -> None:
         assert b"431" in got or got.startswith(b"HTTP/1.1 200") or got == b""
 
 
-def test_headers_over_the_limit_are_answered_with_431() -> None:
+@pytest.mark.parametrize(
+    ("sent", "status", "code"),
+    [
+        (GET + b"x: " + b"a" * LARGEST_HEAD + b"\r\n\r\n", 431, "headers_too_large"),
+        (b"GET / HTTP/9.9\r\nhost : x\r\n\r\n", 400, "invalid_http"),
+    ],
+)
+def test_what_never_becomes_a_request_is_refused_like_any_other(sent: bytes, status: int, code: str) -> None:
     with serving() as port:
-        got = answer_to(port, GET + b"x: " + b"a" * LARGEST_HEAD + b"\r\n\r\n")
-        assert got.startswith(b"HTTP/1.1 431 ")
-        head, _, body = got.partition(b"\r\n\r\n")
-        assert f"content-length: {len(body)}".encode() in head
+        head, _, body = answer_to(port, sent).partition(b"\r\n\r\n")
+    first, *lines = head.split(b"\r\n")
+    fields = dict(line.split(b": ", 1) for line in lines)
+    assert first.startswith(f"HTTP/1.1 {status} ".encode())
+    assert set(SECURITY_HEADERS) <= set(fields.items())
+    assert fields[b"content-length"] == str(len(body)).encode()
+    error = json.loads(body)["error"]
+    assert (error["code"], error["status"], error["type"]) == (code, status, "invalid_request_error")
+    assert error.keys() == {"message", "hint", "type", "code", "param", "status"}
 
 
 def test_large_headers_within_the_limit_and_large_bodies_pass() -> None:
