@@ -144,7 +144,7 @@ def test_a_body_that_is_no_json_is_answered_in_our_shape(shared_server: LiveServ
 
 def test_pages_hear_of_what_others_do(shared_server: LiveServer) -> None:
     with connect(shared_server.base_url.replace("http", "ws") + "/api/events") as socket:
-        hello = json.loads(socket.recv(5))
+        hello = json.loads(socket.recv(30))
         assert hello["type"] == "hello"
         assert hello["state"]["model"]["model"] == "echo"
         chat = shared_server.call("POST", "/api/chats", {})
@@ -154,7 +154,7 @@ def test_pages_hear_of_what_others_do(shared_server: LiveServer) -> None:
         shared_server.call("DELETE", f"/api/chats/{chat['id']}")
         seen: list[dict[str, Any]] = []
         while not any(event.get("kind") == "deleted" for event in seen):
-            seen.append(json.loads(socket.recv(5)))
+            seen.append(json.loads(socket.recv(30)))
     kinds = [event["kind"] for event in seen if event["type"] == "chat" and event["id"] == chat["id"]]
     assert kinds == ["created", "changed", "deleted"]
     assert [event["values"]["temperature"] for event in seen if event["type"] == "params"] == [0.33, 0.7]
@@ -198,9 +198,9 @@ def test_a_load_that_makes_no_sense_is_answered_at_once_and_keeps_the_model(shar
 
 def test_a_slow_load_is_answered_at_once_can_be_given_up_and_its_progress_is_told(server: Start) -> None:
     live = server()
-    slow = {"name": "echo", "settings": {"load_time": 20.0}}
+    slow = {"name": "echo", "settings": {"load_time": 3600.0}}
     with connect(live.base_url.replace("http", "ws") + "/api/events") as socket:
         assert live.http.post("/api/models/load", json=slow).status_code == 202
-        seen = [json.loads(socket.recv(5)) for _ in range(3)]
+        seen = [json.loads(socket.recv(30)) for _ in range(3)]
         assert any(event["type"] == "model" and event["status"]["state"] == "starting" for event in seen)
     assert live.call("POST", "/api/models/unload")["state"] == "empty"

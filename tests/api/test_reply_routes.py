@@ -14,13 +14,14 @@ import pytest
 from tests.conftest import LiveServer, Start, running_server
 
 LOREM = "lorem ipsum dolor sit amet, consetetur sadipscing elitr " * 10
+FOR_EVER = LOREM * 100
 
 
 def text_of(events: list[dict[str, Any]]) -> str:
     return "".join(event.get("t", "") for event in events)
 
 
-def wait_until(condition: Any, seconds: float = 5.0) -> float:
+def wait_until(condition: Any, seconds: float = 30.0) -> float:
     """Seconds until `condition()` was true; fails when it never is."""
     start = time.monotonic()
     while not condition():
@@ -32,14 +33,14 @@ def wait_until(condition: Any, seconds: float = 5.0) -> float:
 def wait_for_text(live: LiveServer, chat: dict[str, Any], characters: int) -> None:
     """Wait until the newest reply of a chat has so many characters."""
     path = f"/api/chats/{chat['id']}"
-    wait_until(lambda: len(live.call("GET", path)["messages"][-1]["text"]) >= characters, 15)
+    wait_until(lambda: len(live.call("GET", path)["messages"][-1]["text"]) >= characters)
 
 
 @pytest.fixture(scope="module")
 def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """A server whose echo engine answers with LOREM at 100 tokens per second."""
+    """A server whose echo engine repeats what it is sent at 100 tokens per second: LOREM in two seconds."""
     with running_server(tmp_path_factory.mktemp("slow")) as live:
-        live.load_echo(speed=100, script=LOREM)
+        live.load_echo(speed=100, context=1_000_000)
         yield live
 
 
@@ -69,7 +70,7 @@ def test_starting_values_that_a_loader_does_not_know_are_not_worth_a_notice(shar
 
 
 def test_a_page_joins_and_comes_back_at_any_index_without_a_gap(slow: LiveServer) -> None:
-    chat, turn = slow.chat("x")
+    chat, turn = slow.chat(LOREM)
     seen, n = "", 0
     for _ in range(6):  # read a little, hang up, come back at the index reached
         for count, event in enumerate(slow.follow(chat["id"], turn["reply"]["id"], n)):
@@ -82,7 +83,7 @@ def test_a_page_joins_and_comes_back_at_any_index_without_a_gap(slow: LiveServer
 
 
 def test_what_has_piled_up_comes_in_one_piece_with_its_index(slow: LiveServer) -> None:
-    chat, turn = slow.chat("x")
+    chat, turn = slow.chat(LOREM)
     wait_for_text(slow, chat, 120)
     first = next(event for event in slow.follow(chat["id"], turn["reply"]["id"]) if "t" in event)
     assert first["n"] > 20
@@ -90,24 +91,26 @@ def test_what_has_piled_up_comes_in_one_piece_with_its_index(slow: LiveServer) -
 
 
 def test_a_reply_goes_on_when_everybody_hangs_up(slow: LiveServer) -> None:
-    chat, turn = slow.chat("x")
+    chat, turn = slow.chat(LOREM)
     for _ in slow.follow(chat["id"], turn["reply"]["id"]):
         break
     node_path = f"/api/chats/{chat['id']}"
-    wait_until(lambda: slow.call("GET", node_path)["messages"][-1]["state"] == "done", 15)
+    wait_until(lambda: slow.call("GET", node_path)["messages"][-1]["state"] == "done")
     assert slow.call("GET", node_path)["messages"][-1]["text"] == LOREM
 
 
 def test_stop_ends_exactly_that_reply_and_the_engine_at_once(slow: LiveServer) -> None:
-    chat, turn = slow.chat("x")
-    other_chat, other = slow.chat("y")
-    wait_until(lambda: slow.call("GET", "/api/state")["model"]["running"] == 2)
-    wait_for_text(slow, chat, 60)
-    before = time.monotonic()
-    path = f"/api/chats/{chat['id']}/replies/{turn['reply']['id']}/stop"
-    assert slow.call("POST", path) == {"stopped": True}
-    wait_until(lambda: slow.call("GET", "/api/state")["model"]["running"] == 1)
-    assert time.monotonic() - before < 1.0  # on a busy machine; alone it takes a few hundredths of a second
+    other_chat, other = slow.chat(LOREM * 3)
+    took = [60.0]
+    while took[-1] >= 1.0 and len(took) <= 3:  # the quickest counts: other programs can only slow it down
+        chat, turn = slow.chat(FOR_EVER)
+        wait_for_text(slow, chat, 60)
+        before = time.monotonic()
+        path = f"/api/chats/{chat['id']}/replies/{turn['reply']['id']}/stop"
+        assert slow.call("POST", path) == {"stopped": True}
+        wait_until(lambda: slow.call("GET", "/api/state")["model"]["running"] <= 1)
+        took.append(time.monotonic() - before)
+    assert min(took) < 1.0  # alone it takes a few hundredths of a second
     assert slow.call("POST", path) == {"stopped": False}
     events = slow.events(chat["id"], turn["reply"]["id"])
     node = slow.call("GET", f"/api/chats/{chat['id']}")["messages"][-1]
@@ -115,9 +118,9 @@ def test_stop_ends_exactly_that_reply_and_the_engine_at_once(slow: LiveServer) -
     assert events[-1]["done"]["stats"]["completion_tokens"] > 5
     assert node["state"] == "stopped"
     assert node["text"] == text_of(events)
-    assert LOREM.startswith(node["text"])
-    assert 0 < len(node["text"]) < len(LOREM)
-    assert text_of(slow.events(other_chat["id"], other["reply"]["id"])) == LOREM
+    assert FOR_EVER.startswith(node["text"])
+    assert 0 < len(node["text"]) < len(FOR_EVER)
+    assert text_of(slow.events(other_chat["id"], other["reply"]["id"])) == LOREM * 3
 
 
 def test_regenerate_makes_a_further_version_and_continue_begins_with_the_old_text(shared_server: LiveServer) -> None:
@@ -181,7 +184,7 @@ def test_a_crashed_engine_keeps_the_partial_text_and_the_next_message_works(serv
 
 def test_unloading_the_model_fails_its_reply_which_keeps_its_text(server: Start) -> None:
     live = server()
-    live.load_echo(script=LOREM, speed=100)
+    live.load_echo(script=FOR_EVER, speed=100, context=1_000_000)
     chat, turn = live.chat("x")
     wait_for_text(live, chat, 20)
     assert live.call("POST", "/api/models/unload")["state"] == "empty"
@@ -236,14 +239,14 @@ def test_following_what_is_no_reply_is_not_found(shared_server: LiveServer) -> N
 
 
 def test_two_versions_of_a_reply_can_be_written_at_once(slow: LiveServer) -> None:
-    chat, turn = slow.chat("x")
+    chat, turn = slow.chat(LOREM)
     again = slow.call("POST", f"/api/chats/{chat['id']}/messages/{turn['reply']['id']}/regenerate")
     assert text_of(slow.events(chat["id"], again["reply"]["id"])) == LOREM
     assert text_of(slow.events(chat["id"], turn["reply"]["id"])) == LOREM
 
 
 def test_deleting_a_chat_ends_its_reply_and_keeps_what_was_written(slow: LiveServer) -> None:
-    chat, turn = slow.chat("x")
+    chat, turn = slow.chat(FOR_EVER)
     wait_for_text(slow, chat, 60)
     slow.call("DELETE", f"/api/chats/{chat['id']}")
     wait_until(lambda: slow.call("GET", "/api/state")["model"]["running"] == 0)
@@ -254,7 +257,7 @@ def test_deleting_a_chat_ends_its_reply_and_keeps_what_was_written(slow: LiveSer
 
 
 def test_the_bytes_of_a_streamed_token_are_few(slow: LiveServer) -> None:
-    chat, turn = slow.chat("x")
+    chat, turn = slow.chat(LOREM)
     size = tokens = 0
     with httpx.Client(base_url=slow.base_url) as client:
         with client.stream("GET", f"/api/chats/{chat['id']}/replies/{turn['reply']['id']}") as answer:
