@@ -21,6 +21,8 @@ HOW_TO_GET_A_COMPILER = {
 }
 # The compiler's own steps, as pip hands them on, are the only sign of how far it is.
 VERBOSE = "-v"
+# pip's word for a build tool (or the package itself) that none of its sources has.
+MISSING_TOOL = "ERROR: No matching distribution"
 
 
 def build_from_source(
@@ -62,4 +64,6 @@ def _install(installer: Installer, requirements: Path, extra: Sequence[str], why
     try:
         installer.install_file(requirements, extra=extra)
     except StepFailed as error:
+        if any(line.startswith(MISSING_TOOL) for line in error.detail):
+            why, hint = f"{why}, a package for it could not be downloaded", "" if VERBOSE in extra else hint
         raise StepFailed(error.message, f"{why}: {error.why}", detail=error.detail, hint=hint) from error

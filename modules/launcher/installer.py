@@ -40,6 +40,10 @@ class Installer:
     def has_pip(self) -> bool:
         return ask([str(self._layout.python), "-m", "pip", "--version"], env=self._env(), timeout=60).ok
 
+    def free_bytes(self) -> int:
+        """Room on the disk of the environment."""
+        return shutil.disk_usage(self._layout.venv).free
+
     def install_file(self, requirements: Path, *, extra: Sequence[str] = ()) -> None:
         """Install a requirements file. Raises StepFailed with the tool's last lines."""
         shown = requirements.relative_to(self._layout.root).as_posix()
@@ -152,8 +156,10 @@ class Installer:
             return Ended(127, (str(error),))
 
     def _failure(self, step: str, ended: Ended) -> StepFailed:
+        silent = "a package index did not answer (no network? pip's index or proxy settings?); "
+        begin = silent if ended.unanswered() else ""
         return StepFailed(
             step,
-            f"pip ended with code {ended.code}; its whole output is in {self._layout.log}",
+            f"{begin}pip ended with code {ended.code}; its whole output is in {self._layout.log}",
             detail=ended.telling(),
         )

@@ -22,8 +22,8 @@ NOISE = ("WARNING: Location", "WARNING: Retrying", "INFO: pip is looking", "Look
 # What pip wraps around the output of a build that failed.
 WRAPPING = (
     "error: subprocess-exited-with-error", "× ", "│ ", "╰─>", "[end of output]", "note: This ", "full command: ",
-    "cwd: ", "Building wheel", "ERROR: Failed building wheel", "Failed to build ", "ERROR: Failed to build ",
-    "ERROR: Could not build wheels",
+    "cwd: ", "Installing build dependencies", "Building wheel", "ERROR: Failed building wheel", "Failed to build ",
+    "ERROR: Failed to build ", "ERROR: Could not build wheels",
 )  # fmt: skip
 _CAUSE = re.compile(r"(CMake Error|.*\b(?:fatal )?error:|.*\berror\[|E: )", re.IGNORECASE)
 
@@ -42,6 +42,10 @@ class Ended:
             if _CAUSE.match(line):
                 return tuple(lines[number : number + TOLD_LINES])
         return tuple(lines[-TOLD_LINES:])
+
+    def unanswered(self) -> bool:
+        """Whether pip tried again and again because a package index did not answer."""
+        return any(line.startswith("WARNING: Retrying") for line in self.tail)
 
     def cause(self) -> str:
         """The first error in one line, the last line where there is none."""

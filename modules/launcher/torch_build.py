@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from modules.launcher.chosen import Chosen
-from modules.launcher.console import Console, StepFailed
+from modules.launcher.console import Console, StepFailed, megabytes
 from modules.launcher.installer import Installer
 from modules.launcher.machine import Machine
 
@@ -22,6 +22,8 @@ TORCH_NEEDED = "torch>=2.6,<3"
 # Oldest driver (major) for the CUDA of PyTorch's current default build, and of its oldest kept build.
 CURRENT_CUDA_DRIVER = 580
 OLDEST_CUDA_DRIVER = 525
+# Bytes on the disk, the download included: 2.15.0 with CUDA takes 5.2 GB installed, 2.13.0 without 0.8 GB.
+ROOM_WITH_CUDA, ROOM_WITHOUT = 8_000_000_000, 1_500_000_000
 BUILDS = ("cpu", "cuda", "default")
 
 
@@ -92,6 +94,10 @@ def install_torch(
         console.say(f"PyTorch is there already: {there.version} ({there.runs_on})")
         return
     console.say(f"PyTorch build: {build.name} ({chosen.why})")
+    needed, free = ROOM_WITH_CUDA if build.gpu else ROOM_WITHOUT, installer.free_bytes()
+    if free < needed:
+        have = f"the disk has {megabytes(free)} free"
+        raise StepFailed("installing PyTorch", f"{have} and this build needs about {megabytes(needed)}")
     arguments, env = [TORCH_NEEDED], None
     if build.index:
         # The index is asked alone: elsewhere a newer version of another build would win.

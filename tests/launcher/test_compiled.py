@@ -121,6 +121,21 @@ def test_a_failed_build_shows_the_compilers_error_and_keeps_the_former_one(sourc
     assert source.installed(PRINT_BUILD) == "none"
 
 
+def test_a_tool_of_the_build_that_cannot_be_downloaded_is_told_as_such(source: Checkout, tmp_path: Path) -> None:
+    (tmp_path / "sdist").mkdir()
+    with tarfile.open(next((source.layout.root / "sources").glob("*.tar.gz"))) as archive:
+        archive.extractall(tmp_path / "sdist", filter="data")
+    project = next((tmp_path / "sdist").glob("*/pyproject.toml"))
+    project.write_text(PROJECT.replace("[]", "['no-such-tool']"))
+    with tarfile.open(next((source.layout.root / "sources").glob("*.tar.gz")), "w:gz") as archive:
+        archive.add(project.parent, project.parent.name)
+    with pytest.raises(StepFailed) as caught:
+        build(source, {"PATH": compiler(tmp_path / "bin")})
+    assert "the build failed, a package for it could not be downloaded" in caught.value.why
+    assert any("no-such-tool" in line for line in caught.value.detail)
+    assert "CMAKE_ARGS" not in caught.value.hint
+
+
 def test_with_an_nvidia_gpu_the_flags_for_it_are_named(source: Checkout, tmp_path: Path) -> None:
     nvidia = replace(LINUX, nvidia_driver=(580, 65), nvidia_gpus=(NvidiaGpu("NVIDIA L4", (8, 9)),))
     path = compiler(tmp_path / "bin")

@@ -113,6 +113,8 @@ def test_no_network_at_the_first_start_ends_in_words(ready: Checkout) -> None:
     done = ready.start("--no-starter", PIP_INDEX_URL="http://127.0.0.1:9/simple")
     assert done.returncode == 1
     assert "why:   pip ended with code 1" in done.stdout
+    done = ready.start("--no-starter", PIP_INDEX_URL="http://127.0.0.1:9/simple", PIP_RETRIES="1")
+    assert "why:   a package index did not answer" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
 

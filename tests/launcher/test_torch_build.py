@@ -139,3 +139,13 @@ def test_a_build_the_person_chose_stays_until_another_one_is_named(
     assert ready.installed(PRINT_BUILD) == "cpu"
     bring(ready, monkeypatch, index, NVIDIA, keep=True)
     assert ready.installed(PRINT_BUILD) == "cpu"
+
+
+def test_a_disk_without_the_room_is_told_before_the_download(ready: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = both_builds(ready)
+    monkeypatch.setattr("modules.launcher.installer.Installer.free_bytes", lambda installer: 2_000_000_000)
+    with pytest.raises(StepFailed) as caught:
+        bring(ready, monkeypatch, index, NVIDIA)
+    assert caught.value.why == "the disk has 2000 MB free and this build needs about 8000 MB"
+    assert ready.index.requests == []
+    assert "PyTorch is in" in bring(ready, monkeypatch, index)
