@@ -27,7 +27,7 @@ from modules.errors import (
     from_dict,
 )
 from modules.models.lease_entry import Entering, Leases
-from modules.schema_check import check_grammar, check_schema, watched
+from modules.schema_check import SchemaChecks, check_grammar, watched
 from modules.stream_parser import THINKING_FORMATS, StreamParser, left_open, opened_by_prompt
 from modules.types import (
     Chunk,
@@ -88,6 +88,7 @@ class Generation:
     def __init__(self, models: Leases, hooks: RequestHooks | None = None) -> None:
         self._models = models
         self._hooks = hooks
+        self._schemas = SchemaChecks()
 
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         """One reply: Progress* and Notice*, a Ledger, (Text|Reasoning)*, then exactly one Done or Failed.
@@ -147,7 +148,7 @@ class Generation:
     async def _reply(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         _check(request)
         run = _Run(began=time.monotonic())
-        if request.json_schema is not None and (unchecked := await check_schema(request.json_schema)) is not None:
+        if request.json_schema is not None and (unchecked := await self._schemas.check(request.json_schema)):
             yield unchecked
         context = Entering(self._models, request.model)
         try:

@@ -7,41 +7,70 @@ engine only logs, and then makes text without any constraint. So the same compil
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import re
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any
+
+import orjson
 
 from modules.errors import BadParameter
 from modules.types import Chunk, Done, Notice, Text
 
 CHECK_SECONDS = 10.0  # the compiler's own limits end it after a second or two
+REMEMBERED = 64  # schemas whose verdict is kept, as hashes
 _PLACE = re.compile(r"^at \d+\(\d+\): (?:failed to compile JSON schema: )?")
 _LONGEST_REASON = 300  # characters
 _OWN_GRAMMAR = "%llguidance"
 
 
-async def check_schema(schema: Mapping[str, Any]) -> Notice | None:
-    """Ask the compiler in a thread; it lets go of the interpreter while it works.
+class SchemaChecks:
+    """Asks the compiler once for each schema, for the n choices of a request and for the requests after it."""
 
-    Returns a Notice when there is no compiler to ask. Raises BadParameter naming what cannot be enforced.
-    """
-    try:
-        reason = await asyncio.wait_for(asyncio.to_thread(why_not, schema), CHECK_SECONDS)
-    except TimeoutError:
-        reason = "it takes too long to compile"
-    if reason is None:
-        return Notice("schema_unchecked", "llguidance is not installed, so the JSON schema was not checked beforehand.",
-                      param="response_format")  # fmt: skip
-    if reason:
-        raise BadParameter(
-            f"This JSON schema cannot be enforced: {reason}",
-            hint="Leave that part out of the schema, and check it in the reply.",
-            param="response_format",
-            code="schema_unsupported",
-        )
-    return None
+    def __init__(self) -> None:
+        self._known: OrderedDict[bytes, str | None] = OrderedDict()
+        self._asking: dict[bytes, asyncio.Task[str | None]] = {}
+
+    async def check(self, schema: Mapping[str, Any]) -> Notice | None:
+        """Returns a Notice when there is no compiler to ask. Raises BadParameter naming what cannot be enforced."""
+        try:
+            reason = await asyncio.wait_for(self._reason(schema), CHECK_SECONDS)
+        except TimeoutError:
+            reason = "it takes too long to compile"
+        if reason is None:
+            said = "llguidance is not installed, so the JSON schema was not checked beforehand."
+            return Notice("schema_unchecked", said, param="response_format")
+        if reason:
+            raise BadParameter(
+                f"This JSON schema cannot be enforced: {reason}",
+                hint="Leave that part out of the schema, and check it in the reply.",
+                param="response_format",
+                code="schema_unsupported",
+            )
+        return None
+
+    async def _reason(self, schema: Mapping[str, Any]) -> str | None:
+        key = hashlib.sha256(orjson.dumps(dict(schema), option=orjson.OPT_NON_STR_KEYS)).digest()
+        if key not in self._known:
+            task = self._asking.get(key)
+            if task is None:
+                task = self._asking[key] = asyncio.ensure_future(self._ask(key, schema))
+            return await asyncio.shield(task)  # others may wait for it too
+        self._known.move_to_end(key)
+        return self._known[key]
+
+    async def _ask(self, key: bytes, schema: Mapping[str, Any]) -> str | None:
+        """The compiler at work in a thread, where it lets go of the interpreter."""
+        try:
+            reason = self._known[key] = await asyncio.to_thread(why_not, schema)
+        finally:
+            del self._asking[key]
+        while len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        return reason
 
 
 def why_not(schema: Mapping[str, Any]) -> str | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+import time
 from typing import Any
 
 import pytest
 
 from modules import schema_check
-from modules.errors import BadParameter, BadRequest
+from modules.errors import BadParameter, BadRequest, EnginehouseError
 from modules.generation import Generation, Result
 from modules.types import Done, GenerationRequest, Message, Text
 from tests.engine_stand_in import Lender, StandIn
@@ -73,6 +74,51 @@ async def test_a_schema_that_takes_too_long_to_check_is_refused(monkeypatch: pyt
     with pytest.raises(BadRequest, match="too long"):
         await reply(StandIn(), json_schema={})
     go_on.set()
+
+
+async def test_one_schema_is_checked_once_for_all_the_replies_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def ask_slowly(schema: Any) -> str:
+        asked.append(schema["type"])
+        time.sleep(0.05)
+        return "no good" if schema["type"] == "bad" else ""
+
+    monkeypatch.setattr(schema_check, "why_not", ask_slowly)
+    pipeline = Generation(Lender(StandIn([Text("{}"), Done("stop")])))
+    for _ in range(2):
+        await asyncio.gather(*(pipeline.run(ask(json_schema={"type": "object"})) for _ in range(4)))
+        with pytest.raises(BadRequest, match="no good"):
+            await pipeline.run(ask(json_schema={"type": "bad"}))
+    assert asked == ["object", "bad"]
+
+
+async def test_a_check_whose_asker_hangs_up_goes_on_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = threading.Event()
+    monkeypatch.setattr(schema_check, "why_not", lambda schema: "" if go_on.wait(3) else "nobody asked any more")
+    pipeline = Generation(Lender(StandIn([Text("{}"), Done("stop")])))
+    first, second = (asyncio.create_task(pipeline.run(ask(json_schema={}))) for _ in range(2))
+    await asyncio.sleep(0.02)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    go_on.set()
+    assert (await second).text == "{}"
+
+
+async def test_a_check_that_broke_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    verdicts: list[Any] = [OSError("no thread"), ""]
+
+    def break_once(schema: Any) -> str:
+        verdict = verdicts.pop(0)
+        if isinstance(verdict, Exception):
+            raise verdict
+        return str(verdict)
+
+    monkeypatch.setattr(schema_check, "why_not", break_once)
+    pipeline = Generation(Lender(StandIn([Text("{}"), Done("stop")])))
+    with pytest.raises(EnginehouseError, match="failed"):
+        await pipeline.run(ask(json_schema={}))
+    assert (await pipeline.run(ask(json_schema={}))).text == "{}"
 
 
 @pytest.mark.parametrize("text", ["Sure! Here it is", '{"a": 1', "", "{}}"])
