@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from typing import Any
 
@@ -11,15 +10,14 @@ from fastapi.responses import Response
 from modules.extension_api import BadParameter, BadRequest, ExtensionContext, GenerationRequest, Result
 
 from .body import Body
-from .endpoint import Events, Whole
-from .extras import enginehouse, finish_reason, usage
+from .extras import finish_reason
 from .fields import SEEDS, Common, read_common, unknown_fields
 from .logprobs import chat_logprobs
 from .messages import read_messages
 from .models import ModelList
-from .parallel import results
 from .schemas import CHAT_SCHEMA
-from .streaming import CHAT, Streaming
+from .streaming import CHAT
+from .whole import reply_with
 
 KNOWN = tuple(CHAT_SCHEMA["properties"])
 TEMPLATE_FIELDS = ("enable_thinking", "reasoning_effort", "preserve_thinking", "thinking_budget")
@@ -55,26 +53,11 @@ class Chat:
             )
             for number in range(common.n)
         ]  # fmt: skip
-        generation = self._context.generation
-        if common.stream:
-            stream = Streaming(generation, requests, CHAT, ident, common.n, common.usage, notices)
-            return Events(stream.events(), stream.comment)
 
-        async def work() -> dict[str, Any]:
-            replies = await results(generation, requests)
-            ended = [(reply.ledger, reply.done) for reply in replies]
-            return {
-                "id": ident,
-                "object": "chat.completion",
-                "created": int(time.time()),
-                "model": replies[0].ledger.model if replies[0].ledger else common.model or "",
-                "system_fingerprint": None,
-                "choices": [_choice(index, reply, logprobs is not None) for index, reply in enumerate(replies)],
-                "usage": usage(ended, common.n),
-                "enginehouse": enginehouse(ended, [*notices, *(n for reply in replies for n in reply.notices)]),
-            }
+        def choice(index: int, reply: Result) -> dict[str, Any]:
+            return _choice(index, reply, logprobs is not None)
 
-        return Whole(work)
+        return reply_with(self._context.generation, requests, CHAT, ident, common, notices, choice)
 
 
 def seeded(common: Common, number: int) -> dict[str, Any]:

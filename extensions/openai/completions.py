@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from typing import Any
 
@@ -12,14 +11,13 @@ from modules.extension_api import BadParameter, ExtensionContext, GenerationRequ
 
 from .body import Body
 from .chat import seeded
-from .endpoint import Events, Whole
-from .extras import enginehouse, finish_reason, usage
+from .extras import finish_reason
 from .fields import read_common, refuse, unknown_fields
 from .logprobs import CompletionLogprobs
 from .models import ModelList
-from .parallel import results
 from .schemas import COMPLETION_SCHEMA
-from .streaming import COMPLETION, Streaming
+from .streaming import COMPLETION
+from .whole import reply_with
 
 KNOWN = tuple(COMPLETION_SCHEMA["properties"])
 MOST_REPLIES = 64
@@ -59,26 +57,11 @@ class Completions:
             for place, prompt in enumerate(prompts)
             for number in range(common.n)
         ]  # fmt: skip
-        generation = self._context.generation
-        if common.stream:
-            stream = Streaming(generation, requests, COMPLETION, ident, common.n, common.usage, notices)
-            return Events(stream.events(), stream.comment)
 
-        async def work() -> dict[str, Any]:
-            replies = await results(generation, requests)
-            ended = [(reply.ledger, reply.done) for reply in replies]
-            return {
-                "id": ident,
-                "object": "text_completion",
-                "created": int(time.time()),
-                "model": replies[0].ledger.model if replies[0].ledger else common.model or "",
-                "system_fingerprint": None,
-                "choices": [_choice(index, reply, logprobs is not None) for index, reply in enumerate(replies)],
-                "usage": usage(ended, common.n),
-                "enginehouse": enginehouse(ended, [*notices, *(n for reply in replies for n in reply.notices)]),
-            }
+        def choice(index: int, reply: Result) -> dict[str, Any]:
+            return _choice(index, reply, logprobs is not None)
 
-        return Whole(work)
+        return reply_with(self._context.generation, requests, COMPLETION, ident, common, notices, choice)
 
 
 def _choice(index: int, reply: Result, with_logprobs: bool) -> dict[str, Any]:

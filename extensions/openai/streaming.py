@@ -32,8 +32,9 @@ DONE = b"data: [DONE]\n\n"
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How the events of one endpoint look. `open` and `close` stand around the JSON string of a text."""
+    """How the answers of one endpoint look. `open` and `close` stand around the JSON string of a text in an event."""
 
+    whole: str
     object: str
     open: bytes
     close: bytes
@@ -42,6 +43,7 @@ class Shape:
 
 
 CHAT = Shape(
+    "chat.completion",
     "chat.completion.chunk",
     b',"delta":{"content":',
     b'},"logprobs":null,"finish_reason":null}]',
@@ -49,7 +51,7 @@ CHAT = Shape(
     b',"delta":{"role":"assistant","content":"","refusal":null},"logprobs":null,"finish_reason":null}]',
 )
 COMPLETION = Shape(
-    "text_completion", b',"text":', b',"logprobs":null,"finish_reason":null}]', b',"text":',
+    "text_completion", "text_completion", b',"text":', b',"logprobs":null,"finish_reason":null}]', b',"text":',
 )  # fmt: skip
 
 

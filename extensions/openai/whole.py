@@ -1,0 +1,43 @@
+"""From the requests of one call to its answer, streamed or whole: the same for both kinds of completion."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fastapi.responses import Response
+
+from modules.extension_api import Generation, GenerationRequest, Notice, Result
+
+from .endpoint import Events, Whole
+from .extras import enginehouse, usage
+from .fields import Common
+from .parallel import results
+from .streaming import Shape, Streaming
+
+
+def reply_with(
+    generation: Generation, requests: Sequence[GenerationRequest], shape: Shape, ident: str, common: Common,
+    notices: Sequence[Notice], choice: Callable[[int, Result], dict[str, Any]],
+) -> Response:  # fmt: skip
+    """The response; `choice` makes one choice of a whole answer, `notices` is what was decided before the replies."""
+    if common.stream:
+        stream = Streaming(generation, requests, shape, ident, common.n, common.usage, notices)
+        return Events(stream.events(), stream.comment)
+
+    async def work() -> dict[str, Any]:
+        replies = await results(generation, requests)
+        ended = [(reply.ledger, reply.done) for reply in replies]
+        return {
+            "id": ident,
+            "object": shape.whole,
+            "created": int(time.time()),
+            "model": replies[0].ledger.model if replies[0].ledger else common.model or "",
+            "system_fingerprint": None,
+            "choices": [choice(index, reply) for index, reply in enumerate(replies)],
+            "usage": usage(ended, common.n),
+            "enginehouse": enginehouse(ended, [*notices, *(n for reply in replies for n in reply.notices)]),
+        }
+
+    return Whole(work)
