@@ -15,6 +15,9 @@ from modules.errors import BadRequest, EnginehouseError, from_dict
 from modules.params import BY_NAME, without_neutral
 from modules.types import Chunk, Done, EngineInfo, Failed, GenerationRequest, Message, Text
 
+MOST_JOINED = 1024
+"""Chunks that are joined at once; what waits beyond them comes after others have had their turn."""
+
 
 class PipeEngine:
     """`Engine` over a worker's pipes. One object per loaded model; requests share the pipes."""
@@ -52,6 +55,8 @@ class PipeEngine:
                     turn.resume()
                     if isinstance(chunk, (Done, Failed)):
                         return
+                if not chunks.empty():
+                    await asyncio.sleep(0)  # a long backlog must hold up neither others nor the hang-up of its reader
         finally:
             turn.resume()
             self._process.cancel(key)
@@ -111,13 +116,24 @@ class PipeEngine:
 
 
 def _joined(first: Chunk, waiting: asyncio.Queue[Chunk]) -> list[Chunk]:
-    """`first` and everything that waits behind it, neighbouring pieces of text as one."""
-    out = [first]
-    while not waiting.empty():
-        chunk = waiting.get_nowait()
-        last = out[-1]
-        if type(chunk) is Text and type(last) is Text:
-            out[-1] = Text(last.text + chunk.text, last.tokens + chunk.tokens, last.logprobs + chunk.logprobs)
+    """`first` and what waits behind it, up to MOST_JOINED, neighbouring pieces of text as one."""
+    if waiting.empty():
+        return [first]
+    out: list[Chunk] = []
+    texts: list[Text] = []
+
+    def close() -> None:
+        if texts:
+            text, tokens = "".join(piece.text for piece in texts), sum(piece.tokens for piece in texts)
+            out.append(Text(text, tokens, tuple(mark for piece in texts for mark in piece.logprobs)))
+            texts.clear()
+
+    count = min(waiting.qsize(), MOST_JOINED)
+    for chunk in (first, *(waiting.get_nowait() for _ in range(count))):
+        if type(chunk) is Text:
+            texts.append(chunk)
         else:
+            close()
             out.append(chunk)
+    close()
     return out
