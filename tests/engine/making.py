@@ -83,10 +83,9 @@ def failed_of(chunks: list[Chunk]) -> Failed:
     return ends[0]
 
 
-async def until(true: Callable[[], bool], seconds: float = 20.0) -> float:
-    """Wait for a condition; the seconds it took. Fails after `seconds`, which only ends a wait in vain."""
+async def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait for a condition. Fails after `seconds`, which only ends a wait in vain."""
     started = time.monotonic()
     while not true():
         assert time.monotonic() - started < seconds, f"still not so after {seconds} seconds"
         await asyncio.sleep(0.005)
-    return time.monotonic() - started

@@ -58,8 +58,8 @@ def completion(text: str, stream: bool, tokens: int) -> bytes:
     return json.dumps(body).encode()
 
 
-async def victim(host: str, port: int, rng: random.Random) -> None:
-    """Ask, then drop the connection at a random moment."""
+async def victim(host: str, port: int, rng: random.Random) -> float:
+    """Ask, then drop the connection at a random moment; when that was."""
     reader, writer = await asyncio.open_connection(host, port)
     body = completion("victim", rng.random() < 0.7, 100_000)
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Type: application/json\r\n"
@@ -70,9 +70,11 @@ async def victim(host: str, port: int, rng: random.Random) -> None:
     except TimeoutError:
         pass
     finally:
+        began = time.monotonic()
         if rng.random() < 0.5:
             writer.transport.abort()  # a reset instead of an orderly end
         writer.close()
+    return began
 
 
 async def api_neighbour(client: httpx.AsyncClient, figures: Figures, stop: asyncio.Event) -> None:
@@ -112,8 +114,7 @@ def _count(figures: Figures, whole: bool, told: str) -> None:
 
 async def idle_after(client: httpx.AsyncClient, port: int, luck: float) -> float:
     """Hang up once, in the way of this `luck`; the seconds until only the neighbours run."""
-    await victim("127.0.0.1", port, random.Random(luck))
-    began = time.monotonic()
+    began = await victim("127.0.0.1", port, random.Random(luck))
     while (await client.get("/api/state")).json()["model"]["running"] > NEIGHBOURS:
         if time.monotonic() - began > 30:
             raise AssertionError("the engine is still busy 30 s after a hang-up")
