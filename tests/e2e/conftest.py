@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from tests.conftest import LiveServer, running_server
 
 DESKTOP, PHONE = (1280, 800), (390, 844)
-expect.set_options(timeout=10_000)
+expect.set_options(timeout=30_000)
 
 
 class ChatPage:
@@ -37,7 +37,7 @@ class ChatPage:
         return self.wait()
 
     def wait(self) -> ChatPage:
-        self.page.locator(".eh:not([data-loading]) .eh-write").wait_for(timeout=30_000)
+        self.page.locator(".eh:not([data-loading]) .eh-write").wait_for(timeout=60_000)
         return self
 
     def write(self, text: str) -> None:
@@ -59,7 +59,7 @@ class ChatPage:
 
     def finished(self) -> None:
         """Wait until no reply is being written."""
-        expect(self.page.get_by_role("button", name="Stop", exact=True)).to_be_hidden(timeout=20_000)
+        expect(self.page.get_by_role("button", name="Stop", exact=True)).to_be_hidden(timeout=60_000)
         expect(self.page.locator(".eh-msg[aria-busy]")).to_have_count(0)
 
     @property

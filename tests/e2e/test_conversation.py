@@ -8,14 +8,14 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.conftest import LiveServer
-from tests.e2e.conftest import Open
+from tests.e2e.conftest import ChatPage, Open
 
 pytestmark = pytest.mark.browser
-SLOW = {"speed": 40.0, "script": "one two three four five six seven eight nine ten " * 12}
+SLOW = {"speed": 40.0, "script": "one two three four five six seven eight nine ten " * 120}
 
 
 def test_a_message_gets_a_streamed_reply_whose_figures_stay_after_a_reload(chat: Open, live: LiveServer) -> None:
-    live.load_echo(speed=12.0, script="Here is a **short** reply, in a few words.")
+    live.load_echo(speed=4.0, script="Here is a **short** reply, in a few words.")
     page = chat()
     page.send("Say something.")
     expect(page.own.last).to_contain_text("Say something.")
@@ -36,19 +36,29 @@ def test_a_message_gets_a_streamed_reply_whose_figures_stay_after_a_reload(chat:
 def test_the_message_is_on_the_page_at_once(chat: Open, live: LiveServer) -> None:
     live.load_echo(script="Yes.")
     page = chat()
+    shown = [milliseconds_until_shown(page)]
+    while shown[-1] >= 50 and len(shown) < 5:  # the quickest counts: other programs can make it slower, never quicker
+        shown.append(milliseconds_until_shown(page))
+    assert min(shown) < 50, shown
+
+
+def milliseconds_until_shown(page: ChatPage) -> float:
+    """Milliseconds from Enter until the message is among the others."""
     page.write("Quick?")
     shown = page.page.evaluate(
         """() => new Promise((resolve) => {
             const began = performance.now();
+            const own = () => document.querySelectorAll('.eh-msg[data-role=user]').length;
+            const before = own();
             new MutationObserver(() => {
-                if (document.querySelector('.eh-msg[data-role=user]')) resolve(performance.now() - began);
+                if (own() > before) resolve(performance.now() - began);
             }).observe(document.querySelector('.eh-log'), {subtree: true, childList: true});
             const key = new KeyboardEvent('keydown', {key: 'Enter', bubbles: true, cancelable: true});
             document.querySelector('.eh-write').dispatchEvent(key);
         })"""
     )
-    assert shown < 50
     page.finished()
+    return float(shown)
 
 
 def test_stop_keeps_the_text_and_continue_goes_on_in_a_new_version(chat: Open, live: LiveServer) -> None:
@@ -150,7 +160,7 @@ def test_branching_from_an_earlier_message_keeps_what_followed(chat: Open, live:
 
 
 def test_thinking_is_one_line_and_stays_open_when_it_was_opened(chat: Open, live: LiveServer) -> None:
-    thought = "<think>\n" + "I weigh this and that. " * 20 + "\n</think>\n\nThe answer is yes."
+    thought = "<think>\n" + "I weigh this and that. " * 40 + "\n</think>\n\nThe answer is yes."
     live.load_echo(speed=45.0, script=thought)
     page = chat()
     page.send("Think about it.")

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.conftest import LiveServer
-from tests.e2e.conftest import Open
+from tests.e2e.conftest import ChatPage, Open
 
 pytestmark = pytest.mark.browser
 
@@ -85,19 +85,26 @@ DRAWN = """() => {
 }"""
 
 
+def drawn(page: ChatPage) -> str:
+    """The reply's markup once formulas and code, which come last, are there and nothing changes any more."""
+    reply = page.replies.last
+    expect(reply.locator(".katex")).to_have_count(3)
+    for code in (0, 1):
+        expect(reply.locator(".eh-code").nth(code).locator(".hljs-keyword").first).to_be_visible()
+    before = ""
+    while (now := str(page.page.evaluate(DRAWN))) != before:
+        before = now
+        page.page.wait_for_timeout(300)
+    return now
+
+
 def test_a_streamed_reply_looks_the_same_as_the_finished_one(chat: Open, live: LiveServer) -> None:
     live.load_echo(speed=250.0, script=RICH)
     page = chat()
-    reply = page.ask("Show me.")
-    expect(reply.locator(".katex").first).to_be_visible()
-    expect(reply.locator(".hljs-keyword").first).to_be_visible()
-    page.page.wait_for_timeout(300)
-    streamed = page.page.evaluate(DRAWN)
+    page.ask("Show me.")
+    streamed = drawn(page)
     page.reload()
-    expect(page.replies.last.locator(".hljs-keyword").first).to_be_visible()
-    expect(page.replies.last.locator(".katex-display")).to_be_visible()
-    page.page.wait_for_timeout(300)
-    assert page.page.evaluate(DRAWN) == streamed
+    assert drawn(page) == streamed
 
 
 def test_markdown_is_drawn_with_code_formulas_tables_and_safe_links(chat: Open, live: LiveServer) -> None:
@@ -115,14 +122,21 @@ def test_markdown_is_drawn_with_code_formulas_tables_and_safe_links(chat: Open, 
     expect(link).to_have_attribute("rel", "noopener noreferrer nofollow")
 
 
+def wait_for_clipboard(page: ChatPage, begins: str) -> None:
+    """Wait until a text that begins so has been copied."""
+    page.page.wait_for_function(
+        "async (begins) => (await navigator.clipboard.readText()).startsWith(begins)", arg=begins
+    )
+
+
 def test_code_can_be_copied_as_it_was_written(chat: Open, live: LiveServer) -> None:
     live.load_echo(script="```python\nif a < b:\n    print('<b>')\n```\n")
     page = chat(permissions=["clipboard-read", "clipboard-write"])
     reply = page.ask("Code.")
     reply.get_by_role("button", name="Copy code").click()
-    assert page.page.evaluate("navigator.clipboard.readText()") == "if a < b:\n    print('<b>')"
+    wait_for_clipboard(page, "if a < b:\n    print('<b>')")
     reply.get_by_role("button", name="Copy message").click()
-    assert page.page.evaluate("navigator.clipboard.readText()").startswith("```python\nif a < b:")
+    wait_for_clipboard(page, "```python\nif a < b:")
 
 
 @pytest.mark.parametrize("speed", [0.0, 400.0])

@@ -60,7 +60,7 @@ def test_dark_follows_the_browser_and_a_choice_in_the_settings_wins(visit: Visit
     page.locator("#setting-theme input").click()
     page.get_by_role("option", name="light", exact=True).click()
     expect(page.locator("body.dark")).to_have_count(0)
-    assert page.evaluate(ground) != dark
+    page.wait_for_function(f"(dark) => {ground} !== dark", arg=dark)
 
     def theme() -> str:
         return str(seen.live.call("GET", "/api/state")["settings"]["theme"])
