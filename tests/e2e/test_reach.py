@@ -113,6 +113,31 @@ def test_a_menu_whose_first_entry_is_off_takes_the_focus(chat: Open, live: LiveS
     expect(page.replies.last.get_by_role("button", name="More actions")).to_be_focused()
 
 
+def test_an_entry_of_a_menu_is_found_by_its_first_letter(chat: Open, live: LiveServer) -> None:
+    live.load_echo()
+    page = chat()
+    page.ask("Hello")
+    page.button("Other ways to regenerate").focus()
+    keys = page.page.keyboard
+    keys.press("Enter")
+    expect(page.page.get_by_role("menuitem", name="Again")).to_be_focused()
+    keys.press("w")
+    keys.press("w")
+    expect(page.page.get_by_role("menuitem", name="With another preset…")).to_be_focused()
+    keys.press("Enter")
+    entries = page.page.get_by_role("menuitemradio")
+    expect(entries.first).to_be_focused()
+    keys.press("End")
+    expect(entries.last).to_be_focused()
+    keys.press("p")
+    expect(page.page.get_by_role("menuitemradio", name="Precise")).to_be_focused()
+    keys.press("ArrowUp")
+    keys.press("Home")
+    expect(entries.first).to_be_focused()
+    keys.press("Escape")
+    expect(page.button("Other ways to regenerate")).to_be_focused()
+
+
 def test_every_control_of_the_chat_is_large_enough_for_a_finger(chat: Open, live: LiveServer) -> None:
     live.load_echo(script=THOUGHT)
     page = chat(size=PHONE, touch=True)
@@ -136,7 +161,7 @@ def test_every_control_of_the_chat_is_large_enough_for_a_finger(chat: Open, live
     page.button("Close the list").tap()
     page.button("Parameters").tap()
     expect(page.page.get_by_role("spinbutton", name="Seed")).to_be_attached()
-    page.page.get_by_role("spinbutton", name="Temperature").fill("0.33")
+    page.page.get_by_role("spinbutton", name="Seed").fill("33")
     page.page.wait_for_timeout(600)
     assert page.page.evaluate(SMALL) == []
     live.call("POST", "/api/params/reset", {})

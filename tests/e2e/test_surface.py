@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -247,3 +248,38 @@ def test_the_reader_who_scrolled_up_is_left_alone(chat: Open, live: LiveServer) 
     assert page.page.evaluate(place) > stays
     page.page.keyboard.press("Escape")
     page.finished()
+
+
+def test_the_browsers_tab_is_called_as_the_chat(chat: Open, live: LiveServer) -> None:
+    live.load_echo()
+    page = chat()
+    expect(page.page).to_have_title("Enginehouse")
+    page.ask("Questions about lighthouses")
+    expect(page.page).to_have_title("Questions about lighthouses · Enginehouse")
+    page.page.locator(".eh-new").click()
+    expect(page.page).to_have_title("Enginehouse")
+
+
+def test_long_names_and_errors_stay_on_a_phones_screen(chat: Open, live: LiveServer) -> None:
+    live.load_echo()
+    state = live.call("GET", "/api/state")
+    state["model"]["model"] = "A-model-with-a-very-long-name_" * 5
+    page = chat(size=PHONE, touch=True, ready=False)
+    page.page.route_web_socket(
+        "**/api/events", lambda socket: socket.send(json.dumps({"type": "hello", "state": state}))
+    )
+    page.open()
+    expect(page.page.locator(".eh-model-name")).to_contain_text("A-model-with")
+    long = {"error": {"message": "No " + "luck_" * 400, "hint": "Try again. " * 200, "code": "x"}}
+    page.page.route("**/api/presets", lambda route: route.fulfill(status=500, json=long))
+    page.button("Parameters").tap()
+    toast = page.page.locator(".eh-toast")
+    expect(toast).to_be_visible()
+    box = toast.bounding_box()
+    assert box
+    assert box["y"] > 0
+    assert box["y"] + box["height"] < PHONE[1]
+    assert overflow(page.page) == 0
+    for button in page.page.locator(".eh-topbar > button").all():
+        place = button.bounding_box()
+        assert place is None or place["x"] + place["width"] <= PHONE[0]

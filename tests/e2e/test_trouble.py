@@ -164,7 +164,6 @@ def test_a_message_on_its_way_is_not_lost_when_the_page_is_reloaded(chat: Open, 
     page.send("On its way")
     expect(page.own.last).to_contain_text("On its way")
     page.write("and typed meanwhile")
-    page.page.unroute_all(behavior="ignoreErrors")
     page.reload()
     expect(page.own).to_have_count(1)
     expect(page.composer).to_have_value("On its way\n\nand typed meanwhile")
@@ -225,3 +224,18 @@ def test_a_chat_that_was_left_leaves_nothing_in_memory(chat: Open, live: LiveSer
     assert many["Nodes"] > before["Nodes"] + 1000
     assert after["Nodes"] < before["Nodes"] + 100
     assert after["JSEventListeners"] < before["JSEventListeners"] + 20
+
+
+def test_an_edit_whose_message_is_deleted_elsewhere_goes_to_the_composer(chat: Open, live: LiveServer) -> None:
+    live.load_echo()
+    page = chat()
+    page.ask("It stays")
+    page.ask("It goes")
+    page.own.last.hover()
+    page.own.last.get_by_role("button", name="Edit").click()
+    page.page.get_by_role("textbox", name="Edit your message").fill("Typed with care")
+    last = live.call("GET", f"/api/chats/{page.chat_id()}")["messages"][-2]
+    live.call("DELETE", f"/api/chats/{page.chat_id()}/messages/{last['id']}")
+    expect(page.own).to_have_count(1)
+    expect(page.composer).to_have_value("Typed with care")
+    expect(page.page.get_by_text("What you typed is in the composer.")).to_be_visible()

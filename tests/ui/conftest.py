@@ -62,7 +62,7 @@ class Visit:
         self.live = live
         self.requests: list[str] = []
         self.bad: list[str] = []
-        self.sockets = 0
+        self.hellos = 0
         page.on("websocket", self._opened)
         page.on("request", lambda request: self.requests.append(request.url))
         page.on("response", self._answered)
@@ -73,12 +73,12 @@ class Visit:
         socket.on("framereceived", lambda frame: self._greeted(str(frame)))
 
     def _greeted(self, frame: str) -> None:
-        self.sockets += '"hello"' in frame
+        self.hellos += '"hello"' in frame
 
     @property
     def listening(self) -> bool:
-        """Whether the tabs' own line for events has been greeted; the chat's is the first."""
-        return self.sockets > 1
+        """Whether the page's one line for events was greeted and the Parameters tab hears it."""
+        return self.hellos == 1 and self.page.locator("#eh-params-tools .eht-search").is_visible()
 
     def _answered(self, answer: Response) -> None:
         if answer.status >= 400:

@@ -9,7 +9,7 @@ import { initialState, Store } from "./core/store.js";
 import { Theme } from "./core/theme.js";
 import { narrow, touch, Viewport } from "./core/viewport.js";
 import { ChatView } from "./chat/chat_view.js";
-import { Chats } from "./chat/chats.js";
+import { Chats, titleOf } from "./chat/chats.js";
 import { Composer } from "./chat/composer.js";
 import { Conversation } from "./chat/conversation.js";
 import { Drafts } from "./chat/drafts.js";
@@ -77,6 +77,7 @@ export class Workbench {
     this.#arrange();
     store.on(["drawer", "params"], () => this.#panels());
     store.on(["chat", "tick", "ready"], () => this.#address());
+    store.on(["chat", "chats"], () => this.#title());
     const options = { signal: this.#stop.signal };
     addEventListener("popstate", () => this.run(() => this.chats.open(Chats.named(), { replace: true })), options);
     root.addEventListener("eh-problem", (event) => this.toasts.error(event.detail));
@@ -95,6 +96,13 @@ export class Workbench {
   #address() {
     const id = this.conversation.tree?.id;
     if (id && this.store.get("ready")) this.chats.name(id);
+  }
+
+  /** The browser's tab is called as the chat: people keep several open. */
+  #title() {
+    const id = this.conversation.tree?.id;
+    const info = id && this.store.get("chats").find((chat) => chat.id === id);
+    document.title = info ? `${titleOf(info)} · Enginehouse` : "Enginehouse";
   }
 
   /** Panels as they were left where there is room for them; closed where they would cover the chat. */

@@ -55,7 +55,11 @@ export class ChatView {
     this.#adopt(path);
     const stay = new Set(path.map((node) => node.id));
     const focus = another ? null : this.#focused(stay);
-    for (const [id, view] of this.#views) if (!stay.has(id)) this.#forget(id, view);
+    for (const [id, view] of this.#views) {
+      if (stay.has(id)) continue;
+      if (!another && tree && !tree.get(id)) this.#rescue(view);
+      this.#forget(id, view);
+    }
     this.#order(path.map((node) => this.#view(node).article));
     path.forEach((node, at) => this.#place(tree, node, at, path.length, dropped));
     this.#showCut(path, dropped);
@@ -130,6 +134,19 @@ export class ChatView {
     if (view.complete) return;
     if (at >= length - AT_ONCE) view.finish();
     else if (!this.#waiting.includes(view)) this.#waiting.push(view);
+  }
+
+  /** A message that was being edited here was deleted elsewhere: what was typed goes to the composer. */
+  #rescue(view) {
+    const { composer, drafts, toasts } = this.#context;
+    const text = view.editor && drafts.edit(view.id);
+    if (!text) return;
+    drafts.setEdit(view.id, null);
+    queueMicrotask(() => {
+      this.#store.set({ editing: null });
+      composer.put([composer.text, text].filter(Boolean).join("\n\n"));
+      toasts.show({ message: "The message you were editing was deleted in another tab.", hint: "What you typed is in the composer." });
+    });
   }
 
   #forget(id, view) {

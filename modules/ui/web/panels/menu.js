@@ -26,7 +26,7 @@ export class Popup {
   show(anchor, content, { role = "dialog", label = "", focus = true } = {}) {
     const again = this.#anchor === anchor;
     this.close(false);
-    if (again) return;
+    if (again || !anchor.isConnected) return; // what it belongs to may have gone while its content was fetched
     this.#anchor = anchor;
     this.node = h("div", { class: "eh-popup", role, "aria-label": label || null }, content);
     this.root.append(this.node);
@@ -77,11 +77,8 @@ export class Popup {
     if (composing(event)) return;
     if (event.key === "Escape") {
       this.close();
-    } else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
-      const items = [...this.node.querySelectorAll("[role^=menuitem]:not([disabled])")];
-      if (!items.length) return;
-      const at = items.indexOf(document.activeElement) + (event.key === "ArrowDown" ? 1 : -1);
-      items[(at + items.length) % items.length].focus();
+    } else if (this.node.getAttribute("role") === "menu" && this.#step(event)) {
+      // an entry has the focus now
     } else if (event.key === "Tab" && this.node.getAttribute("role") === "menu") {
       this.close();
     } else {
@@ -89,6 +86,22 @@ export class Popup {
     }
     event.preventDefault();
     event.stopPropagation();
+  }
+
+  /** Arrows, Home, End, and the first letter of an entry. False for any other key. */
+  #step({ key, ctrlKey, metaKey, altKey }) {
+    const items = [...this.node.querySelectorAll("[role^=menuitem]:not([disabled])")];
+    const at = items.indexOf(document.activeElement);
+    const after = [...items.slice(at + 1), ...items.slice(0, at + 1)];
+    const typed = key.length === 1 && key !== " " && !ctrlKey && !metaKey && !altKey;
+    const next = {
+      ArrowDown: () => after[0],
+      ArrowUp: () => items[at > 0 ? at - 1 : items.length - 1],
+      Home: () => items[0],
+      End: () => items[items.length - 1],
+    }[key]?.() ?? (typed && after.find((item) => item.textContent.trim().toLowerCase().startsWith(key.toLowerCase())));
+    next?.focus?.();
+    return Boolean(next);
   }
 
   #place() {
