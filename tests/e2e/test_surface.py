@@ -209,15 +209,15 @@ def test_light_and_dark_follow_the_system_and_the_choice_made_here(chat: Open, l
     dark = page.page.evaluate(ground)
     page.button("More").click()
     page.page.get_by_role("menuitemradio", name="Light").click()
+    page.page.wait_for_function(f"(dark) => {ground} !== dark", arg=dark)
     light = page.page.evaluate(ground)
-    assert light != dark
     page.reload()
-    assert page.page.evaluate(ground) == light
+    page.page.wait_for_function(f"(light) => {ground} === light", arg=light)
     expect(page.page.locator("body")).not_to_have_class(re.compile(r"\bdark\b"))
 
 
 def test_the_log_is_not_live_and_a_hidden_status_says_what_happens(chat: Open, live: LiveServer) -> None:
-    live.load_echo(speed=12.0, script="Some words to be written out slowly, one by one, so there is time.")
+    live.load_echo(speed=5.0, script="Some words to be written out slowly, one by one, so there is time.")
     page = chat()
     page.send("Go.")
     status = page.page.locator(".eh > .eh-sr[role=status]")
@@ -230,22 +230,23 @@ def test_the_log_is_not_live_and_a_hidden_status_says_what_happens(chat: Open, l
 
 
 def test_the_reader_who_scrolled_up_is_left_alone(chat: Open, live: LiveServer) -> None:
-    live.load_echo(speed=150.0, script="A line of text that is long enough to fill some room.\n\n" * 40)
+    live.load_echo(speed=150.0, script="A line of text that is long enough to fill some room.\n\n" * 400)
     page = chat()
     page.send("Write a lot.")
     expect(page.replies.last.locator("p")).not_to_have_count(0)
-    page.page.wait_for_timeout(2500)
     place = "document.querySelector('.eh-log').scrollTop"
-    assert page.page.evaluate(FROM_END) < 60
+    page.page.wait_for_function(f"{place} > 600")
+    page.page.wait_for_function(f"({FROM_END})() < 60")
     page.page.mouse.move(700, 400)
     page.page.mouse.wheel(0, -300)
+    page.page.wait_for_function(f"({FROM_END})() > 200")
     page.page.wait_for_timeout(200)
     stays = page.page.evaluate(place)
-    page.page.wait_for_timeout(700)
+    long = len(page.replies.last.inner_text())
+    page.page.wait_for_function(f"document.querySelector('.eh-log').innerText.length > {long + 300}")
     assert abs(page.page.evaluate(place) - stays) < 3
     page.button("Go to the newest message").click()
-    page.page.wait_for_timeout(400)
-    assert page.page.evaluate(place) > stays
+    page.page.wait_for_function(f"{place} > {stays} + 100")
     page.page.keyboard.press("Escape")
     page.finished()
 

@@ -138,7 +138,7 @@ def test_what_is_typed_while_the_server_is_away_can_be_sent_when_it_is_back(
 def test_stop_works_while_a_model_loads(chat: Open, live: LiveServer) -> None:
     live.load_echo()
     page = chat()
-    live.call("POST", "/api/models/load", {"name": "echo", "settings": {"load_time": 20.0}})
+    live.call("POST", "/api/models/load", {"name": "echo", "settings": {"load_time": 3600.0}})
     expect(page.page.locator(".eh-model-state")).to_have_text(re.compile("loading"))
     page.button("Stop").click()
     expect(page.button("Stop")).to_be_hidden()
@@ -148,7 +148,7 @@ def test_stop_works_while_a_model_loads(chat: Open, live: LiveServer) -> None:
 def test_a_message_sent_while_a_model_loads_waits_for_it(chat: Open, live: LiveServer) -> None:
     live.load_echo()
     page = chat()
-    live.call("POST", "/api/models/load", {"name": "echo", "settings": {"load_time": 1.5}})
+    live.call("POST", "/api/models/load", {"name": "echo", "settings": {"load_time": 6.0}})
     expect(page.page.locator(".eh-model-state")).to_have_text(re.compile("loading"))
     page.send("Patience")
     expect(page.page.locator(".eh-progress")).to_be_visible()

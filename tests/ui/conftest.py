@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, Page, Response, WebSocket
+from playwright.sync_api import Browser, Page, Response, WebSocket, expect
 
 from modules.app import App
 from modules.settings import Settings
@@ -19,6 +19,7 @@ from tests.conftest import LiveServer, start_server
 if TYPE_CHECKING:
     import gradio as gr
 
+expect.set_options(timeout=30_000)
 EVIL = "a ${document.title='broken'} {{value}}"
 """A name that does something wherever it is not treated as text, and that a file may have."""
 
@@ -103,8 +104,8 @@ class Visit:
         return self
 
     def until(self, true: Callable[[], bool], what: str) -> None:
-        """Wait, 10 s at most, for something that shows on the server and not on the page."""
-        deadline = time.monotonic() + 10
+        """Wait, 30 s at most, for something that shows on the server and not on the page."""
+        deadline = time.monotonic() + 30
         while not true():
             assert time.monotonic() < deadline, what
             self.page.wait_for_timeout(50)
@@ -131,7 +132,7 @@ def page_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer
         (folder / "models" / MODEL.name).symlink_to(MODEL)
     (folder / "models" / "cut short.gguf").write_bytes(b"GGUF" + b"\x03" * 40)
     live = start_server(folder, ui=True)
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 180
     while live.http.get("/").status_code != 200:
         assert time.monotonic() < deadline, live.out.read_text(errors="replace")
         time.sleep(0.1)
@@ -151,7 +152,7 @@ def visit(browser: Browser, page_server: LiveServer) -> Iterator[VisitMaker]:
             has_touch=phone,
             is_mobile=phone,
         )
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(60_000)
         contexts.append(context)
         return Visit(context.new_page(), page_server).open()
 
