@@ -22,13 +22,12 @@ def user(text: str) -> list[Any]:
     return [{"role": "user", "content": text}]
 
 
-def wait_until(true: Any, seconds: float = 30.0) -> float:
-    """Wait for it; gives back how long it took. Fails the test when it does not come true."""
+def wait_until(true: Any, seconds: float = 30.0) -> None:
+    """Wait for it. Fails the test when it does not come true."""
     began = time.monotonic()
     while not true():
         assert time.monotonic() - began < seconds, "it did not come true in time"
         time.sleep(0.01)
-    return time.monotonic() - began
 
 
 def busy(server: LiveServer) -> int:
@@ -36,7 +35,10 @@ def busy(server: LiveServer) -> int:
 
 
 def quickest(hang_up: Callable[[], float], aim: float) -> float:
-    """The shortest of up to three tries: other programs can make it slower, never quicker."""
+    """The shortest of up to three tries: other programs can make it slower, never quicker.
+
+    `hang_up` gives the seconds from before it hung up until the engine was free.
+    """
     took = [hang_up()]
     while took[-1] >= aim and len(took) < 3:
         took.append(hang_up())
