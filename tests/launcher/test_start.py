@@ -281,6 +281,12 @@ def test_the_command_to_repeat_names_the_python_it_was_called_with(ready: Checko
     assert re.search(r"again: python3\.99 \S*start\.py --engine steam", done.stdout)
     done = subprocess.run(command, env=ready.environ, capture_output=True, text=True, timeout=30, check=False)
     assert re.search(rf"again: {python} \S*start\.py", done.stdout)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "python3.99").write_text("#!/bin/sh\necho /another/python3.99\n")
+    (tmp_path / "other" / "python3.99").chmod(0o755)
+    environ["PATH"] = f"{tmp_path / 'other'}:{environ['PATH']}"
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=30, check=False)
+    assert re.search(rf"again: {python} \S*start\.py", done.stdout)
 
 
 def test_the_launcher_imports_nothing_but_the_standard_library() -> None:
