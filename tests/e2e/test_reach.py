@@ -22,7 +22,7 @@ SMALL = """async () => {
         .filter(([one, box]) => box.height < 40 || box.width < 36)
         .map(([one, box]) => `${one.className} ${one.ariaLabel ?? one.textContent} ${box.width} x ${box.height}`);
 }"""
-BESIDE = """() => [...document.querySelectorAll('[role=tabpanel] :is(button, input, select, textarea)')]
+BESIDE = """() => [...document.querySelectorAll('[role=tabpanel] :is(button, input, label, select, textarea)')]
     .filter((one) => one.checkVisibility() && one.getBoundingClientRect().width > 0)
     .filter((one) => one.getBoundingClientRect().right > innerWidth || one.getBoundingClientRect().left < 0)
     .map((one) => one.id || one.ariaLabel || one.className)"""
@@ -170,9 +170,13 @@ def test_every_control_of_the_chat_is_large_enough_for_a_finger(chat: Open, live
 def test_nothing_on_the_tabs_lies_beside_a_phones_screen(chat: Open, live: LiveServer) -> None:
     live.load_echo()
     page = chat(size=PHONE, touch=True)
-    for name in ("Parameters", "Model", "Settings", "Extensions"):
+    tabs = {
+        "Parameters": "#eh-params-show-all input", "Model": "#eh-unload", "Settings": "#eh-settings-fixed dt >> nth=0",
+        "Extensions": ".eht-extension >> nth=0",
+    }  # fmt: skip
+    for name, drawn in tabs.items():
         page.page.get_by_role("tab", name=name).tap()
-        page.page.wait_for_timeout(600)
+        page.page.locator(drawn).wait_for()
         assert page.page.evaluate(BESIDE) == [], name
         assert page.page.evaluate("document.documentElement.scrollWidth - innerWidth") == 0, name
 
