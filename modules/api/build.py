@@ -46,8 +46,11 @@ def build(app: App) -> Built:
     for router in (
         state.routes(app), models.routes(app), params.param_routes(app), params.preset_routes(app),
         chats.list_routes(app), chats.chat_routes(app), replies.message_routes(app), replies.reply_routes(app),
-        logs.routes(app), events.routes(app), login.routes(auth), docs.routes(api), *app.extensions.routers(),
+        logs.routes(app), events.routes(app), login.routes(auth), docs.routes(api),
     ):  # fmt: skip
+        # Not include_router: for every request FastAPI then asks each router and route through layers of their own.
+        api.router.routes.extend(router.routes)
+    for router in app.extensions.routers():  # these may have dependencies and lifespans
         api.include_router(router)
     api.mount("/web", WebFiles())
     page = Late(expected=settings.ui)
