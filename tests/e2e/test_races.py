@@ -262,7 +262,7 @@ def test_older_chats_stay_listed_when_something_changes(chat: Open, live: LiveSe
         live.call("POST", "/api/chats", {"title": f"Old chat {number}"})
     page = chat()
     page.button("Show older chats").click()
-    expect(page.page.locator(".eh-chat", has_text="Old chat 3").first).to_be_attached()
+    expect(page.page.locator(".eh-chat", has_text=re.compile("^Old chat 5$")).first).to_be_attached()
     before = page.page.locator(".eh-chat").count()
     assert before > 55
     page.ask("A new message")

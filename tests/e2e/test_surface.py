@@ -269,6 +269,7 @@ def test_long_names_and_errors_stay_on_a_phones_screen(chat: Open, live: LiveSer
     page.page.route_web_socket(
         "**/api/events", lambda socket: socket.send(json.dumps({"type": "hello", "state": state}))
     )
+    page.page.route("**/api/state", lambda route: route.fulfill(json=state))
     page.open()
     expect(page.page.locator(".eh-model-name")).to_contain_text("A-model-with")
     long = {"error": {"message": "No " + "luck_" * 400, "hint": "Try again. " * 200, "code": "x"}}

@@ -12,7 +12,7 @@ export class Chats {
   #toasts;
   #conversation;
   #timer = 0;
-  #turn = 0;
+  #line = Promise.resolve();
   #listed = ""; // the search whose result is listed
 
   constructor({ api, store, toasts, conversation }) {
@@ -29,24 +29,36 @@ export class Chats {
   }
 
   /** Load as many as are listed, at least the first page, for the present search. */
-  async load() {
-    const turn = (this.#turn += 1);
+  load() {
+    return this.#next(() => this.#load());
+  }
+
+  /** Load the page after the last one listed. */
+  more() {
+    return this.#next(() => this.#more());
+  }
+
+  /** One after the other: else the list is as short again as it was when the slower one was asked for. */
+  #next(work) {
+    const result = this.#line.then(work);
+    this.#line = result.catch(() => null); // told to whoever asked
+    return result;
+  }
+
+  async #load() {
     const query = this.#store.get("query");
     const limit = query === this.#listed ? Math.min(MOST, Math.max(PAGE, this.#store.get("chats").length)) : PAGE;
     const { chats } = await this.#api.chats({ query, limit });
-    if (turn !== this.#turn) return;
     this.#listed = query;
     this.#store.set({ chats, chatsMore: chats.length === limit });
   }
 
-  async more() {
+  async #more() {
     const known = this.#store.get("chats");
     if (!known.length) return;
     const last = known[known.length - 1];
     const before = `${last.updated},${last.id}`; // the place stays, even when that chat is changed or deleted meanwhile
-    const turn = (this.#turn += 1);
     const { chats } = await this.#api.chats({ query: this.#listed, limit: PAGE, before });
-    if (turn !== this.#turn) return; // the list was loaded anew or is another search's by now
     const ids = new Set(known.map((chat) => chat.id));
     this.#store.set({ chats: [...known, ...chats.filter((chat) => !ids.has(chat.id))], chatsMore: chats.length === PAGE });
   }
