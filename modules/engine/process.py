@@ -30,6 +30,7 @@ State = Literal["stopped", "starting", "ready", "busy", "stopping", "crashed"]
 logger = logging.getLogger(__name__)
 
 Handler = Callable[[protocol.Line], None]
+_STOOD_STILL = 1.0  # seconds a look may be late; later, this process stood still itself and has not heard the engine
 
 
 @dataclass(slots=True)
@@ -178,6 +179,9 @@ class WorkerProcess:
                     left = max(0.0, look_at - time.monotonic())
                     await self._act(await asyncio.wait_for(self._inbox.get(), left))
                 except TimeoutError:
+                    if time.monotonic() - look_at > _STOOD_STILL:
+                        self.sign()
+                        self._cancelled_at = dict.fromkeys(self._cancelled_at, self.last_sign)
                     await self._look()
                     look_at = time.monotonic() + self.limits.tick
         except Exception as error:  # a line it did not expect, a mistake of ours: nobody may wait for ever
