@@ -97,12 +97,13 @@ async def test_a_stopped_process_counts_as_hung(tmp_path: Path) -> None:
 
 async def test_a_machine_that_slept_does_not_take_its_engine_for_hung(tmp_path: Path) -> None:
     async with running(tmp_path, limits=HASTY, tokens=40, speed=20) as (engine, process):
-        stream = engine.generate(ask())
-        chunks = [await anext(stream), await anext(stream)]
-        os.kill(process.pid or 0, signal.SIGSTOP)
-        time.sleep(HASTY.stall * 2)  # the server stands still as well
-        asyncio.get_running_loop().call_later(0.5, os.kill, process.pid or 0, signal.SIGCONT)
-        assert done_of([*chunks, *[chunk async for chunk in stream]]).stats.completion_tokens == 40
+        reply = asyncio.create_task(collect(engine, ask()))
+        await until(lambda: process.running == 1)
+        loop, pid = asyncio.get_running_loop(), process.pid or 0
+        loop.call_soon(os.kill, pid, signal.SIGSTOP)
+        loop.call_soon(time.sleep, HASTY.stall * 2)  # the server stands still as well
+        loop.call_later(HASTY.stall * 2 + 0.5, os.kill, pid, signal.SIGCONT)
+        assert done_of(await reply).stats.completion_tokens == 40
 
 
 async def test_a_client_that_stops_reading_does_not_get_the_engine_killed(tmp_path: Path) -> None:
