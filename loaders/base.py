@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Literal, Protocol
 
 from modules.errors import BadParameter
+from modules.params_row import written
 from modules.types import Chunk, EngineInfo, GenerationRequest, Message, ParamValue
 
 
@@ -53,7 +54,9 @@ class LoadParam:
             inside = (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
             if whole and inside:
                 return int(value) if self.kind == "int" else float(value)
-        span = f" from {self.low:g} to {self.high:g}" if self.low is not None and self.high is not None else ""
+        span = ""
+        if self.low is not None and self.high is not None:
+            span = f" from {written(self.low)} to {written(self.high)}"
         wanted = "one of " + ", ".join(self.choices) if self.choices else f"{self.kind}{span}"
         raise BadParameter(f"{self.name} is {value!r}, but it has to be {wanted}.", param=self.name)
 

@@ -60,13 +60,13 @@ class Param:
 
 def _span(low: float | None, high: float | None) -> str:
     if low is not None and high is not None and high != _HIGHEST:
-        return f"from {_written(low)} to {_written(high)}"
+        return f"from {written(low)} to {written(high)}"
     if low is not None:
-        return f"of at least {_written(low)}"
-    return f"of at most {_written(high)}" if high is not None else "that is finite"
+        return f"of at least {written(low)}"
+    return f"of at most {written(high)}" if high is not None else "that is finite"
 
 
-def _written(limit: float) -> str:
+def written(limit: float) -> str:
     """A limit as people write it: 4294967294 and not 4.29497e+09."""
     return str(int(limit)) if limit == int(limit) else f"{limit:g}"
 

@@ -202,7 +202,11 @@ class StreamParser:
         assert self._close is not None
         assert self._format is not None
         part, hit, rest = self._close.feed(text)
+        # Tokens that came together are shared out by length: what stands behind the end of the thinking is no thought.
+        behind = round(self._tokens * len(rest) / len(part + (hit or "") + rest)) if rest else 0
+        self._tokens -= behind
         self._reason(part, out)
+        self._tokens += behind
         if hit is None:
             return ""
         self._read += len(hit)

@@ -101,6 +101,14 @@ def test_thinking_tokens_are_counted_with_their_tags() -> None:
     assert parser.reasoning_tokens == 3
 
 
+def test_tokens_that_arrive_together_are_shared_between_thinking_and_answer() -> None:
+    parser = StreamParser((), THINKING_FORMATS)
+    out = [*parser.feed(Text("<think>one two</think>" + "answer " * 11, 100)), *parser.flush()]
+    shown = sum(one.tokens for one in out if isinstance(one, Text))
+    assert parser.reasoning_tokens + shown == 100
+    assert 10 < parser.reasoning_tokens < 30  # 22 of 99 characters
+
+
 def test_probabilities_stay_with_the_text_they_belong_to() -> None:
     parser = StreamParser(["STOP"], logprobs=True)
     tokens = ["he", "llo S", "TO", "x S", "TOP", " more"]
