@@ -30,6 +30,12 @@ BROWSER_FLAGS = [
 ]  # fmt: skip
 
 
+def pytest_configure() -> None:
+    """A suite started in the background of a shell inherits an ignored Ctrl+C, and so would every process it starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @dataclass
 class LiveServer:
     """A running `python server.py`. `out` collects what it prints.
