@@ -19,6 +19,13 @@ from tests.launcher.conftest import ROOT, Checkout
 linux_only = pytest.mark.skipif(not Path("/usr").is_dir() or os.name != "posix", reason="apt-get is Debian's")
 
 
+@pytest.fixture(autouse=True)
+def nothing_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`start.py test` tells the tests which Chromium to take; what is tested here is the choosing."""
+    monkeypatch.delenv("CHROMIUM", raising=False)
+    monkeypatch.delenv(chromium.NO_CHROMIUM, raising=False)
+
+
 def program(folder: Path, name: str, script: str) -> None:
     folder.mkdir(exist_ok=True)
     (folder / name).write_text(f"#!/bin/sh\n{script}\n")
