@@ -31,9 +31,11 @@ BROWSER_FLAGS = [
 
 
 def pytest_configure() -> None:
-    """A suite started in the background of a shell inherits an ignored Ctrl+C, and so would every process it starts."""
+    """In the background of a shell, or under nohup, the suite inherits ignored signals; what it starts shall not."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda number, frame: None)  # still ignored here, and not inherited
 
 
 @dataclass
