@@ -15,14 +15,12 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any
 
-import orjson
-
 from modules.errors import BadParameter
 from modules.types import Chunk, Done, Notice, Text
 
 CHECK_SECONDS = 10.0  # the compiler's own limits end it after a second or two
 REMEMBERED = 64  # schemas whose verdict is kept, as hashes
-_PLACE = re.compile(r"^at \d+\(\d+\): (?:failed to compile JSON schema: )?")
+_PLACE = re.compile(r'^(?:at \d+\(\d+\): )?(?:failed to compile JSON schema: |failed to parse "%json": )?')
 _LONGEST_REASON = 300  # characters
 _OWN_GRAMMAR = "%llguidance"
 
@@ -53,7 +51,7 @@ class SchemaChecks:
         return None
 
     async def _reason(self, schema: Mapping[str, Any]) -> str | None:
-        key = hashlib.sha256(orjson.dumps(dict(schema), option=orjson.OPT_NON_STR_KEYS)).digest()
+        key = hashlib.sha256(json.dumps(dict(schema)).encode()).digest()
         if key not in self._known:
             task = self._asking.get(key)
             if task is None:

@@ -37,6 +37,7 @@ async def reply(engine: StandIn, **more: Any) -> Result:
         ({"type": "array", "contains": {"type": "string"}}, "contains"),
         ({"type": "string", "pattern": "(?=a)b"}, "look-ahead"),
         ({"type": "foo"}, "Invalid type: foo"),
+        ({"properties": {"\ud800": {}}}, "hex escape"),
     ],
 )
 async def test_a_schema_that_cannot_be_enforced_is_refused_before_a_model_is_asked_for(
@@ -55,8 +56,9 @@ async def test_a_schema_that_cannot_be_enforced_is_refused_before_a_model_is_ask
     assert lender.names == []
 
 
-async def test_an_ordinary_schema_passes_without_a_word() -> None:
-    schema = {"type": "object", "properties": {"a": {"enum": ["1", "2"]}}, "required": ["a"]}
+@pytest.mark.parametrize("more", [{}, {"maxLength": 10**30}])
+async def test_an_ordinary_schema_passes_without_a_word(more: dict[str, Any]) -> None:
+    schema = {"type": "object", "properties": {"a": {"enum": ["1", "2"]}}, "required": ["a"], **more}
     assert (await reply(StandIn([Text('{"a":"1"}'), Done("stop")]), json_schema=schema)).notices == ()
 
 

@@ -79,7 +79,10 @@ class LlamaServerEngine:
             turn.resume()
             body = completion_body(request)
             reader.sent(body)
-            connection = await self._http.stream("/completion", body)
+            try:
+                connection = await self._http.stream("/completion", body)
+            except (TypeError, ValueError) as error:  # such as a number of more than 64 bits in a JSON schema
+                raise BadRequest(f"This cannot be sent to the engine: {error}") from None
             if connection.status != 200:
                 raise _refusal(connection.status, await read_all(connection))
             connection.heard = None if self._process is None else self._process.sign

@@ -100,3 +100,13 @@ async def test_a_server_that_does_not_tell_its_slots_is_used_without(tmp_path: P
             done_of(await collect(engine, ask("A story.")))
         assert asked(server) == [None, None, None]
         await engine.close()
+
+
+async def test_what_cannot_be_written_as_json_is_the_callers_fault_and_leaves_no_slot_taken() -> None:
+    async with served(answers) as (_, client):
+        engine = engine_at(client._port, None)
+        failed = failed_of(await collect(engine, ask("A story.", json_schema={"maximum": 10**30})))
+        assert "cannot be sent" in str(failed.error["message"])
+        assert failed.error["status"] == 400
+        done_of(await collect(engine, ask("A story.")))
+        await engine.close()
