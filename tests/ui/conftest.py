@@ -103,6 +103,11 @@ class Visit:
         self.page.locator("[role=tabpanel]:visible .eht-page").wait_for()
         return self
 
+    def settings(self) -> Page:
+        """Go to the Settings tab and wait for the stored values, which replace what was typed before them."""
+        self.tab("Settings").page.locator("#eh-settings-fixed dt").first.wait_for()
+        return self.page
+
     def until(self, true: Callable[[], bool], what: str) -> None:
         """Wait, 30 s at most, for something that shows on the server and not on the page."""
         deadline = time.monotonic() + 30

@@ -56,7 +56,7 @@ def test_dark_follows_the_browser_and_a_choice_in_the_settings_wins(visit: Visit
     ground = "getComputedStyle(document.body).backgroundColor"
     expect(page.locator("body.dark")).to_have_count(1)
     dark = page.evaluate(ground)
-    seen.tab("Settings")
+    seen.settings()
     page.locator("#setting-theme input").click()
     page.get_by_role("option", name="light", exact=True).click()
     expect(page.locator("body.dark")).to_have_count(0)
@@ -69,7 +69,7 @@ def test_dark_follows_the_browser_and_a_choice_in_the_settings_wins(visit: Visit
     page.reload()
     page.get_by_role("tab", name="Chat", exact=True).wait_for()
     expect(page.locator("body.dark")).to_have_count(0)
-    seen.tab("Settings")
+    seen.settings()
     page.locator("#setting-theme input").click()
     page.get_by_role("option", name="system", exact=True).click()
     expect(page.locator("body.dark")).to_have_count(1)
@@ -78,7 +78,7 @@ def test_dark_follows_the_browser_and_a_choice_in_the_settings_wins(visit: Visit
 
 def test_a_setting_that_needs_a_restart_says_so_and_a_boundary_cannot_be_moved_from_the_page(visit: VisitMaker) -> None:
     seen = visit()
-    page = seen.tab("Settings").page
+    page = seen.settings()
     expect(page.locator("#setting-host, #setting-listen, #setting-extensions, #setting-models-dir")).to_have_count(0)
     expect(page.locator("#eh-settings-fixed")).to_contain_text("--listen")
     for choice, words in (("echo", "in force after a restart: model"), ("none: load when needed", "")):
@@ -91,7 +91,7 @@ def test_a_setting_that_needs_a_restart_says_so_and_a_boundary_cannot_be_moved_f
 
 def test_a_setting_out_of_range_goes_back_to_what_is_stored(visit: VisitMaker) -> None:
     seen = visit()
-    box = seen.tab("Settings").page.locator("#setting-port input")
+    box = seen.settings().locator("#setting-port input")
     before = box.input_value()
     box.fill("99999")
     box.blur()
@@ -101,14 +101,14 @@ def test_a_setting_out_of_range_goes_back_to_what_is_stored(visit: VisitMaker) -
 
 def test_a_key_is_kept_and_never_shown(visit: VisitMaker) -> None:
     seen = visit()
-    page = seen.tab("Settings").page
+    page = seen.settings()
     box = page.locator("#setting-api-key input")
     assert box.get_attribute("type") == "password"
     box.fill("a very secret key")
     box.blur()
     expect(page.locator("#eh-key-state")).to_contain_text("A key is stored.")
     page.reload()
-    seen.tab("Settings")
+    seen.settings()
     expect(page.locator("#eh-key-state")).to_contain_text("A key is stored.")
     assert "a very secret key" not in page.content()
     assert page.locator("#setting-api-key input").input_value() == ""
