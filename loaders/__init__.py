@@ -1,7 +1,8 @@
 """Every loader, collected. `loaders_and_params` and `load_func_map` are derived from the specs.
 
 A loader is one file in this folder with `SPEC` on top. An extension adds one with the `loaders` hook;
-the server passes those to `Registry`.
+the server passes those to `Registry`. The packages in this folder (hf, torch_sampling, served) are what several
+loaders share or what is too long for one file; they run in the worker only.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -20,8 +22,8 @@ _NOT_LOADERS = frozenset({"base"})
 
 def built_in_specs() -> tuple[LoaderSpec, ...]:
     """The spec of every loader file here, llama.cpp first, then by name. Imports no engine."""
-    names = sorted(found.name for found in pkgutil.iter_modules(__path__) if found.name not in _NOT_LOADERS)
-    specs = [importlib.import_module(f"loaders.{name}").SPEC for name in names]
+    found = [one.name for one in pkgutil.iter_modules(__path__) if not one.ispkg and one.name not in _NOT_LOADERS]
+    specs = [importlib.import_module(f"loaders.{name}").SPEC for name in sorted(found)]
     return tuple(sorted(specs, key=lambda spec: (spec.name != "llama.cpp", spec.name == "echo", spec.name)))
 
 
@@ -67,6 +69,8 @@ def installed(spec: LoaderSpec) -> bool:
     if not spec.needs:
         return True
     try:
+        if spec.needs.startswith("!"):
+            return shutil.which(spec.needs[1:]) is not None
         return importlib.util.find_spec(spec.needs) is not None
     except (ImportError, ValueError):
         return False

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from modules.errors import BadParameter
 from modules.params_row import written
-from modules.types import Chunk, EngineInfo, GenerationRequest, Message, ParamValue
+from modules.types import Chunk, Embeddings, EngineInfo, GenerationRequest, Message, ParamValue
+
+if TYPE_CHECKING:
+    from modules.estimates.values import Estimator, Step
 
 
 class Feature(StrEnum):
@@ -22,6 +25,13 @@ class Feature(StrEnum):
     JSON_SCHEMA = "json schema"
     CONTINUE = "continue a reply"
     ECHO_PROMPT = "echo the prompt"
+    EMBEDDINGS = "embeddings"
+    RERANK = "rerank"
+    LORA = "lora adapters"
+    VISION = "images"
+    SPECULATION = "speculative decoding"
+    SLOT_STATES = "save and restore prompts"
+    NEGATIVE_PROMPT = "negative prompt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +39,15 @@ class LoadParam:
     """One setting of a loader: a widget on the Model tab, a `settings` key of the load API.
 
     A `default` of 0 or "" usually means "let the engine decide"; `help` says so.
+
+    kind   "files" is text that names files of the models folder, one or several: `name` or `name=scale`, with commas
+           between; they reach the load function as LoadRequest.files, found and checked
+    files  for kind "files", what each has to be: "adapter", "mmproj", "control-vector", "model"
+    group  heading it stands under on the Model tab
     """
 
     name: str
-    kind: Literal["int", "float", "bool", "text", "choice"]
+    kind: Literal["int", "float", "bool", "text", "choice", "files"]
     default: ParamValue
     label: str
     help: str
@@ -40,12 +55,14 @@ class LoadParam:
     high: float | None = None
     step: float | None = None
     choices: tuple[str, ...] = ()
+    files: str = ""
+    group: str = "General"
 
     def check(self, value: Any) -> ParamValue:
         """`value` as this setting's type. Raises BadParameter naming what is allowed."""
         if self.kind == "bool" and isinstance(value, bool):
             return value
-        if self.kind == "text" and isinstance(value, str):
+        if self.kind in ("text", "files") and isinstance(value, str):
             return value
         if self.kind == "choice" and value in self.choices:
             return str(value)
@@ -68,8 +85,11 @@ class LoaderSpec:
     formats   what it opens, in the catalogue's words ("gguf")
     samplers  PARAMS name → the engine's own name; a name that is not here is not honoured
     load      "package.module:function", imported in the worker only
-    needs     the module to look for (without importing it) to know whether the engine is installed
+    needs     the module to look for (without importing it) to know whether the engine is installed; "!name" = a program
     requirements  the file under requirements/ that installs it
+    hardware  kinds of device it cannot do without, any of them: ("cuda",); () = runs anywhere
+    estimate  what a load will take (see modules/estimates/values.py); None = it cannot be said
+    ladder    how to make a load smaller that did not fit, step by step (see modules/models/fallback.py)
     """
 
     name: str
@@ -82,6 +102,9 @@ class LoaderSpec:
     needs: str = ""
     requirements: str = "base"
     builtin_models: tuple[str, ...] = ()
+    hardware: tuple[str, ...] = ()
+    estimate: Estimator | None = None
+    ladder: tuple[Step, ...] = ()
 
     def check_settings(self, settings: Mapping[str, Any]) -> dict[str, ParamValue]:
         """All settings with defaults filled in. Raises BadParameter for an unknown name or a bad value."""
@@ -97,12 +120,22 @@ class LoaderSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class NamedFile:
+    """A file of the models folder that goes with a model: its name there, where it is, and its strength."""
+
+    name: str
+    path: str
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class LoadRequest:
     """What a worker is told to load.
 
     path      the model on disk; for a built-in model its name
     settings  complete and checked
     scratch   a folder the engine may write to
+    files     setting name → the files it names, for settings of kind "files"
     """
 
     model: str
@@ -110,6 +143,7 @@ class LoadRequest:
     loader: str
     settings: Mapping[str, ParamValue]
     scratch: str
+    files: Mapping[str, tuple[NamedFile, ...]] = field(default_factory=dict)
 
 
 class EngineBackend(Protocol):
@@ -121,7 +155,7 @@ class EngineBackend(Protocol):
     characters. Stop strings are not its business: the stream parser above finds them and cancels.
     `render` with `continue_last` leaves the last message open; `tokenize` with `special` adds what the model
     puts around a text (BOS). A backend whose `info.endpoint` is set is never asked for any of these: the server
-    speaks to the endpoint.
+    speaks to the endpoint. `embed` is called only where the spec has Feature.EMBEDDINGS.
     """
 
     info: EngineInfo
@@ -130,8 +164,14 @@ class EngineBackend(Protocol):
     def render(self, messages: tuple[Message, ...], variables: Mapping[str, Any], continue_last: bool) -> str: ...
     def tokenize(self, text: str, special: bool) -> list[int]: ...
     def detokenize(self, tokens: list[int]) -> str: ...
+    def embed(self, texts: list[str]) -> Embeddings: ...
     def close(self) -> None: ...
 
 
 LoadFunction = Callable[[LoadRequest, Callable[[float, str], None]], EngineBackend]
 """`load(request, progress)`: progress(fraction 0..1, what is being done). Raises LoadFailed with a reason."""
+
+
+def features_of(spec: LoaderSpec, info: EngineInfo) -> frozenset[Feature]:
+    """What a loaded model offers: what its loader can do, less what this model cannot."""
+    return spec.features if info.features is None else spec.features & {Feature(name) for name in info.features}

@@ -20,11 +20,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from loaders.base import Feature, LoaderSpec, LoadParam, LoadRequest
-from modules.errors import ContextOverflow, EngineError, LoadFailed
+from modules.errors import ContextOverflow, EngineError, LoadFailed, Unsupported
 from modules.params import ECHO, dialect
 from modules.types import (
     Chunk,
     Done,
+    Embeddings,
     EngineInfo,
     FinishReason,
     GenerationRequest,
@@ -194,6 +195,10 @@ class EchoEngine:
     def detokenize(self, tokens: list[int]) -> str:
         """The text of those numbers."""
         return b"".join(map(piece_of, tokens)).decode("utf-8", "replace")
+
+    def embed(self, texts: list[str]) -> Embeddings:
+        """It has none; its spec says so."""
+        raise Unsupported("The echo engine makes no embeddings.")
 
     def close(self) -> None:
         """Nothing to give back."""

@@ -22,7 +22,7 @@ from loaders.base import Feature, LoaderSpec, LoadParam, LoadRequest
 from modules.errors import EngineError, LoadFailed
 from modules.formats.gguf import GgufHeader, read_header
 from modules.params import LLAMA, dialect
-from modules.types import Chosen, Chunk, Endpoint, EngineInfo, GenerationRequest, Message
+from modules.types import Chosen, Chunk, Embeddings, Endpoint, EngineInfo, GenerationRequest, Message
 
 DEFAULT_CONTEXT = 8192
 SMALLEST_CONTEXT = 256
@@ -123,6 +123,9 @@ class LlamaCppServer:
         raise _elsewhere()
 
     def detokenize(self, tokens: list[int]) -> str:
+        raise _elsewhere()
+
+    def embed(self, texts: list[str]) -> Embeddings:
         raise _elsewhere()
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from loaders.base import Feature
+from loaders.base import Feature, features_of
 from modules import params
 from modules.context import Fitted, fit
 from modules.engine.base import Engine
@@ -235,7 +235,11 @@ def _check(request: GenerationRequest) -> None:
 def _checked_against(request: GenerationRequest, engine: Engine) -> list[Notice]:
     """Refuse what this engine cannot do at all; name what it would ignore."""
     spec = engine.spec
+    offered = features_of(spec, engine.info)
+    images = bool(request.images) or any(message.images for message in request.messages or ())
     wanted = (
+        (images, Feature.VISION, "images"),
+        (bool(request.lora), Feature.LORA, "lora"),
         (request.logprobs is not None, Feature.LOGPROBS, "logprobs"),
         (bool(request.grammar), Feature.GRAMMAR, "grammar"),
         (request.json_schema is not None, Feature.JSON_SCHEMA, "json_schema"),
@@ -243,7 +247,7 @@ def _checked_against(request: GenerationRequest, engine: Engine) -> list[Notice]
         (request.echo and request.logprobs is not None, Feature.ECHO_PROMPT, "echo"),
     )
     for asked, feature, name in wanted:
-        if asked and feature not in spec.features:
+        if asked and feature not in offered:
             raise Unsupported(
                 f"The loader {spec.name} does not offer {feature.value}, which {name} needs.",
                 hint="Leave it out, or load the model with a loader that offers it.",

@@ -18,12 +18,18 @@ from modules.params_row import Kind, Param
 from modules.types import ParamValue
 
 __all__ = [
-    "BY_NAME", "CANONICAL", "DEFAULT_BREAKERS", "DEFAULT_SAMPLER_ORDER", "ECHO", "LLAMA", "PARAMS", "SAMPLER_NAMES",
-    "SWITCHES", "Kind", "Param", "check_values", "dialect", "ignored", "starting_values", "without_neutral",
+    "BY_NAME", "CANONICAL", "DEFAULT_BREAKERS", "DEFAULT_SAMPLER_ORDER", "ECHO", "EXL2", "EXL3", "LLAMA",
+    "LLAMA_PYTHON", "OPENAI", "PARAMS", "SAMPLER_NAMES", "SGLANG", "SWITCHES", "TORCH", "TRTLLM", "VLLM", "Kind",
+    "Param", "check_values", "dialect", "ignored", "starting_values", "without_neutral",
 ]  # fmt: skip
 
 LLAMA = "llama-server"
 ECHO = "echo"
+TORCH = "torch"
+"""Our own chain of samplers (loaders/torch_sampling), for engines that hand over their logits: our names throughout."""
+LLAMA_PYTHON = "llama-cpp-python"
+EXL2, EXL3 = "exllamav2", "exllamav3"
+OPENAI, VLLM, SGLANG, TRTLLM = "openai", "vllm", "sglang", "tensorrt-llm"
 
 
 def _f(name: str, label: str, group: str, default: float, low: float, high: float, help: str, **more: Any) -> Param:
@@ -42,6 +48,9 @@ def _b(name: str, label: str, group: str, help: str, **more: Any) -> Param:
 
 def _both(name: str) -> dict[str, str]:
     return {LLAMA: name, ECHO: name}
+
+
+_NOT_IN_TORCH = frozenset({"penalty_alpha"})  # contrastive search needs code from a hub since Transformers 5
 
 
 LENGTH, SHAPE, CUT, REPEAT, MIRO, ORDER, TOKENS = (
@@ -170,6 +179,8 @@ CANONICAL: Mapping[str, str] = {
 
 def dialect(engine: str) -> Mapping[str, str]:
     """Our name → the engine's name, for every parameter this engine dialect offers."""
+    if engine == TORCH:
+        return {param.name: param.name for param in PARAMS if param.name not in _NOT_IN_TORCH}
     return {param.name: param.engines[engine] for param in PARAMS if engine in param.engines}
 
 

@@ -21,17 +21,28 @@ class Chosen(Generic[T]):
     why: str
 
 
+MEDIA_MARK = "<__media__>"
+"""Stands in a prompt where one image goes; llama.cpp's own mark. Text from people must not hold it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation as the engine sees it."""
+    """One turn of a conversation as the engine sees it.
+
+    images  PNG, JPEG, WebP or GIF files, base64; they stand before the text unless it holds a MEDIA_MARK for each
+    """
 
     role: Role
     content: str
+    images: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """One reply asked for. Exactly one of `messages` and `prompt` is set.
+
+    An engine gets a `prompt`, made of the messages; one that renders chats itself (EngineInfo.renders is False) gets
+    the messages as they are.
 
     id          unique for the life of the server
     model       a catalogue name; None = the model that is loaded
@@ -46,6 +57,9 @@ class GenerationRequest:
     template_vars  further variables for the chat template (enable_thinking …)
     echo        raw prompts only: give the prompt back before the completion
     origin      who asked ("chat", "openai", …), for hooks and logs
+    images      base64 image files, one for each MEDIA_MARK in `prompt`
+    lora        scale by adapter name for this reply; None = as the model was loaded, {} = none
+    negative_prompt  raw text for guidance_scale
     prompt_text what a `prompt` of token ids was made of, where that is known, for engines that compare prompts
     """
 
@@ -64,6 +78,9 @@ class GenerationRequest:
     echo: bool = False
     origin: str = ""
     prompt_text: str = ""
+    images: tuple[str, ...] = ()
+    lora: Mapping[str, float] | None = None
+    negative_prompt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +221,10 @@ class EngineInfo:
     slots         requests that run at the same time; more wait in the engine's queue
     chat_template whether the model brings one; without it chats use a plain fallback, said as a Notice
     details       engine-specific facts for the Model tab (layers on GPU, KV type, threads, version …)
+    renders       whether a chat is rendered to a prompt by us; False = the engine takes messages and does it itself
+    adapters      names of the LoRA adapters a request may use, with the scale each has by default
+    features      what this model can do of what its loader can ("images" needs an image part …); None = all of it
+    leaves        where text goes when it leaves this machine ("api.example.com"), "" when it stays
     """
 
     model: str
@@ -213,3 +234,23 @@ class EngineInfo:
     chat_template: bool = True
     endpoint: Endpoint | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    renders: bool = True
+    adapters: Mapping[str, float] = field(default_factory=dict)
+    features: tuple[str, ...] | None = None
+    leaves: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """One vector per text, each of the model's width, of length 1. `tokens` is what all texts came to."""
+
+    vectors: tuple[tuple[float, ...], ...]
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """One score per document, in their order; larger fits better. `tokens` is what all pairs came to."""
+
+    scores: tuple[float, ...]
+    tokens: int

@@ -6,21 +6,23 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Protocol
 
 from loaders.base import LoaderSpec
-from modules.types import Chunk, EngineInfo, GenerationRequest, Message
+from modules.types import Chunk, Embeddings, EngineInfo, GenerationRequest, Message, Ranking
 
 
 class Engine(Protocol):
     """A model that is loaded and answers, wherever it runs.
 
-    `generate` needs `request.prompt` (rendered text or token ids; `messages` are not looked at). It ends
-    with exactly one Done or Failed and raises nothing for an engine's fault. `aclose()` on it cancels the
-    request in the engine at once. Text holds whole characters and may stand for several tokens. Stop
-    strings are not its business.
+    `generate` needs `request.prompt` (rendered text or token ids; `messages` are not looked at), or, where
+    `info.renders` is False, the `request.messages` of a chat. It ends with exactly one Done or Failed and raises
+    nothing for an engine's fault. `aclose()` on it cancels the request in the engine at once. Text holds whole
+    characters and may stand for several tokens. Stop strings are not its business.
 
     `render` runs the model's own chat template in the worker, because a template is untrusted code.
     `continue_last` leaves the last message open, so that the reply goes on from it.
 
-    `render`, `tokenize` and `detokenize` raise EngineError or a BadRequest.
+    `embed` and `rerank` are there where the spec has Feature.EMBEDDINGS and Feature.RERANK.
+
+    All but `generate` raise EngineError, Unsupported or a BadRequest.
     """
 
     info: EngineInfo
@@ -35,3 +37,7 @@ class Engine(Protocol):
     async def tokenize(self, text: str, special: bool = True) -> list[int]: ...
 
     async def detokenize(self, tokens: Sequence[int]) -> str: ...
+
+    async def embed(self, texts: Sequence[str]) -> Embeddings: ...
+
+    async def rerank(self, query: str, documents: Sequence[str]) -> Ranking: ...

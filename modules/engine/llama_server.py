@@ -20,10 +20,19 @@ from modules.engine.llama_request import completion_body
 from modules.engine.process import WorkerProcess
 from modules.engine.slots import Place, Slots
 from modules.engine.turn import Turn
-from modules.errors import BadRequest, ContextOverflow, EngineCrashed, EngineError, EnginehouseError, NotReady
+from modules.errors import (
+    BadRequest,
+    ContextOverflow,
+    EngineCrashed,
+    EngineError,
+    EnginehouseError,
+    NotReady,
+    Unsupported,
+)
 from modules.types import (
     Chunk,
     Done,
+    Embeddings,
     Endpoint,
     EngineInfo,
     Failed,
@@ -32,6 +41,7 @@ from modules.types import (
     Message,
     Notice,
     Progress,
+    Ranking,
     Stats,
     Text,
     TokenLogprob,
@@ -139,6 +149,14 @@ class LlamaServerEngine:
     async def detokenize(self, tokens: Sequence[int]) -> str:
         """See Engine."""
         return str((await self._ask("/detokenize", {"tokens": list(tokens)}))["content"])
+
+    async def embed(self, texts: Sequence[str]) -> Embeddings:
+        """See Engine."""
+        raise Unsupported(f"The loader {self.spec.name} does not make embeddings yet.", param="model")
+
+    async def rerank(self, query: str, documents: Sequence[str]) -> Ranking:
+        """See Engine."""
+        raise Unsupported(f"The loader {self.spec.name} does not rerank yet.", param="model")
 
     async def close(self) -> None:
         """Hang up on the engine."""

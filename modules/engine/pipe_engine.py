@@ -11,9 +11,9 @@ from loaders.base import LoaderSpec
 from modules.engine import protocol
 from modules.engine.process import WorkerProcess
 from modules.engine.turn import Turn
-from modules.errors import BadRequest, EnginehouseError, from_dict
+from modules.errors import BadRequest, EnginehouseError, Unsupported, from_dict
 from modules.params import BY_NAME, without_neutral
-from modules.types import Chunk, Done, EngineInfo, Failed, GenerationRequest, Message, Text
+from modules.types import Chunk, Done, Embeddings, EngineInfo, Failed, GenerationRequest, Message, Ranking, Text
 
 MOST_JOINED = 1024
 """Chunks that are joined at once; what waits beyond them comes after others have had their turn."""
@@ -89,6 +89,15 @@ class PipeEngine:
     async def detokenize(self, tokens: Sequence[int]) -> str:
         """See Engine."""
         return str(await self._call("detokenize", tokens=list(tokens)))
+
+    async def embed(self, texts: Sequence[str]) -> Embeddings:
+        """See Engine."""
+        found = await self._call("embed", texts=list(texts))
+        return Embeddings(tuple(tuple(vector) for vector in found["vectors"]), int(found["tokens"]))
+
+    async def rerank(self, query: str, documents: Sequence[str]) -> Ranking:
+        """No engine in a worker of ours offers it."""
+        raise Unsupported(f"The loader {self.spec.name} does not rerank.", param="model")
 
     async def close(self) -> None:
         """Nothing to close: the pipes are the worker's."""

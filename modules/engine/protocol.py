@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from loaders.base import LoadRequest
+from loaders.base import LoadRequest, NamedFile
 from modules.types import (
     Chunk,
     Done,
@@ -94,7 +94,10 @@ def call_line(key: int, method: str, arguments: Mapping[str, Any]) -> bytes:
 
 
 def read_load(line: Line) -> tuple[LoadRequest, str]:
-    return LoadRequest(**line["request"]), str(line["function"])
+    values = dict(line["request"])
+    named = values.get("files") or {}
+    values["files"] = {name: tuple(NamedFile(**file) for file in files) for name, files in named.items()}
+    return LoadRequest(**values), str(line["function"])
 
 
 def read_request(line: Line) -> GenerationRequest:
@@ -106,11 +109,12 @@ def read_request(line: Line) -> GenerationRequest:
     if values.get("messages") is not None:
         values["messages"] = read_messages(values["messages"])
     values["stop"] = tuple(values.get("stop", ()))
+    values["images"] = tuple(values.get("images", ()))
     return GenerationRequest(**values)
 
 
 def read_messages(values: list[dict[str, Any]]) -> tuple[Message, ...]:
-    return tuple(Message(**message) for message in values)
+    return tuple(Message(**{**message, "images": tuple(message.get("images", ()))}) for message in values)
 
 
 # ── answers ─────────────────────────────────────────────────────────────────────────────────────────
@@ -165,4 +169,9 @@ _READERS: Mapping[str, Callable[[dict[str, Any]], Chunk]] = {
 def read_info(value: dict[str, Any]) -> EngineInfo:
     """An EngineInfo that crossed as an object."""
     endpoint = value.get("endpoint")
-    return EngineInfo(**{**value, "endpoint": None if endpoint is None else Endpoint(**endpoint)})
+    features = value.get("features")
+    return EngineInfo(**{
+        **value,
+        "endpoint": None if endpoint is None else Endpoint(**endpoint),
+        "features": None if features is None else tuple(features),
+    })  # fmt: skip

@@ -171,6 +171,8 @@ def _called(backend: EngineBackend, method: str, arguments: Mapping[str, Any]) -
             return backend.tokenize(arguments["text"], bool(arguments["special"]))
         case "detokenize":
             return backend.detokenize(arguments["tokens"])
+        case "embed":
+            return backend.embed(arguments["texts"])
     raise EngineError(f"The engine has no method {method!r}.")
 
 

@@ -88,7 +88,8 @@ def param_field(param: Param) -> Field:
 
 def load_field(loader: str, param: LoadParam) -> Field:
     """A loader setting's field."""
-    return Field(param.name, param.kind, param.label, param.help, f"load-{loader}", param.low, param.high,
+    kind: Kind = "text" if param.kind == "files" else param.kind
+    return Field(param.name, kind, param.label, param.help, f"load-{loader}", param.low, param.high,
                  param.step, param.choices)  # fmt: skip
 
 
