@@ -54,6 +54,10 @@ class Environment:
                 EngineInstaller(self._layout, self.installer, self._console, os.environ).check(stamp.engine.kind)
             write_stamp(self._layout.stamp, replace(stamp, complete=True))
 
+    def has(self, group: str) -> bool:
+        """Whether this group is recorded as installed in the version that is wanted."""
+        return self._has(read_stamp(self._layout.stamp), group)
+
     def add(self, loader: str, torch: str) -> None:
         """Install a further loader and record it. `torch` as in `choose_torch`. Raises StepFailed."""
         with venv.held(self._layout, self._console):

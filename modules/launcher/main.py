@@ -21,6 +21,9 @@ from modules.launcher.serve import browser_wanted, serve, server_help
 from modules.launcher.starter import STARTER, StarterFetcher, is_fetched
 from modules.launcher.tool import ask
 
+TESTED_LOADERS = ("transformers",)
+"""llama-cpp-python would be compiled for ten minutes: whoever wants its tests installs it."""
+
 
 def run(arguments: Sequence[str], root: str) -> int:
     """Do what was typed after `start.py`; returns the exit code. A failed step is told in words, not in a traceback."""
@@ -71,9 +74,11 @@ def _test(options: Options, layout: Layout, console: Console) -> int:
     environment.ensure(("base", "dev"), "")
     if not (layout.models / STARTER.file_name).exists():
         StarterFetcher(layout, environment.installer, console).fetch()
+    _add_tested_loaders(environment, console)
     chromium = ensure_chromium(layout, environment.installer, console)
-    command = [str(layout.python), "-m", "pytest", *options.rest]
-    console.say("Running the tests: " + shlex.join(["pytest", *options.rest]))
+    rest = options.rest or tuple(side_by_side(os.cpu_count()))
+    command = [str(layout.python), "-m", "pytest", *rest]
+    console.say("Running the tests: " + shlex.join(["pytest", *rest]))
     child = subprocess.Popen(command, cwd=layout.root, env={**os.environ, **for_tests(chromium)})
     while True:
         try:
@@ -82,6 +87,22 @@ def _test(options: Options, layout: Layout, console: Console) -> int:
         except KeyboardInterrupt:
             # pytest got the same Ctrl+C and is writing its summary.
             continue
+
+
+def side_by_side(cores: int | None) -> list[str]:
+    """pytest's arguments for the whole suite: much of it waits, so files run beside each other."""
+    return ["-n", str(min(4, max(2, cores or 2))), "--dist", "loadfile"]
+
+
+def _add_tested_loaders(environment: Environment, console: Console) -> None:
+    """The loaders the tests run for real on any machine. Without one of them its tests are skipped, with the reason."""
+    for name in TESTED_LOADERS:
+        if environment.has(name):
+            continue
+        try:
+            environment.add(name, "")
+        except StepFailed as error:
+            console.say(f"Note: {error.message} failed, so the tests of {name} are skipped: {error.why}")
 
 
 def _install(options: Options, layout: Layout, console: Console) -> int:

@@ -226,8 +226,11 @@ def test_two_launchers_at_once_both_succeed(ready: Checkout) -> None:
     assert sum("Installing requirements/base.txt" in out for out in outputs) == 1
 
 
-def test_test_passes_arguments_and_exit_code_on(ready: Checkout) -> None:
+@pytest.fixture
+def testable(ready: Checkout) -> Checkout:
+    """A checkout whose pytest prints its arguments and ends with 5, with a Chromium and no further loaders."""
     (ready.layout.root / "requirements" / "dev.txt").write_text("pytest==1.0\n")
+    (ready.layout.root / "requirements" / "transformers.txt").unlink(missing_ok=True)
     body = b"import sys\nprint('pytest got', sys.argv[1:], flush=True)\nsys.exit(5)\n"
     make_wheel(ready.index.root / "simple", "pytest", "1.0", {"pytest/__init__.py": b"", "pytest/__main__.py": body})
     (ready.layout.models / "SmolLM2-135M-Instruct.Q4_1.gguf").touch()
@@ -235,9 +238,25 @@ def test_test_passes_arguments_and_exit_code_on(ready: Checkout) -> None:
     bin_folder.mkdir()
     (bin_folder / "chromium").write_text("#!/bin/sh\necho Chromium 1.0\n")
     (bin_folder / "chromium").chmod(0o755)
-    done = ready.start("test", "-k", "one thing", "--help", PATH=f"{bin_folder}{os.pathsep}{ready.environ['PATH']}")
+    ready.environ["PATH"] = f"{bin_folder}{os.pathsep}{ready.environ['PATH']}"
+    return ready
+
+
+def test_test_passes_arguments_and_exit_code_on(testable: Checkout) -> None:
+    done = testable.start("test", "-k", "one thing", "--help")
     assert done.returncode == 5, done.stdout
     assert "pytest got ['-k', 'one thing', '--help']" in done.stdout
+
+
+def test_the_whole_suite_runs_its_files_beside_each_other(testable: Checkout) -> None:
+    assert re.search(r"pytest got \['-n', '[2-4]', '--dist', 'loadfile'\]", testable.start("test").stdout)
+
+
+def test_a_loader_that_cannot_be_installed_for_the_tests_is_named_and_the_tests_run(testable: Checkout) -> None:
+    (testable.layout.root / "requirements" / "transformers.txt").write_text("no-such-package-anywhere\n")
+    done = testable.start("test", "-k", "x")
+    assert done.returncode == 5, done.stdout
+    assert "so the tests of transformers are skipped" in done.stdout
 
 
 def test_start_py_can_be_read_by_python_3_6() -> None:
