@@ -164,10 +164,12 @@ def test_stop_and_regenerate_at_once_never_leave_two_replies_running(chat: Open,
     expect(page.replies.last).to_contain_text("two")
     name = page.chat_id()
     page.page.keyboard.press("Escape")
-    for _ in range(8):
+    presses = 0
+    while presses < 8 or (presses < 2000 and not version_of_two(page).is_visible()):  # as long as the stop may take
         page.page.keyboard.press("Control+Enter")
         states = [node["state"] for node in live.call("GET", f"/api/chats/{name}")["messages"]]
         assert states.count("running") <= 1
+        presses += 1
     expect(version_of_two(page)).to_be_visible()
     page.button("Stop").click()
     page.finished()
