@@ -13,8 +13,6 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from loaders.base import Feature, features_of
-from modules import params
 from modules.context import Fitted, fit
 from modules.engine.base import Engine
 from modules.errors import (
@@ -23,11 +21,11 @@ from modules.errors import (
     EngineCrashed,
     EngineError,
     EnginehouseError,
-    Unsupported,
     from_dict,
 )
+from modules.generation_checks import check, checked_against
 from modules.models.lease_entry import Entering, Leases
-from modules.schema_check import SchemaChecks, check_grammar, watched
+from modules.schema_check import SchemaChecks, watched
 from modules.stream_parser import THINKING_FORMATS, StreamParser, left_open, opened_by_prompt
 from modules.types import (
     Chunk,
@@ -146,7 +144,7 @@ class Generation:
     # ── the stages ─────────────────────────────────────────────────────────────────────────────────
 
     async def _reply(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
-        _check(request)
+        check(request)
         run = _Run(began=time.monotonic())
         if request.json_schema is not None and (unchecked := await self._schemas.check(request.json_schema)):
             yield unchecked
@@ -159,7 +157,7 @@ class Generation:
             for notice in lease.notices:
                 yield notice
             engine: Engine = lease.engine
-            for notice in _checked_against(request, engine):
+            for notice in checked_against(request, engine):
                 yield notice
             fitted = await fit(request, engine)
             for notice in fitted.notices:
@@ -218,49 +216,6 @@ class Generation:
         finally:
             await source.aclose()
         yield Failed(EngineError("The engine ended the reply without saying why.").as_dict())
-
-
-def _check(request: GenerationRequest) -> None:
-    if (request.messages is None) == (request.prompt is None):
-        raise BadRequest("A request needs either messages or a prompt, not both.")
-    if request.messages is not None and not request.messages:
-        raise BadRequest("There are no messages to answer.", param="messages")
-    if request.prompt is not None and not len(request.prompt):
-        raise BadRequest("The prompt is empty.", param="prompt")
-    check_grammar(request.grammar)
-    if request.continue_last and (request.messages is None or request.messages[-1].role != "assistant"):
-        raise BadRequest("Only a conversation that ends with the assistant can be continued.", param="messages")
-
-
-def _checked_against(request: GenerationRequest, engine: Engine) -> list[Notice]:
-    """Refuse what this engine cannot do at all; name what it would ignore."""
-    spec = engine.spec
-    offered = features_of(spec, engine.info)
-    images = bool(request.images) or any(message.images for message in request.messages or ())
-    wanted = (
-        (images, Feature.VISION, "images"),
-        (bool(request.lora), Feature.LORA, "lora"),
-        (request.logprobs is not None, Feature.LOGPROBS, "logprobs"),
-        (bool(request.grammar), Feature.GRAMMAR, "grammar"),
-        (request.json_schema is not None, Feature.JSON_SCHEMA, "json_schema"),
-        (request.continue_last, Feature.CONTINUE, "continue_last"),
-        (request.echo and request.logprobs is not None, Feature.ECHO_PROMPT, "echo"),
-    )
-    for asked, feature, name in wanted:
-        if asked and feature not in offered:
-            raise Unsupported(
-                f"The loader {spec.name} does not offer {feature.value}, which {name} needs.",
-                hint="Leave it out, or load the model with a loader that offers it.",
-                param=name,
-            )
-    notices = [
-        Notice("sampler_ignored", f"The loader {spec.name} does not offer {name}; it was ignored.", param=name)
-        for name in params.ignored(request.params, spec.samplers)
-    ]
-    if request.messages is not None and not engine.info.chat_template:
-        text = f"The model {engine.info.model} brings no chat template; a plain one is used instead."
-        notices.append(Notice("no_chat_template", text))
-    return notices
 
 
 async def _prompt_text(request: GenerationRequest, engine: Engine) -> str:
