@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from tests.conformance_table import ConformanceTable
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
@@ -30,12 +32,14 @@ BROWSER_FLAGS = [
 ]  # fmt: skip
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """In the background of a shell, or under nohup, the suite inherits ignored signals; what it starts shall not."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         signal.signal(signal.SIGHUP, lambda number, frame: None)  # still ignored here, and not inherited
+    if not hasattr(config, "workerinput"):  # the processes of pytest-xdist report to the one that prints
+        config.pluginmanager.register(ConformanceTable(), "conformance-table")
 
 
 @dataclass

@@ -18,9 +18,11 @@ import pytest
 from loaders.base import Feature
 from modules.engine.connect import ConnectedEngine
 from modules.engine.process import WorkerProcess
-from modules.params import BY_NAME
+from modules.params import BY_NAME, PARAMS, ignored
+from modules.stream_parser import StreamParser
 from modules.types import Chunk, GenerationRequest, Message, Text
 from tests.engine.making import ask, collect, done_of, failed_of, text_of, until
+from tests.loaders.sampler_cases import BASE, CASES, GREEDY, STORY, Case
 
 Loaded = tuple[ConnectedEngine, WorkerProcess]
 ODD_VALUES: Mapping[str, Any] = {"dry_sequence_breakers": ["\n", "é"], "sampler_priority": ["top_p", "temperature"],
@@ -34,11 +36,25 @@ def odd(name: str) -> Any:
         return ODD_VALUES[name]
     if param.kind == "bool":
         return True
-    return param.check(max(param.low or 0, {"int": 3, "float": 0.8}[param.kind]))
+    value = param.check(max(param.low or 0, {"int": 3, "float": 0.8}[param.kind]))
+    return value if value != param.default else param.check(param.high)
+
+
+def cell(name: str) -> Any:
+    """Names the cell of the table (loader × what it can) a test fills; see tests/conformance_table.py."""
+    return pytest.mark.cell(name)
 
 
 class Conformance:
-    """The suite. `loaded` is (engine, its worker)."""
+    """The suite. `loaded` is (engine, its worker); `column` is its name in the table, "" = the loader's."""
+
+    column = ""
+
+    @pytest.fixture(autouse=True)
+    def in_the_table(self, request: pytest.FixtureRequest, record_property: Any, loaded: Loaded) -> None:
+        """Tells the table which cell this test fills."""
+        for mark in request.node.iter_markers("cell"):
+            record_property("cell", [self.column or loaded[0].spec.name, mark.args[0]])
 
     long_request = ask("Once upon a time", params={"max_tokens": 400, "ban_eos_token": True, "seed": 1})
 
@@ -46,6 +62,7 @@ class Conformance:
         """A request and the text, with characters over several tokens, that it is answered with."""
         raise NotImplementedError
 
+    @cell("stream")
     async def test_a_reply_streams_in_pieces_and_ends_with_figures_that_fit(self, loaded: Loaded) -> None:
         engine, _ = loaded
         chunks = await collect(engine, dataclasses.replace(self.long_request, params={"max_tokens": 30, "seed": 3}))
@@ -74,6 +91,7 @@ class Conformance:
             again = await collect(engine, ask("My name is", params={"max_tokens": 12, "seed": seed}))
             assert text_of(again) == text_of(first)
 
+    @cell("seed")
     async def test_a_seed_gives_the_same_text_also_where_the_prompt_could_come_from_a_cache(
         self, loaded: Loaded
     ) -> None:
@@ -82,6 +100,7 @@ class Conformance:
         answers = {text_of(await collect(engine, request)) for _ in range(3)}
         assert len(answers) == 1
 
+    @cell("cancel")
     async def test_hanging_up_ends_the_request_in_the_engine(self, loaded: Loaded) -> None:
         engine, process = loaded
         for _ in range(engine.info.slots):
@@ -96,6 +115,7 @@ class Conformance:
         for chunks in await asyncio.gather(*short):
             done_of(chunks)
 
+    @cell("parallel")
     async def test_requests_run_at_the_same_time(self, loaded: Loaded) -> None:
         engine, _ = loaded
         if Feature.PARALLEL not in engine.spec.features:
@@ -117,6 +137,7 @@ class Conformance:
         # An engine that takes them in turn never does it; one that does not may be held up by other programs once.
         assert await overlap() or await overlap() or await overlap()
 
+    @cell("logprobs")
     async def test_logprobs_are_of_the_chosen_token_and_its_best_rivals(self, loaded: Loaded) -> None:
         engine, _ = loaded
         if Feature.LOGPROBS not in engine.spec.features:
@@ -136,12 +157,14 @@ class Conformance:
         off = await collect(engine, ask("The sky is", params={"max_tokens": 2}))
         assert all(chunk.logprobs == () for chunk in off if isinstance(chunk, Text))
 
+    @cell("unicode")
     async def test_characters_over_several_tokens_come_whole(self, loaded: Loaded) -> None:
         request, expected = self.unicode_request()
         chunks = await collect(loaded[0], request)
         assert text_of(chunks) == expected
         assert all("\ufffd" not in chunk.text for chunk in chunks if isinstance(chunk, Text))
 
+    @cell("context overflow")
     async def test_a_prompt_beyond_the_context_is_refused_with_the_counts(self, loaded: Loaded) -> None:
         engine, process = loaded
         long = "word " * (engine.info.context + 50)
@@ -175,6 +198,7 @@ class Conformance:
         assert done_of(answers[0]).stats.prompt_tokens == done_of(answers[1]).stats.prompt_tokens
         assert text_of(answers[0]) == text_of(answers[1])
 
+    @cell("chat and continue")
     async def test_a_chat_is_rendered_and_a_reply_continued(self, loaded: Loaded) -> None:
         engine, _ = loaded
         chat = (Message("system", "Be brief."), Message("user", "Hi"), Message("assistant", "Hello, I"))
@@ -189,11 +213,56 @@ class Conformance:
             chunks = await collect(engine, ask("Tell me", params={"max_tokens": 3, "seed": 1} | {name: odd(name)}))
             done_of(chunks)
 
+    @pytest.mark.parametrize("name", [param.name for param in PARAMS])
+    async def test_a_parameter_changes_the_reply_or_is_reported(
+        self, loaded: Loaded, name: str, record_property: Any
+    ) -> None:
+        engine, _ = loaded
+        offered = name in engine.spec.samplers
+        record_property("cell", [self.column or engine.spec.name, name])
+        record_property("offered", offered)
+        if not offered:
+            assert ignored({name: odd(name)}, engine.spec.samplers) == (name,)
+            return
+        case = CASES.get(name) or await self._forbidding(engine)
+        params = [{**self.base, **values} for values in (case.first, case.second)]
+        first, second = [await collect(engine, ask(case.prompt, params=one, **case.more)) for one in params]
+        assert done_of(first).stats.completion_tokens
+        assert (text_of(first), done_of(first).reason) != (text_of(second), done_of(second).reason)
+
+    base = BASE
+
+    async def _forbidding(self, engine: ConnectedEngine) -> Case:
+        """The case of logit_bias: the token the greedy reply begins with is forbidden."""
+        begun = text_of(await collect(engine, ask(STORY, params={**GREEDY, "max_tokens": 1})))
+        token = (await engine.tokenize(begun, special=False))[0]
+        return Case(GREEDY, {**GREEDY, "logit_bias": {str(token): -100.0}})
+
+    @cell("stop")
+    async def test_a_stop_string_ends_the_reply_and_frees_the_engine(self, loaded: Loaded) -> None:
+        engine, process = loaded
+        whole = text_of(await collect(engine, dataclasses.replace(self.long_request, params={**BASE, **GREEDY})))
+        words = whole.split()
+        stop = next(word for word in words[3:] if words.count(word) == 1)
+        request = dataclasses.replace(self.long_request, stop=(stop,), params={**BASE, **GREEDY, "max_tokens": 400})
+        parser, said = StreamParser(request.stop), ""
+        stream = engine.generate(request)
+        async for chunk in stream:
+            if isinstance(chunk, Text):
+                said += "".join(piece.text for piece in parser.feed(chunk) if isinstance(piece, Text))
+            if parser.stopped is not None:
+                break
+        await stream.aclose()
+        assert parser.stopped == stop
+        assert said == whole[: whole.index(stop)]
+        await until(lambda: process.running == 0)
+
     async def test_what_is_no_text_does_not_upset_the_engine(self, loaded: Loaded) -> None:
         engine, process = loaded
         done_of(await collect(engine, ask("broken \ud800 half", params={"max_tokens": 2})))
         assert process.alive
 
+    @cell("grammar")
     async def test_a_grammar_is_kept(self, loaded: Loaded) -> None:
         engine, _ = loaded
         if Feature.GRAMMAR not in engine.spec.features:
@@ -203,6 +272,7 @@ class Conformance:
         error = failed_of(await collect(engine, ask("x", grammar="root ::= ("))).error
         assert error["status"] == 400
 
+    @cell("JSON schema")
     async def test_a_json_schema_is_kept(self, loaded: Loaded) -> None:
         engine, _ = loaded
         if Feature.JSON_SCHEMA not in engine.spec.features:
@@ -212,6 +282,7 @@ class Conformance:
         chunks = await collect(engine, ask("A person:", json_schema=schema, params={"max_tokens": 60}))
         assert 0 <= json.loads(text_of(chunks))["age"] <= 99
 
+    @cell("prompt reuse")
     async def test_a_second_turn_computes_only_what_is_new(self, loaded: Loaded) -> None:
         engine, _ = loaded
         if Feature.PROMPT_CACHE not in engine.spec.features:

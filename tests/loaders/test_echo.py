@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from loaders import echo
 from modules.types import GenerationRequest, Message
 from tests.engine.making import ask, collect, done_of, running, text_of
-from tests.loaders.conformance import Conformance, Loaded
+from tests.loaders.conformance import Conformance, Loaded, cell
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(90)]
 
@@ -31,6 +31,7 @@ class TestEcho(Conformance):
     def unicode_request(self) -> tuple[GenerationRequest, str]:
         return ask("whatever", params={"max_tokens": 1}), ""
 
+    @cell("unicode")
     async def test_characters_over_several_tokens_come_whole(self, tmp_path_factory: pytest.TempPathFactory) -> None:
         text = "<think>hm 🤔</think>\n# 漢字 é 🎉🎊\n```py\nx = 1\n```\n$\\frac{1}{2}$ 👩‍👩‍👧"
         async with running(tmp_path_factory.mktemp("script"), script=text) as (engine, _):
