@@ -50,6 +50,11 @@ def _both(name: str) -> dict[str, str]:
     return {LLAMA: name, ECHO: name}
 
 
+def _served(name: str, wire: str = "", openai: bool = True) -> dict[str, str]:
+    """The names at servers that speak OpenAI's protocol; `openai` = also where only its own parameters are known."""
+    return dict.fromkeys((VLLM, SGLANG, TRTLLM, *((OPENAI,) if openai else ())), wire or name)
+
+
 _NOT_IN_TORCH = frozenset({"penalty_alpha"})  # contrastive search needs code from a hub since Transformers 5
 
 
@@ -71,14 +76,14 @@ DEFAULT_BREAKERS = ["\n", ":", '"', "*"]
 PARAMS: tuple[Param, ...] = (
     _i("max_tokens", "Maximum reply length", LENGTH, 0, 0, 8192,
        "Tokens after which a reply is cut. 0 = until the model ends it or the context is full.",
-       engines=_both("n_predict"), in_presets=False,
+       engines={**_both("n_predict"), **_served("max_tokens")}, in_presets=False,
        aliases=("max_new_tokens", "max_completion_tokens", "n_predict", "max_length")),
     _i("seed", "Seed", LENGTH, -1, -1, 2**31 - 1,
        "The same seed gives the same reply to the same prompt, which is then computed anew each time. -1 = random.",
-       engines=_both("seed"), hard_high=2**32 - 2, in_presets=False),
+       engines={**_both("seed"), **_served("seed")}, hard_high=2**32 - 2, in_presets=False),
     _f("temperature", "Temperature", SHAPE, 1.0, 0.0, 5.0,
        "Below 1 the likely tokens gain, above 1 the unlikely ones. 0 = always the likeliest.",
-       engines={LLAMA: "temperature"}, start=0.7, aliases=("temp",), hard_high=100),
+       engines={LLAMA: "temperature", **_served("temperature")}, start=0.7, aliases=("temp",), hard_high=100),
     _b("dynamic_temperature", "Dynamic temperature", SHAPE,
        "The temperature moves between low and high with the entropy of the candidates.",
        engines={LLAMA: "dynatemp_range"}),
@@ -91,13 +96,14 @@ PARAMS: tuple[Param, ...] = (
     _f("smoothing_factor", "Smoothing factor", SHAPE, 0.0, 0.0, 10.0,
        "Quadratic sampling: lowers unlikely tokens by a curve round the likeliest. 0 = off."),
     _f("smoothing_curve", "Smoothing curve", SHAPE, 1.0, 1.0, 10.0, "How steep the smoothing curve is. 1 = quadratic."),
-    _i("top_k", "Top-k", CUT, 0, 0, 200, "Keeps the k likeliest tokens. 0 = off.", engines={LLAMA: "top_k"}, start=40),
+    _i("top_k", "Top-k", CUT, 0, 0, 200, "Keeps the k likeliest tokens. 0 = off.",
+       engines={LLAMA: "top_k", **_served("top_k", openai=False)}, start=40),
     _f("top_p", "Top-p", CUT, 1.0, 0.0, 1.0,
        "Keeps the likeliest tokens up to this summed probability. 1 = off. (Holtzman et al. 2019)",
-       engines={LLAMA: "top_p"}, start=0.95, hard_high=1),
+       engines={LLAMA: "top_p", **_served("top_p")}, start=0.95, hard_high=1),
     _f("min_p", "Min-p", CUT, 0.0, 0.0, 1.0,
        "Drops tokens less likely than this share of the likeliest. 0 = off. (Nguyen et al. 2024)",
-       engines={LLAMA: "min_p"}, start=0.05, hard_high=1),
+       engines={LLAMA: "min_p", **_served("min_p", openai=False)}, start=0.05, hard_high=1),
     _f("typical_p", "Typical-p", CUT, 1.0, 0.0, 1.0,
        "Keeps tokens whose information is near the expected one. 1 = off. (Meister et al. 2022)",
        engines={LLAMA: "typical_p"}, aliases=("typical",), hard_high=1),
@@ -119,16 +125,17 @@ PARAMS: tuple[Param, ...] = (
        "Only tokens at least this likely can be left out by XTC.", engines={LLAMA: "xtc_threshold"}, hard_high=1),
     _f("repetition_penalty", "Repetition penalty", REPEAT, 1.0, 0.5, 2.0,
        "Divides the logits of tokens already used. 1 = off. (Keskar et al. 2019)",
-       engines={LLAMA: "repeat_penalty"}, aliases=("repeat_penalty", "rep_pen"), hard_low=0.01),
+       engines={LLAMA: "repeat_penalty", **_served("repetition_penalty", openai=False)},
+       aliases=("repeat_penalty", "rep_pen"), hard_low=0.01),
     _i("repetition_penalty_range", "Penalty range", REPEAT, 1024, -1, 8192,
        "How many of the last tokens the penalties look at. 0 = none, -1 = the whole context.",
        engines={LLAMA: "repeat_last_n"}, aliases=("repeat_last_n", "rep_pen_range"), step=64),
     _f("frequency_penalty", "Frequency penalty", REPEAT, 0.0, -2.0, 2.0,
        "Lowers a token's logit by this much for every time it was used.",
-       engines={LLAMA: "frequency_penalty"}, step=0.05, hard_high=2),
+       engines={LLAMA: "frequency_penalty", **_served("frequency_penalty")}, step=0.05, hard_high=2),
     _f("presence_penalty", "Presence penalty", REPEAT, 0.0, -2.0, 2.0,
        "Lowers a token's logit by this much once it was used.",
-       engines={LLAMA: "presence_penalty"}, step=0.05, hard_high=2),
+       engines={LLAMA: "presence_penalty", **_served("presence_penalty")}, step=0.05, hard_high=2),
     _f("encoder_repetition_penalty", "Prompt repetition penalty", REPEAT, 1.0, 0.8, 1.5,
        "Above 1 keeps the reply near the words of the prompt. 1 = off.", hard_low=0.01),
     _i("no_repeat_ngram_size", "No-repeat n-gram size", REPEAT, 0, 0, 20,
@@ -161,10 +168,11 @@ PARAMS: tuple[Param, ...] = (
        "Classifier-free guidance: above 1 moves away from the negative prompt. 1 = off. (Sanchez et al. 2023)",
        step=0.05, hard_low=-100),
     _b("ban_eos_token", "Ignore the end token", TOKENS, "The model cannot end its reply by itself.",
-       engines={LLAMA: "ignore_eos"}, aliases=("ignore_eos",), in_presets=False),
+       engines={LLAMA: "ignore_eos", **_served("ban_eos_token", "ignore_eos", openai=False)},
+       aliases=("ignore_eos",), in_presets=False),
     Param("logit_bias", "map", {}, TOKENS, "Token bias",
           'Token ids and what to add to their logits, as JSON: {"1234": -100} forbids a token.',
-          engines={LLAMA: "logit_bias"}, in_presets=False),
+          engines={LLAMA: "logit_bias", **_served("logit_bias")}, in_presets=False),
 )  # fmt: skip
 
 BY_NAME: Mapping[str, Param] = {param.name: param for param in PARAMS}
@@ -181,6 +189,8 @@ def dialect(engine: str) -> Mapping[str, str]:
     """Our name → the engine's name, for every parameter this engine dialect offers."""
     if engine == TORCH:
         return {param.name: param.name for param in PARAMS if param.name not in _NOT_IN_TORCH}
+    if engine == LLAMA_PYTHON:  # llama.cpp's samplers, put together by us
+        return {param.name: param.name for param in PARAMS if LLAMA in param.engines}
     return {param.name: param.engines[engine] for param in PARAMS if engine in param.engines}
 
 

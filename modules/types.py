@@ -206,11 +206,28 @@ Chunk = Text | Reasoning | Progress | Notice | Ledger | Stats | Done | Failed
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a worker that hosts an HTTP engine listens. `flavour` names the driver ("llama-server")."""
+    """Where an HTTP engine listens. `flavour` names the driver ("llama-server", "openai", "vllm", …).
+
+    api      the path before OpenAI's routes, below `url`
+    model    what the server calls the model, "" = what we call it
+    hosted   whether our worker runs the server; False = it is somebody else's
+    slots    replies this server writes at the same time; 0 = EngineInfo.slots
+    timeout  seconds without a sign of life after which a reply counts as lost
+    more     further servers of the same model
+    """
 
     url: str
-    key: str
+    key: str = field(repr=False)
     flavour: str
+    api: str = "/v1"
+    model: str = ""
+    hosted: bool = True
+    slots: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    verify: bool = True
+    ca_file: str = ""
+    timeout: float = 600.0
+    more: tuple[Endpoint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

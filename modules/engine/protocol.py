@@ -172,6 +172,10 @@ def read_info(value: dict[str, Any]) -> EngineInfo:
     features = value.get("features")
     return EngineInfo(**{
         **value,
-        "endpoint": None if endpoint is None else Endpoint(**endpoint),
+        "endpoint": None if endpoint is None else _endpoint(endpoint),
         "features": None if features is None else tuple(features),
     })  # fmt: skip
+
+
+def _endpoint(value: dict[str, Any]) -> Endpoint:
+    return Endpoint(**{**value, "more": tuple(_endpoint(one) for one in value.get("more", ()))})
