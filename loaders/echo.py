@@ -23,6 +23,7 @@ from loaders.base import Feature, LoaderSpec, LoadParam, LoadRequest
 from modules.errors import ContextOverflow, EngineError, LoadFailed, Unsupported
 from modules.params import ECHO, dialect
 from modules.types import (
+    MEDIA_MARK,
     Chunk,
     Done,
     Embeddings,
@@ -58,9 +59,17 @@ SPEC = LoaderSpec(
         LoadParam("error_at", "int", -1, "Error at", "Token before which the reply fails. -1 = never.", -1, 10_000_000),
         LoadParam("hang_at", "int", -1, "Hang at", "Token before which it stops for good. -1 = never.", -1, 10_000_000),
         LoadParam("noise", "bool", False, "Noise", "Print to stdout with every token, as C libraries do."),
+        LoadParam("renders", "bool", True, "Prompts", "Take prompts. Off = take chats as they are."),
+        LoadParam("images", "int", 0, "Images", "Tokens an image takes. 0 = it takes none.", 0, 100_000),
+        LoadParam("adapters", "text", "", "Adapters", "Names of LoRA adapters there are, with commas between."),
+        LoadParam("negative", "bool", False, "Negative prompt", "Take a negative prompt."),
+        LoadParam("embeddings", "int", 0, "Embeddings", "Numbers in a vector. 0 = it makes none.", 0, 10_000),
     ),
     samplers=dialect(ECHO),
-    features=frozenset({Feature.PARALLEL, Feature.LOGPROBS, Feature.CONTINUE}),
+    features=frozenset({
+        Feature.PARALLEL, Feature.LOGPROBS, Feature.CONTINUE, Feature.VISION, Feature.LORA, Feature.NEGATIVE_PROMPT,
+        Feature.EMBEDDINGS,
+    }),
     load="loaders.echo:load",
     builtin_models=(MODEL,),
 )  # fmt: skip
@@ -102,18 +111,26 @@ class EchoEngine:
         self._ballast = bytearray(os.urandom(1024) * 1024 * int(self._number("memory")))
         self.info = EngineInfo(
             request.model, SPEC.name, context=int(self._number("context")), slots=int(self._number("parallel")),
-            details={"version": "echo", "speed": self._number("speed") or "as fast as possible"},
+            details={"version": "echo", "speed": self._number("speed") or "as fast as possible",
+                     "image_tokens": int(self._number("images"))},
+            renders=bool(self._settings["renders"]), features=self._features(),
+            adapters={name.strip(): 0.0 for name in str(self._settings["adapters"]).split(",") if name.strip()},
         )  # fmt: skip
+
+    def _features(self) -> tuple[str, ...]:
+        """What is switched on."""
+        switched = {Feature.VISION: "images", Feature.LORA: "adapters", Feature.NEGATIVE_PROMPT: "negative",
+                    Feature.EMBEDDINGS: "embeddings"}  # fmt: skip
+        return tuple(one.value for one in sorted(SPEC.features) if one not in switched or self._settings[switched[one]])
 
     def _number(self, name: str) -> float:
         value = self._settings[name]
         return value if isinstance(value, (int, float)) else 0
 
     def generate(self, request: GenerationRequest, cancelled: Callable[[], bool]) -> Iterator[Chunk]:
-        """Answer `request.prompt`; see SPEC.params for what it does besides."""
+        """Answer `request.prompt` or the chat; see SPEC.params for what it does besides."""
         started = time.monotonic()
-        prompt = request.prompt if isinstance(request.prompt, str) else self.detokenize(list(request.prompt or ()))
-        prompt_tokens = len(pieces(prompt))
+        prompt, prompt_tokens = self._prompt(request)
         if prompt_tokens >= self.info.context:
             raise ContextOverflow(
                 f"The prompt has {prompt_tokens} tokens, but the context is {self.info.context}.",
@@ -122,7 +139,7 @@ class EchoEngine:
         yield Progress("prompt", prompt_tokens, prompt_tokens)
         seed = _whole(request.params.get("seed"), -1)
         seed = random.randrange(2**31) if seed < 0 else seed
-        reply = pieces(self._reply(prompt, seed))
+        reply = pieces(self._reply(prompt, seed) + _told(request))
         limit = _whole(request.params.get("n_predict", request.params.get("max_tokens")), 0)
         room = min(limit or self.info.context, self.info.context - prompt_tokens)
         reason: FinishReason = "length" if len(reply) > room else "stop"
@@ -145,6 +162,24 @@ class EchoEngine:
             prompt_tokens=prompt_tokens, completion_tokens=count, seed=seed, context_limit=self.info.context,
             first_token_ms=((first or now) - started) * 1000, completion_ms=(now - (first or now)) * 1000,
         ))  # fmt: skip
+
+    def _prompt(self, request: GenerationRequest) -> tuple[str, int]:
+        """The prompt with what is seen in place of each image, and its tokens."""
+        images = list(request.images)
+        if request.messages is not None:
+            images = [image for message in request.messages for image in message.images]
+            prompt = self.render(request.messages, request.template_vars, request.continue_last)
+        elif isinstance(request.prompt, str):
+            prompt = request.prompt
+        else:
+            prompt = self.detokenize(list(request.prompt or ()))
+        if self._number("images"):
+            between = prompt.split(MEDIA_MARK)
+            if len(between) != len(images) + 1:
+                raise EngineError(f"There are {len(between) - 1} places for images, but {len(images)} images.")
+            prompt = between[0] + "".join(map(str.__add__, map(_seen, images), between[1:]))
+            return prompt, sum(len(pieces(text)) for text in between) + len(images) * int(self._number("images"))
+        return prompt, len(pieces(prompt))
 
     def _wait(self, started: float, count: int, cancelled: Callable[[], bool]) -> bool:
         """Until token `count` is due, counted from the start so that no error adds up. False when cancelled."""
@@ -183,7 +218,7 @@ class EchoEngine:
 
     def render(self, messages: tuple[Message, ...], variables: Mapping[str, Any], continue_last: bool) -> str:
         """Each message under its role; the assistant's open at the end."""
-        parts = [f"<|{message.role}|>\n{message.content}\n" for message in messages]
+        parts = [f"<|{message.role}|>\n{_marked(message)}\n" for message in messages]
         if continue_last and parts:
             return "".join(parts)[:-1]
         return "".join(parts) + _ASSISTANT
@@ -197,11 +232,39 @@ class EchoEngine:
         return b"".join(map(piece_of, tokens)).decode("utf-8", "replace")
 
     def embed(self, texts: list[str]) -> Embeddings:
-        """It has none; its spec says so."""
-        raise Unsupported("The echo engine makes no embeddings.")
+        """Made up, but alike for texts that share words: each word points somewhere, and the text where all do."""
+        width = int(self._number("embeddings"))
+        if not width:
+            raise Unsupported("This echo engine makes no embeddings.", hint="Load it with its setting embeddings.")
+        return Embeddings(tuple(_vector(text, width) for text in texts), sum(len(pieces(text)) for text in texts))
 
     def close(self) -> None:
         """Nothing to give back."""
+
+
+def _marked(message: Message) -> str:
+    """The content with a mark for each image, before it where it has none."""
+    return MEDIA_MARK * (len(message.images) - message.content.count(MEDIA_MARK)) + message.content
+
+
+def _seen(image: str) -> str:
+    return f"[image {zlib.crc32(image.encode()):08x}]"
+
+
+def _told(request: GenerationRequest) -> str:
+    """What else came with the request, so that a test sees that it arrived."""
+    lora = "" if request.lora is None else f" lora={dict(request.lora)}"
+    return lora + (f" negative={request.negative_prompt}" if request.negative_prompt else "")
+
+
+def _vector(text: str, width: int) -> tuple[float, ...]:
+    """Of length 1."""
+    total = [0.0] * width
+    for word in text.lower().split() or [""]:
+        drawn = random.Random(word)
+        total = [value + drawn.gauss(0, 1) for value in total]
+    length = math.sqrt(sum(value * value for value in total)) or 1.0
+    return tuple(value / length for value in total)
 
 
 def _whole(value: object, default: int) -> int:

@@ -5,56 +5,41 @@ of the context. With the policy "drop_oldest" the oldest turns go until prompt +
 is dropped: the request goes on as long as one token is left, and a `max_tokens` that cannot be had is lowered
 with a Notice. A prompt that does not fit even so is a ContextOverflow that names the counts.
 
-Cheap path: a token stands for at least one byte, so a prompt whose UTF-8 bytes plus the reserve fit does not
-have to be counted at all (Ledger.exact = False: the count is an upper bound). Otherwise it is tokenised once and
-the engine gets the ids, so that it does not do it again. (A tokeniser that normalises compatibility characters can
-break the bound; then the engine itself refuses, and nothing is cut silently.)
+How tokens are counted, and where the count is only a bound, is in modules/counting.py. Only tokens that are surely
+there make a prompt too long or lower a `max_tokens`; what is a guess (an image of unknown size, an engine that renders
+by itself) only makes older turns go earlier. An engine that does not tell its context has nothing left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
-from modules.errors import BadRequest, ContextOverflow
-from modules.types import EngineInfo, GenerationRequest, Ledger, Message, Notice
+from modules.counting import Counted, Counter, Renderer, count_prompt, counter_for
+from modules.errors import ContextOverflow
+from modules.types import GenerationRequest, Ledger, Message, Notice
 
 DEFAULT_RESERVE = 512
 DROP_STEPS = (4, 2)  # turns
 KEEP_AT_LEAST = 0.6  # of the room, or else a smaller step is taken
-SPECIALS = 8  # begin-of-text and the like, which a tokeniser may add without there being bytes for it
-
-
-class Renderer(Protocol):
-    """The part of an Engine that is needed here; see modules/engine/base.py."""
-
-    @property
-    def info(self) -> EngineInfo: ...
-    async def render(
-        self, messages: tuple[Message, ...], variables: Mapping[str, Any], continue_last: bool = False
-    ) -> str: ...
-    async def tokenize(self, text: str, special: bool = True) -> list[int]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A prompt that fits. `text` is the rendered prompt ("" for ids), `max_tokens` what the engine is asked for."""
+    """What fits: a prompt, or the messages for an engine that renders them itself (`prompt` None).
 
-    prompt: str | tuple[int, ...]
+    text        the rendered prompt ("" for ids and messages)
+    max_tokens  what the engine is asked for
+    images      those that are left, in order
+    """
+
+    prompt: str | tuple[int, ...] | None
     text: str
     ledger: Ledger
     max_tokens: int
     notices: tuple[Notice, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Counted:
-    """One rendering and its tokens; `ids` is None on the cheap path, where `tokens` is an upper bound."""
-
-    text: str
-    tokens: int
-    ids: tuple[int, ...] | None = None
+    images: tuple[str, ...] = ()
+    messages: tuple[Message, ...] | None = None
 
 
 def reserve(max_tokens: int, limit: int) -> int:
@@ -67,41 +52,35 @@ async def fit(request: GenerationRequest, engine: Renderer) -> Fitted:
     limit = engine.info.context
     asked = request.params.get("max_tokens")
     wish = asked if isinstance(asked, int) else 0
+    if limit <= 0:
+        return await _unlimited(request, engine, wish)
     keep = reserve(wish, limit)
     if request.messages is None:
-        counted = await _count_prompt(request.prompt, engine, limit - max(keep, wish))
-        return _settle(counted, limit, wish, keep, 0, 0, 0)
+        return _settle(await count_prompt(request, engine, limit - max(keep, wish)), limit, wish, keep, 0, 0, 0)
     messages = request.messages
-    counted = await _count(messages, request, engine, limit - max(keep, wish))
+    counter = counter_for(request, engine)
+    counted = await counter.count(messages, limit - max(keep, wish))
     dropped = 0
     full = counted.tokens
     if request.overflow == "drop_oldest" and counted.tokens + keep > limit:
-        messages, counted = await _shorten(request, engine, limit - keep, counted)
+        messages, counted = await _shorten(messages, counter, limit - keep, counted)
         dropped = len(request.messages) - len(messages)
     return _settle(counted, limit, wish, keep, len(messages), dropped, full - counted.tokens if dropped else 0)
 
 
-async def _count(
-    messages: tuple[Message, ...], request: GenerationRequest, engine: Renderer, cheap_below: int
-) -> _Counted:
-    text = await engine.render(messages, request.template_vars, request.continue_last)
-    return await _count_text(text, engine, cheap_below)
+_UNLIMITED = 1 << 62
 
 
-async def _count_text(text: str, engine: Renderer, cheap_below: int) -> _Counted:
-    bound = len(text.encode("utf-8", "surrogatepass")) + SPECIALS
-    if bound <= cheap_below:
-        return _Counted(text, bound)
-    ids = tuple(await engine.tokenize(text))
-    return _Counted(text, len(ids), ids)
-
-
-async def _count_prompt(prompt: str | tuple[int, ...] | None, engine: Renderer, cheap_below: int) -> _Counted:
-    if isinstance(prompt, tuple):
-        return _Counted("", len(prompt), prompt)
-    if prompt is None:
-        raise BadRequest("A request needs messages or a prompt.")
-    return await _count_text(prompt, engine, cheap_below)
+async def _unlimited(request: GenerationRequest, engine: Renderer, wish: int) -> Fitted:
+    """For an engine that does not say how much fits."""
+    if request.messages is None:
+        counted = await count_prompt(request, engine, _UNLIMITED)
+    else:
+        counted = await counter_for(request, engine).count(request.messages, _UNLIMITED)
+    why = f"{counted.why} The engine does not tell its context, so nothing was left out.".strip()
+    kept = len(request.messages or ())
+    ledger = Ledger(0, counted.tokens, wish, kept, 0, exact=counted.exact, why=why)
+    return Fitted(counted.prompt, counted.text, ledger, wish, (), counted.images, counted.messages)
 
 
 def cuts(messages: Sequence[Message]) -> list[int]:
@@ -117,21 +96,20 @@ def kept_after(messages: tuple[Message, ...], cut: int) -> tuple[Message, ...]:
 
 
 async def _shorten(
-    request: GenerationRequest, engine: Renderer, room: int, whole: _Counted
-) -> tuple[tuple[Message, ...], _Counted]:
+    messages: tuple[Message, ...], counter: Counter, room: int, whole: Counted
+) -> tuple[tuple[Message, ...], Counted]:
     """Drop the oldest turns until it fits; when nothing is enough, all but the newest turn.
 
     Where it costs little, turns are dropped in steps of four (or two): the next turns then begin with the same
     text, so that the engine finds it in its cache instead of reading the whole prompt again each time.
     """
-    messages = request.messages or ()
     places = cuts(messages)
     if not places:
         return messages, whole
 
-    async def after(index: int) -> tuple[tuple[Message, ...], _Counted]:
+    async def after(index: int) -> tuple[tuple[Message, ...], Counted]:
         kept = kept_after(messages, places[index])
-        return kept, await _count(kept, request, engine, -1)
+        return kept, await counter.count(kept, -1)
 
     low, high = 0, len(places) - 1
     best = None
@@ -150,21 +128,21 @@ async def _shorten(
     return best if best is not None else await after(low)
 
 
-def _settle(
-    counted: _Counted, limit: int, wish: int, keep: int, kept: int, dropped: int, dropped_tokens: int
-) -> Fitted:
+def _settle(counted: Counted, limit: int, wish: int, keep: int, kept: int, dropped: int, dropped_tokens: int) -> Fitted:
     """The ledger of what was decided. Raises ContextOverflow when not even one token of reply is left."""
-    left = limit - counted.tokens
+    left = limit - counted.least
     if left < 1:
-        raise _overflow(counted.tokens, limit, kept, dropped)
+        raise _overflow(counted.least, limit, kept, dropped)
     notices: list[Notice] = []
-    why = ""
+    why = counted.why
     if dropped:
-        why = (
+        verb = "was" if dropped == 1 else "were"
+        said = (
             f"The {_messages(dropped)} ({dropped_tokens:,} tokens) did not fit the context of {limit:,} tokens "
-            "and were left out."
+            f"and {verb} left out."
         )
-        notices.append(Notice("context_dropped", why))
+        notices.append(Notice("context_dropped", f"{said} {why}".strip()))
+        why = f"{said} {why}".strip()
     max_tokens = wish
     if wish > left:
         max_tokens = left
@@ -178,11 +156,10 @@ def _settle(
         kept_messages=kept,
         dropped_messages=dropped,
         dropped_tokens=dropped_tokens,
-        exact=counted.ids is not None,
+        exact=counted.exact,
         why=why,
     )
-    prompt = counted.text if counted.ids is None else counted.ids
-    return Fitted(prompt, counted.text, ledger, max_tokens, tuple(notices))
+    return Fitted(counted.prompt, counted.text, ledger, max_tokens, tuple(notices), counted.images, counted.messages)
 
 
 def _messages(count: int) -> str:

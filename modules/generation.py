@@ -21,9 +21,11 @@ from modules.errors import (
     EngineCrashed,
     EngineError,
     EnginehouseError,
+    Unsupported,
     from_dict,
 )
-from modules.generation_checks import check, checked_against
+from modules.generation_checks import check, check_pictures, checked_against
+from modules.images import without_marks
 from modules.models.lease_entry import Entering, Leases
 from modules.schema_check import SchemaChecks, watched
 from modules.stream_parser import THINKING_FORMATS, StreamParser, left_open, opened_by_prompt
@@ -75,6 +77,7 @@ class _Run:
     first: float = 0.0
     last: float = 0.0
     tokens: int = 0
+    thought: int = 0
     seed: ParamValue | None = None
     stats: Stats = field(default_factory=Stats)
     progress: Progress | None = None
@@ -146,6 +149,7 @@ class Generation:
     async def _reply(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         check(request)
         run = _Run(began=time.monotonic())
+        await check_pictures(request)
         if request.json_schema is not None and (unchecked := await self._schemas.check(request.json_schema)):
             yield unchecked
         context = Entering(self._models, request.model)
@@ -181,7 +185,11 @@ class Generation:
         values = {**request.params, "max_tokens": fitted.max_tokens}
         run.seed = values.get("seed")  # a random one is the engine's to draw: a given seed costs the prompt cache
         text = "" if isinstance(fitted.prompt, str) else fitted.text
-        ready = replace(request, messages=None, prompt=fitted.prompt, prompt_text=text, params=values, echo=False)
+        ready = replace(
+            request, messages=fitted.messages, prompt=fitted.prompt, prompt_text=text, params=values, echo=False,
+            images=() if fitted.messages is not None else fitted.images,
+            negative_prompt=without_marks(request.negative_prompt),
+        )  # fmt: skip
         feed = parser.feed
         source = engine.generate(ready)
         try:
@@ -212,6 +220,11 @@ class Generation:
                 else:
                     if type(chunk) is Progress:
                         run.progress = chunk
+                    elif type(chunk) is Reasoning:  # an engine that splits it off by itself
+                        run.last = time.monotonic()
+                        run.first = run.first or run.last
+                        run.tokens += chunk.tokens
+                        run.thought += chunk.tokens
                     yield chunk
         finally:
             await source.aclose()
@@ -259,7 +272,7 @@ def _stats(stats: Stats, parser: StreamParser, engine: Engine, run: _Run) -> Sta
     return replace(
         stats,
         seed=run.seed if stats.seed is None and isinstance(run.seed, int) and run.seed >= 0 else stats.seed,
-        reasoning_tokens=min(parser.reasoning_tokens, stats.completion_tokens),
+        reasoning_tokens=min(parser.reasoning_tokens + run.thought, stats.completion_tokens),
         first_token_ms=(first - run.began) * 1000,
         queued_ms=stats.queued_ms + (run.leased - run.began) * 1000,
         context_limit=stats.context_limit or engine.info.context,
@@ -272,10 +285,8 @@ async def _stopped(parser: StreamParser, engine: Engine, fitted: Fitted, run: _R
     if not stats.prompt_tokens:
         if progress is not None and progress.stage == "prompt":
             stats = replace(stats, prompt_tokens=progress.total, cached_tokens=progress.cached)
-        elif fitted.ledger.exact:
-            stats = replace(stats, prompt_tokens=fitted.ledger.prompt_tokens)
         else:
-            stats = replace(stats, prompt_tokens=len(await engine.tokenize(fitted.text)))
+            stats = replace(stats, prompt_tokens=await _prompt_tokens(engine, fitted))
     stats = replace(
         stats,
         completion_tokens=run.tokens,
@@ -283,3 +294,13 @@ async def _stopped(parser: StreamParser, engine: Engine, fitted: Fitted, run: _R
         completion_ms=(run.last - run.first) * 1000,
     )
     return Done("stop", _stats(stats, parser, engine, run), parser.stopped)
+
+
+async def _prompt_tokens(engine: Engine, fitted: Fitted) -> int:
+    """How many the prompt came to, where the engine was cancelled before it said so. A bound where it cannot count."""
+    if fitted.ledger.exact or fitted.images or fitted.messages is not None:
+        return fitted.ledger.prompt_tokens
+    try:
+        return len(await engine.tokenize(fitted.text))
+    except Unsupported:
+        return fitted.ledger.prompt_tokens

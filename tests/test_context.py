@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from modules.context import DEFAULT_RESERVE, SPECIALS, cuts, fit, reserve
+from modules.context import DEFAULT_RESERVE, cuts, fit, reserve
+from modules.counting import SPECIALS
 from modules.errors import ContextOverflow
 from modules.types import EngineInfo, GenerationRequest, Message
 

@@ -63,7 +63,7 @@ class PipeEngine:
 
     def _line(self, request: GenerationRequest) -> GenerationRequest:
         """The request as the engine gets it: its own names, and only what is not neutral."""
-        if not request.prompt:
+        if not request.prompt and (self.info.renders or not request.messages):
             raise BadRequest("The prompt is empty.", hint="Send at least one character or token.", param="prompt")
         values = {name: value for name, value in request.params.items() if name in BY_NAME}
         honoured = {
@@ -71,10 +71,11 @@ class PipeEngine:
             for name, value in without_neutral(values).items()
             if name in self.spec.samplers
         }
-        prompt = request.prompt
-        if isinstance(prompt, str):  # a lone surrogate cannot cross; the model could not read it either
-            prompt = prompt.encode("utf-8", "replace").decode("utf-8")
-        return replace(request, messages=None, prompt=prompt, params=honoured, template_vars={})
+        prompt = _sendable(request.prompt) if isinstance(request.prompt, str) else request.prompt
+        if self.info.renders or request.messages is None:
+            return replace(request, messages=None, prompt=prompt, params=honoured, template_vars={})
+        messages = tuple(replace(message, content=_sendable(message.content)) for message in request.messages)
+        return replace(request, messages=messages, prompt=None, params=honoured)
 
     async def render(
         self, messages: tuple[Message, ...], variables: Mapping[str, Any], continue_last: bool = False
@@ -122,6 +123,11 @@ class PipeEngine:
             raise BadRequest(f"This cannot be sent to the engine: {error}") from None
         self._process.send(line)
         return await answer
+
+
+def _sendable(text: str) -> str:
+    """Text without lone surrogates, which cannot cross; the model could not read them either."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _joined(first: Chunk, waiting: asyncio.Queue[Chunk]) -> list[Chunk]:
