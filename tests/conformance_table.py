@@ -1,7 +1,9 @@
 """Prints the conformance suite's table at the end of a run: loader × what it can.
 
-A cell is "yes" when its test passed, "–" when the loader does not offer it (a request that asks for it is then told
-so), "FAILED" when its test failed. Loaders whose tests did not run have no column.
+The tests of tests/loaders/conformance.py fill it, and any other test marked
+`@pytest.mark.cell("LoRA", loader="llama.cpp")`. A cell is "yes" when its test passed, "–" when the loader does not
+offer it (a request that asks for it is then told so), "FAILED" when its test failed. Loaders whose tests did not run
+have no column.
 """
 
 from __future__ import annotations
@@ -44,6 +46,12 @@ class ConformanceTable:
 
     def __init__(self) -> None:
         self.cells: dict[tuple[str, str], str] = {}
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """A mark that names its loader fills that cell; the suite's own marks learn the name from their fixture."""
+        for mark in item.iter_markers("cell"):
+            if loader := mark.kwargs.get("loader"):
+                item.user_properties.append(("cell", [loader, mark.args[0]]))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take down what a test of the suite showed."""

@@ -38,8 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         signal.signal(signal.SIGHUP, lambda number, frame: None)  # still ignored here, and not inherited
-    if not hasattr(config, "workerinput"):  # the processes of pytest-xdist report to the one that prints
-        config.pluginmanager.register(ConformanceTable(), "conformance-table")
+    config.pluginmanager.register(ConformanceTable(), "conformance-table")
 
 
 @dataclass

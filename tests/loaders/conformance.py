@@ -18,6 +18,8 @@ import pytest
 from loaders.base import Feature
 from modules.engine.connect import ConnectedEngine
 from modules.engine.process import WorkerProcess
+from modules.errors import EnginehouseError, Unsupported
+from modules.generation_checks import checked_against
 from modules.params import BY_NAME, PARAMS, ignored
 from modules.stream_parser import StreamParser
 from modules.types import Chunk, GenerationRequest, Message, Text
@@ -40,6 +42,13 @@ def odd(name: str) -> Any:
     return value if value != param.default else param.check(param.high)
 
 
+FEATURES_OF_THEIR_OWN = (
+    Feature.LORA, Feature.EMBEDDINGS, Feature.RERANK, Feature.VISION, Feature.NEGATIVE_PROMPT, Feature.SPECULATION,
+    Feature.SLOT_STATES,
+)  # fmt: skip
+"""They need more than the starter model: a loader that offers one shows it in a test marked with its cell."""
+
+
 def cell(name: str) -> Any:
     """Names the cell of the table (loader × what it can) a test fills; see tests/conformance_table.py."""
     return pytest.mark.cell(name)
@@ -54,6 +63,8 @@ class Conformance:
     def in_the_table(self, request: pytest.FixtureRequest, record_property: Any, loaded: Loaded) -> None:
         """Tells the table which cell this test fills."""
         for mark in request.node.iter_markers("cell"):
+            if "loader" in mark.kwargs:
+                continue
             record_property("cell", [self.column or loaded[0].spec.name, mark.args[0]])
 
     long_request = ask("Once upon a time", params={"max_tokens": 400, "ban_eos_token": True, "seed": 1})
@@ -237,6 +248,30 @@ class Conformance:
         begun = text_of(await collect(engine, ask(STORY, params={**GREEDY, "max_tokens": 1})))
         token = (await engine.tokenize(begun, special=False))[0]
         return Case(GREEDY, {**GREEDY, "logit_bias": {str(token): -100.0}})
+
+    @pytest.mark.parametrize("feature", FEATURES_OF_THEIR_OWN)
+    async def test_a_feature_that_is_not_offered_is_refused(
+        self, loaded: Loaded, feature: Feature, record_property: Any
+    ) -> None:
+        engine, _ = loaded
+        if feature in engine.spec.features:
+            return  # its own test, marked with this cell, shows that it works
+        record_property("cell", [self.column or engine.spec.name, feature.value])
+        record_property("offered", False)
+        asked: Mapping[Feature, dict[str, Any]] = {
+            Feature.LORA: {"lora": {"any": 1.0}},
+            Feature.VISION: {"images": ("aGVsbG8=",)},
+            Feature.NEGATIVE_PROMPT: {"negative_prompt": "x", "params": {"guidance_scale": 2.0}},
+        }
+        if feature in asked:
+            with pytest.raises(Unsupported):
+                checked_against(ask(**asked[feature]), engine)
+        elif feature is Feature.EMBEDDINGS:
+            with pytest.raises(EnginehouseError):
+                await engine.embed(["x"])
+        elif feature is Feature.RERANK:
+            with pytest.raises(EnginehouseError):
+                await engine.rerank("x", ["y"])
 
     @cell("stop")
     async def test_a_stop_string_ends_the_reply_and_frees_the_engine(self, loaded: Loaded) -> None:
