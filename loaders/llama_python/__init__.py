@@ -1,0 +1,1 @@
+"""What the llama-cpp-python loader does in its worker. Imports the engine: reached from inside functions only."""

@@ -1,0 +1,285 @@
+"""The engine: one sequence of tokens, one reply after the other, each token under our eyes."""
+
+from __future__ import annotations
+
+import math
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import llama_cpp
+import numpy as np
+import numpy.typing as npt
+
+from loaders.llama_python.chain import Chain, unused
+from loaders.llama_python.constraint import Constraint, Schemas, constraint_of
+from loaders.llama_python.model import LoadedModel
+from loaders.llama_python.ranks import logprob_of
+from loaders.llama_python.vocabulary import Vocabulary
+from loaders.text.pieces import TextPieces
+from loaders.text.template import ChatTemplate
+from modules.errors import BadParameter, BadRequest, ContextOverflow, EngineError, Unsupported
+from modules.params import BY_NAME
+from modules.types import (
+    Chunk,
+    Done,
+    Embeddings,
+    EngineInfo,
+    FinishReason,
+    GenerationRequest,
+    Message,
+    Progress,
+    Stats,
+    Text,
+    TokenLogprob,
+)  # fmt: skip
+
+_ABORTED = 2  # llama_decode: the callback asked for it
+_NEVER = llama_cpp.ggml_abort_callback()
+
+Values = Mapping[str, Any]
+
+
+class LlamaPythonEngine:
+    """The backend. The worker calls `generate` from one thread; the other methods read only, or have their own lock."""
+
+    def __init__(self, info: EngineInfo, loaded: LoadedModel, vocabulary: Vocabulary, batch: int) -> None:
+        self.info = info
+        self._loaded = loaded
+        self._vocabulary = vocabulary
+        self._batch = batch
+        self._template = ChatTemplate(
+            loaded.metadata("tokenizer.chat_template"), vocabulary.name(vocabulary.bos), vocabulary.name(vocabulary.eos)
+        )
+        self._schemas = Schemas(vocabulary)
+        self._held: list[int] = []  # the tokens whose keys and values are in the context
+        self._embedding = threading.Lock()
+
+    def generate(self, request: GenerationRequest, cancelled: Callable[[], bool]) -> Iterator[Chunk]:
+        """Answer `request.prompt`."""
+        started = time.monotonic()
+        prompt, values = self._prompt(request), _values(request)
+        seed = int(values["seed"])
+        fresh = seed >= 0  # rounding differs between batches: with a seed the prompt is computed from its start
+        seed = seed if seed >= 0 else secrets.randbelow(2**31)
+        constraint = constraint_of(request, self._vocabulary, self._schemas)
+        chain = Chain(values, self._vocabulary, seed, self.info.context)
+        try:
+            if notice := unused(values):
+                yield notice
+            cached = self._keep(prompt, fresh or self._adapters(request))
+            for done in self._read(prompt, cached, cancelled):
+                yield Progress("prompt", done, len(prompt), cached)
+            chain.read(prompt)
+            reply = _Reply(self, request, values, chain, constraint, len(prompt))
+            read = time.monotonic()
+            if len(self._held) == len(prompt):
+                yield from reply.write(cancelled)
+        finally:
+            chain.close()
+            if constraint is not None:
+                constraint.close()
+        now = time.monotonic()
+        yield Done(reply.reason, Stats(
+            prompt_tokens=len(prompt), cached_tokens=cached, completion_tokens=reply.count, seed=seed,
+            prompt_ms=(read - started) * 1000, completion_ms=(now - (reply.first or now)) * 1000,
+            first_token_ms=((reply.first or now) - started) * 1000, context_limit=self.info.context,
+        ))  # fmt: skip
+
+    def _prompt(self, request: GenerationRequest) -> list[int]:
+        """The tokens of the prompt. Raises for one that is empty, too long, or has images."""
+        if not self._loaded.generates:
+            raise Unsupported("This model makes embeddings, not text.", param="model")
+        if request.images:
+            raise Unsupported("The loader llama-cpp-python takes no images.", hint="The loader llama.cpp does.",
+                              param="images")  # fmt: skip
+        prompt = request.prompt
+        tokens = self.tokenize(prompt, True) if isinstance(prompt, str) else list(prompt or ())
+        if not tokens:
+            raise BadRequest("The prompt is empty.", hint="Send at least one character or token.", param="prompt")
+        if not all(0 <= token < self._vocabulary.size for token in tokens):
+            raise BadRequest(f"The prompt has a token that is not from 0 to {self._vocabulary.size - 1}.",
+                             param="prompt")  # fmt: skip
+        if len(tokens) >= self.info.context:
+            raise ContextOverflow(
+                f"The prompt has {len(tokens)} tokens, but the context is {self.info.context}.",
+                hint="Shorten it, or load the model with a larger context.",
+            )
+        return tokens
+
+    def _adapters(self, request: GenerationRequest) -> bool:
+        """Set the adapters of this request. True when they are others than before."""
+        scales = self.info.adapters if request.lora is None else request.lora
+        for name in scales:
+            if name not in self._loaded.adapters:
+                known = ", ".join(self._loaded.adapters) or "none"
+                raise BadParameter(f"No LoRA adapter {name!r} is loaded.", hint=f"Loaded: {known}.", param="lora")
+        return self._loaded.use_adapters(scales)
+
+    def _keep(self, prompt: list[int], fresh: bool) -> int:
+        """Drop from the context what is not the beginning of this prompt. Returns how many tokens stay."""
+        same = 0
+        if not fresh:
+            most = min(len(self._held), len(prompt) - 1)  # the last one is computed: its logits are wanted
+            same = next((i for i in range(most) if self._held[i] != prompt[i]), most)
+        memory = llama_cpp.llama_get_memory(self._loaded.context)
+        if same < len(self._held) or not same:
+            # A model with a running state cannot go back to a place in the middle.
+            if not same or not llama_cpp.llama_memory_seq_rm(memory, 0, same, -1):
+                llama_cpp.llama_memory_clear(memory, True)
+                same = 0
+            del self._held[same:]
+        return same
+
+    def _read(self, prompt: list[int], start: int, cancelled: Callable[[], bool]) -> Iterator[int]:
+        """Compute the prompt, a batch at a time; yields how much of it is read. A cancel ends it within a batch."""
+        asked = llama_cpp.ggml_abort_callback(lambda _: cancelled())
+        llama_cpp.llama_set_abort_callback(self._loaded.context, asked, None)
+        try:
+            yield start
+            while start < len(prompt) and not cancelled():
+                batch = prompt[start : start + self._batch]
+                if not self._decode(batch):
+                    return
+                start += len(batch)
+                yield start
+        finally:
+            llama_cpp.llama_set_abort_callback(self._loaded.context, _NEVER, None)
+
+    def _decode(self, tokens: list[int]) -> bool:
+        """Compute these tokens behind those held. False when a cancel stopped it: the context is as before then."""
+        given = (llama_cpp.llama_token * len(tokens))(*tokens)
+        code = llama_cpp.llama_decode(self._loaded.context, llama_cpp.llama_batch_get_one(given, len(tokens)))
+        if code == 0:
+            self._held += tokens
+            return True
+        memory = llama_cpp.llama_get_memory(self._loaded.context)
+        if not llama_cpp.llama_memory_seq_rm(memory, 0, len(self._held), -1):
+            llama_cpp.llama_memory_clear(memory, True)
+            self._held.clear()
+        if code == _ABORTED:
+            return False
+        raise EngineError(f"llama.cpp could not compute the next tokens (llama_decode returned {code}).",
+                          hint="The worker's log has the details.")  # fmt: skip
+
+    def logits(self) -> npt.NDArray[np.float32]:
+        """The logits behind the last token. A view: the next step writes over it."""
+        pointer = llama_cpp.llama_get_logits_ith(self._loaded.context, -1)
+        return np.ctypeslib.as_array(pointer, shape=(self._vocabulary.size,))
+
+    def render(self, messages: tuple[Message, ...], variables: Mapping[str, Any], continue_last: bool) -> str:
+        """The chat through the template in the file's header, or a plain one."""
+        return self._template.render(messages, variables, continue_last)
+
+    def tokenize(self, text: str, special: bool) -> list[int]:
+        return self._vocabulary.tokenize(text, special)
+
+    def detokenize(self, tokens: list[int]) -> str:
+        return self._vocabulary.detokenize(tokens)
+
+    def embed(self, texts: list[str]) -> Embeddings:
+        """One vector per text, pooled as the model says, else by the mean. Texts are read one after the other."""
+        context, vectors, total = self._loaded.embedder, [], 0
+        if context is None:
+            raise Unsupported("This model was loaded without embeddings.", hint="Load it with embeddings on.")
+        width = llama_cpp.llama_model_n_embd_out(self._loaded.model)
+        for text in texts:
+            tokens = self.tokenize(text, True) or [max(0, self._vocabulary.eos)]
+            if len(tokens) > (limit := int(llama_cpp.llama_n_batch(context))):
+                raise ContextOverflow(f"A text has {len(tokens)} tokens, but the context is {limit}.")
+            total += len(tokens)
+            with self._embedding:
+                vectors.append(_unit(self._embedded(context, tokens, width)))
+        return Embeddings(tuple(vectors), total)
+
+    def _embedded(self, context: Any, tokens: list[int], width: int) -> npt.NDArray[np.float32]:
+        if memory := llama_cpp.llama_get_memory(context):
+            llama_cpp.llama_memory_clear(memory, True)
+        given = (llama_cpp.llama_token * len(tokens))(*tokens)
+        batch = llama_cpp.llama_batch_get_one(given, len(tokens))
+        compute = llama_cpp.llama_decode if self._loaded.generates else llama_cpp.llama_encode
+        pointer = None if compute(context, batch) else llama_cpp.llama_get_embeddings_seq(context, 0)
+        if not pointer:
+            raise EngineError("llama.cpp gave no embedding for a text.", hint="The worker's log has the details.")
+        return np.ctypeslib.as_array(pointer, shape=(width,)).copy()
+
+    def write(self, token: int) -> bool:
+        """Compute one token of the reply."""
+        return self._decode([token])
+
+    def piece(self, token: int) -> bytes:
+        return self._vocabulary.piece(token)
+
+    def ends(self, token: int) -> bool:
+        """Whether this token ends a reply."""
+        return token in self._vocabulary.ends
+
+    def close(self) -> None:
+        self._loaded.close()
+
+
+class _Reply:
+    """One reply being written. After `write`: how it ended, its tokens, and when the first one came."""
+
+    def __init__(
+        self, engine: LlamaPythonEngine, request: GenerationRequest, values: Values, chain: Chain,
+        constraint: Constraint | None, prompt: int,
+    ) -> None:  # fmt: skip
+        self._engine = engine
+        self._top = request.logprobs
+        self._chain = chain
+        self._constraint = constraint
+        room = engine.info.context - prompt
+        self._limit = min(int(values["max_tokens"]) or room, room)
+        self.reason: FinishReason = "cancelled"
+        self.count = 0
+        self.first = 0.0
+
+    def write(self, cancelled: Callable[[], bool]) -> Iterator[Text]:
+        """Token by token, in whole characters."""
+        pieces = TextPieces()
+        tokens, logprobs = 0, list[TokenLogprob]()
+        while not cancelled():
+            logits = self._engine.logits()
+            token = self._next(logits)
+            if token is None or self._engine.ends(token):
+                self.reason = "stop"
+                return
+            self.count += 1
+            tokens += 1
+            self.first = self.first or time.monotonic()
+            if self._top is not None:
+                logprobs.append(logprob_of(logits, token, self._top, self._engine.piece))
+            if text := pieces.feed(self._engine.piece(token)):
+                yield Text(text, tokens, tuple(logprobs))
+                tokens, logprobs = 0, []
+            if self.count >= self._limit:
+                self.reason = "length"
+                return
+            self._engine.write(token)
+
+    def _next(self, logits: npt.NDArray[np.float32]) -> int | None:
+        """The next token, None where the constraint leaves none. As llama.cpp does, the choice is made first and
+        only one that may not follow is made again among those that may: asking for all of them is slow."""
+        token = self._chain.choose(logits)
+        if self._constraint is not None:
+            if not self._constraint.allows(token):
+                masked = self._constraint.mask(logits)
+                token = self._chain.choose(masked)
+                if not math.isfinite(masked[token]) or not self._constraint.allows(token):
+                    return None
+            self._constraint.accept(token)
+        self._chain.accept(token)
+        return token
+
+
+def _values(request: GenerationRequest) -> dict[str, Any]:
+    return {name: param.default for name, param in BY_NAME.items()} | dict(request.params)
+
+
+def _unit(vector: npt.NDArray[np.float32]) -> tuple[float, ...]:
+    """The vector at length 1."""
+    length = float(np.linalg.norm(vector))
+    return tuple((vector / length if length else vector).tolist())

@@ -1,0 +1,151 @@
+"""llama-cpp-python with the starter model, by the suite every loader passes, and what is its own."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from loaders import installed
+from loaders.base import Feature, features_of
+from loaders.llama_cpp_python import SPEC
+from modules.engine.watch import Limits
+from modules.errors import LoadFailed
+from modules.types import GenerationRequest, Progress, Text
+from tests.engine.making import MODEL, ask, collect, done_of, failed_of, running, text_of, until, worker
+from tests.loaders.conformance import Conformance, Loaded, spent
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(200)]
+ABSENT = "llama-cpp-python is not installed: python3 start.py install llama-cpp-python"
+needs_engine = [
+    pytest.mark.real_model,
+    pytest.mark.skipif(not installed(SPEC), reason=ABSENT),
+    pytest.mark.skipif(not MODEL.exists(), reason="the starter model has not been downloaded"),
+]
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def loaded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Loaded]:
+    folder = tmp_path_factory.mktemp("python")
+    more = {"context": 768, "threads": 1, "batch_size": 64, "ubatch_size": 64, "embeddings": True}
+    async with running(folder, SPEC, str(MODEL), Limits(), **more) as pair:
+        yield pair
+
+
+class TestLlamaCppPython(Conformance):
+    pytestmark = needs_engine
+
+    def unicode_request(self) -> tuple[GenerationRequest, str]:
+        text = "🎉🎊 naïve 漢字 👩‍👩‍👧"
+        return ask("Emoji:", grammar=f'root ::= "{text}"', logprobs=1, params={"max_tokens": 80}), text
+
+    async def test_it_computes_one_reply_at_a_time_and_the_others_follow(self, loaded: Loaded) -> None:
+        engine, process = loaded
+        assert engine.info.slots == 1
+        assert Feature.PARALLEL not in features_of(SPEC, engine.info)
+        replies = [collect(engine, ask(f"{n} and", params={"max_tokens": 6, "seed": n})) for n in range(5)]
+        for chunks in await asyncio.gather(*replies):
+            done_of(chunks)
+        await until(lambda: process.running == 0)
+
+    async def test_a_cancel_stops_a_prompt_in_the_middle(self, loaded: Loaded) -> None:
+        engine, process = loaded
+        tokens = tuple((await engine.tokenize("one two three four " * 400))[:700])
+        await collect(engine, ask("short", params={"max_tokens": 1}))
+        stream = engine.generate(ask(tokens, params={"max_tokens": 1, "seed": 1}))
+        steps = []
+        async for chunk in stream:
+            assert isinstance(chunk, Progress), "it should have been cancelled before the first token"
+            steps.append(chunk.done)
+            if len(steps) == 2:
+                break
+        await stream.aclose()
+        await until(lambda: process.running == 0)
+        before = spent(process)
+        await asyncio.sleep(0.5)
+        assert spent(process) - before < 0.3
+        done = done_of(await collect(engine, ask(tokens, params={"max_tokens": 1})))
+        assert done.stats.cached_tokens < len(tokens), "only what was really computed counts as kept"
+
+    async def test_the_prompts_progress_is_told_in_steps_of_a_batch(self, loaded: Loaded) -> None:
+        chunks = await collect(loaded[0], ask("unheard of " * 100, params={"max_tokens": 1, "seed": 2}))
+        steps = [chunk for chunk in chunks if isinstance(chunk, Progress)]
+        assert [step.done for step in steps] == [*range(0, steps[0].total, 64), steps[0].total]
+
+    async def test_the_logprobs_are_of_the_raw_distribution_whatever_the_samplers_do(self, loaded: Loaded) -> None:
+        engine, _ = loaded
+        replies = []
+        for params in ({"temperature": 0.0}, {"temperature": 0.0, "top_k": 1, "logit_bias": {"5": 20.0}}):
+            chunks = await collect(engine, ask("The sky is", logprobs=5, params={"max_tokens": 1, "seed": 1} | params))
+            replies.append(next(chunk.logprobs[0] for chunk in chunks if isinstance(chunk, Text)))
+        assert replies[0] == replies[1]
+        assert replies[0].chosen == replies[0].top[0]
+
+    async def test_embeddings_are_of_length_one_and_near_for_what_means_the_same(self, loaded: Loaded) -> None:
+        engine, _ = loaded
+        assert Feature.EMBEDDINGS in features_of(SPEC, engine.info)
+        made = await engine.embed(["The cat sits on the mat.", "A cat is sitting on a mat.", "Stock prices fell 3 %."])
+        first, same, other = made.vectors
+        assert sum(x * x for x in first) == pytest.approx(1, abs=1e-4)
+        assert made.tokens > 15
+
+        def near(one: tuple[float, ...], two: tuple[float, ...]) -> float:
+            return sum(a * b for a, b in zip(one, two, strict=True))
+
+        assert near(first, same) > near(first, other)
+
+    async def test_an_image_is_refused(self, loaded: Loaded) -> None:
+        error = failed_of(await collect(loaded[0], ask("<__media__> What is this?", images=("aGVsbG8=",)))).error
+        assert error["status"] == 422
+
+    async def test_mirostat_says_what_it_puts_out_of_action(self, loaded: Loaded) -> None:
+        params = {"mirostat_mode": "2", "top_k": 5, "max_tokens": 2}
+        chunks = await collect(loaded[0], ask("Tell me", params=params))
+        assert any(getattr(chunk, "code", "") == "sampler_ignored" and "top_k" in chunk.message for chunk in chunks)  # type: ignore[union-attr]
+
+    async def test_a_grammar_that_can_go_nowhere_ends_the_reply(self, loaded: Loaded) -> None:
+        request = ask("Is it so?", grammar='root ::= "yes"', params={"max_tokens": 20, "ban_eos_token": True})
+        chunks = await collect(loaded[0], request)
+        assert (text_of(chunks), done_of(chunks).reason) == ("yes", "stop")
+
+    async def test_a_chat_does_not_begin_twice(self, loaded: Loaded) -> None:
+        engine, _ = loaded
+        tokens = await engine.tokenize("<|im_start|>user\nHi<|im_end|>\n")
+        assert tokens[0] != tokens[1]
+        assert len(tokens) < 10, "names of special tokens are read as such"
+
+
+@pytest.mark.skipif(not installed(SPEC), reason=ABSENT)
+async def test_a_file_the_engine_refuses_is_told_with_the_engines_words(tmp_path: Path) -> None:
+    from tests.gguf_maker import LLAMA, make
+
+    path = tmp_path / "model.gguf"
+    path.write_bytes(bytes(make({**LLAMA, "general.architecture": "flying-carpet"}).data))
+    with pytest.raises(LoadFailed, match="flying-carpet"):
+        await worker(tmp_path, SPEC, str(path), Limits()).start()
+
+
+@pytest.mark.skipif(installed(SPEC), reason="llama-cpp-python is installed here")
+async def test_without_the_package_the_way_to_install_it_is_told(tmp_path: Path) -> None:
+    from tests.gguf_maker import make
+
+    path = tmp_path / "model.gguf"
+    path.write_bytes(bytes(make().data))
+    with pytest.raises(LoadFailed, match="not installed") as caught:
+        await worker(tmp_path, SPEC, str(path), Limits()).start()
+    assert "python3 start.py install llama-cpp-python" in caught.value.hint
+    assert importlib.util.find_spec("llama_cpp") is None
+
+
+def test_it_offers_the_same_samplers_as_llama_cpp() -> None:
+    from loaders import llama_cpp
+
+    assert SPEC.samplers.keys() == llama_cpp.SPEC.samplers.keys()
