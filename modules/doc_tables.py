@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from loaders import Registry
-from loaders.base import LoaderSpec, LoadParam
+from loaders.base import Feature, LoaderSpec, LoadParam
 from modules.params import PARAMS, SWITCHES, Param
 from modules.presets import Presets
 from modules.settings import SETTINGS, Setting
 
+_HARDWARE = {"cpu": "a processor", "cuda": "an NVIDIA GPU", "rocm": "an AMD GPU", "metal": "a Mac with Apple silicon"}
 ROOT = Path(__file__).resolve().parent.parent
 _MADE = "<!-- Made by python -m modules.doc_tables; change the tables in the code, not this page. -->\n"
 
@@ -60,15 +61,28 @@ def settings() -> str:
 def loaders() -> str:
     """docs/loaders.md, from the loaders' specs."""
     registry = Registry()
-    out = [_MADE, _LOADERS]
+    out = [_MADE, _LOADERS, _glance([spec for spec in registry.specs if not spec.builtin_models])]
     for spec in registry.specs:
         out.append(f"\n## {spec.name}\n\n{_about(spec)}\n")
-        if spec.params:
-            out.append(
-                "\n"
-                + _table(["setting", "what it does", "value", "default"], [_load_param(row) for row in spec.params])
-            )
+        for group, rows in groupby(spec.params, key=lambda param: param.group):
+            head = [
+                f"setting: {group.lower()}" if group != "General" else "setting",
+                "what it does",
+                "value",
+                "default",
+            ]
+            out.append("\n" + _table(head, [_load_param(row) for row in rows]))
     return "".join(out)
+
+
+def _glance(specs: Sequence[LoaderSpec]) -> str:
+    """Loader × feature. The test run prints the same with what was shown on a real model."""
+    rows = [
+        [feature.value, *("yes" if feature in spec.features else "–" for spec in specs)]
+        for feature in sorted(Feature, key=lambda one: one.value)
+    ]
+    counts = ["sampling parameters", *(f"{len(spec.samplers)} of {len(PARAMS)}" for spec in specs)]
+    return "\n" + _table(["", *(spec.name for spec in specs)], [*rows, counts])
 
 
 TABLES: Mapping[str, Callable[[], str]] = {
@@ -129,6 +143,8 @@ def _about(spec: LoaderSpec) -> str:
         "comes with the program" if spec.requirements == "base" else f"`python3 start.py install {spec.requirements}`"
     )
     lines = [f"{spec.title}.", "", f"* Opens: {formats}", f"* Can: {features}", f"* Install: {install}"]
+    if spec.hardware:
+        lines.append(f"* Needs: {' or '.join(_HARDWARE.get(kind, kind) for kind in spec.hardware)}")
     if spec.builtin_models:
         lines.append(f"* Built-in models: {', '.join(spec.builtin_models)}")
     missing = [row.name for row in PARAMS if row.name not in spec.samplers]
@@ -144,7 +160,7 @@ def _load_param(row: LoadParam) -> list[str]:
     elif row.low is not None and row.high is not None:
         value = f"{_number(row.low)} … {_number(row.high)}"
     else:
-        value = {"bool": "true or false"}.get(row.kind, row.kind)
+        value = {"bool": "true or false", "files": f"names of the models folder: {row.files}"}.get(row.kind, row.kind)
     return [
         _code(row.name),
         f"**{row.label}.** {row.help}",
