@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from loaders.base import Feature, LoaderSpec, LoadParam
+from modules import generation_vectors as vectors
 from modules.errors import (
     BadParameter,
     BadRequest,
@@ -37,10 +39,13 @@ from modules.errors import (
 )
 from modules.event_stream import send_answer, send_events, unless_disconnected
 from modules.generation import Generation, Result
+from modules.generation_vectors import Embedded, Ranked
 from modules.hooks.specs import hookimpl
+from modules.images import without_marks
 from modules.params import BY_NAME, CANONICAL, PARAMS, Param, check_values
 from modules.stream_parser import token_spans
 from modules.types import (
+    MEDIA_MARK,
     Chunk,
     Done,
     Failed,
@@ -58,13 +63,13 @@ from modules.types import (
 from modules.version import VERSION
 
 __all__ = [
-    "BY_NAME", "CANONICAL", "PARAMS", "VERSION", "BadParameter", "BadRequest", "Cancelled", "Chunk", "Conflict",
-    "ContextOverflow", "Done", "EngineCrashed", "EngineError", "EnginehouseError", "ExtensionContext", "Failed",
-    "Feature", "Forbidden", "Generation", "GenerationRequest", "Ledger", "LoadFailed", "LoadParam", "LoaderSpec",
-    "Message", "ModelAccess", "NotFound", "NotReady", "Notice", "Param", "Presets", "Progress", "Reasoning",
-    "Result", "Services", "Stats", "StorageError", "Text", "TokenLogprob", "TooLarge", "TopLogprob", "Unauthorized",
-    "Unsupported", "check_values", "from_dict", "hookimpl", "send_answer", "send_events", "token_spans",
-    "unless_disconnected",
+    "BY_NAME", "CANONICAL", "MEDIA_MARK", "PARAMS", "VERSION", "BadParameter", "BadRequest", "Cancelled", "Chunk",
+    "Conflict", "ContextOverflow", "Done", "Embedded", "EngineCrashed", "EngineError", "EnginehouseError",
+    "ExtensionContext", "Failed", "Feature", "Forbidden", "Generation", "GenerationRequest", "Ledger",
+    "LoadFailed", "LoadParam", "LoaderSpec", "Message", "ModelAccess", "NotFound", "NotReady", "Notice", "Param",
+    "Presets", "Progress", "Ranked", "Reasoning", "Result", "Services", "Stats", "StorageError", "Text",
+    "TokenLogprob", "TooLarge", "TopLogprob", "Unauthorized", "Unsupported", "check_values", "from_dict",
+    "hookimpl", "send_answer", "send_events", "token_spans", "unless_disconnected", "without_marks",
 ]  # fmt: skip
 
 
@@ -81,6 +86,7 @@ class Models(Protocol):
     @property
     def status(self) -> Any: ...
     async def load(self, name: str, loader: str | None = None, settings: Mapping[str, Any] | None = None) -> Any: ...
+    def lease(self, name: str | None) -> AbstractAsyncContextManager[Any]: ...
 
 
 class Presets(Protocol):
@@ -113,6 +119,17 @@ class ModelAccess:
     async def load(self, name: str, loader: str | None = None, settings: Mapping[str, Any] | None = None) -> Any:
         """Load a model now. A reply does that by itself: name the model in the request."""
         return await self._models.load(name, loader, settings)
+
+    async def embed(self, name: str | None, inputs: Sequence[str | tuple[int, ...]]) -> Embedded:
+        """One vector for each text (or list of the model's own token ids), made by that model; None = the loaded one.
+
+        Loads it when it is not there. Raises Unsupported for a model or loader that makes none, naming what could.
+        """
+        return await vectors.embed(self._models, name, inputs, self.list)
+
+    async def rerank(self, name: str | None, query: str, documents: Sequence[str]) -> Ranked:
+        """How well each document fits the query, larger is better; otherwise as `embed`."""
+        return await vectors.rerank(self._models, name, query, documents, self.list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,15 +16,13 @@ from typing import Protocol
 from modules.context import Fitted, fit
 from modules.engine.base import Engine
 from modules.errors import (
-    BadParameter,
     BadRequest,
-    EngineCrashed,
     EngineError,
     EnginehouseError,
     Unsupported,
     from_dict,
 )
-from modules.generation_checks import check, check_pictures, checked_against
+from modules.generation_checks import check, check_pictures, checked_against, text_of_ids
 from modules.images import without_marks
 from modules.models.lease_entry import Entering, Leases
 from modules.schema_check import SchemaChecks, watched
@@ -237,16 +235,7 @@ async def _prompt_text(request: GenerationRequest, engine: Engine) -> str:
         return request.prompt
     if request.prompt is None:
         raise BadRequest("echo is for raw prompts only.", param="echo")
-    try:
-        return await engine.detokenize(request.prompt)
-    except EngineCrashed:
-        raise
-    except EngineError as error:
-        raise BadParameter(
-            "The engine cannot make text of these token ids.",
-            hint="Each has to be one of this model's vocabulary.",
-            param="prompt",
-        ) from error
+    return await text_of_ids(engine, request.prompt, "prompt")
 
 
 def _parser(request: GenerationRequest, fitted: Fitted) -> StreamParser:

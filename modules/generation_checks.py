@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from loaders.base import Feature, LoaderSpec, features_of
 from modules import params
 from modules.engine.base import Engine
-from modules.errors import BadParameter, BadRequest, Unsupported
+from modules.errors import BadParameter, BadRequest, EngineCrashed, EngineError, Unsupported
 from modules.images import all_of, check_images
 from modules.params import without_neutral
 from modules.schema_check import check_grammar
@@ -95,3 +96,17 @@ def _check_adapters(request: GenerationRequest, info: EngineInfo) -> None:
             f"There is no adapter called {unknown[0][:200]!r} in {info.model} as it is loaded.",
             hint=f"There are: {there}. Adapters are named when a model is loaded.", param="lora",
             code="adapter_not_found")  # fmt: skip
+
+
+async def text_of_ids(engine: Engine, ids: Sequence[int], param: str) -> str:
+    """The text of token ids a caller sent. Raises BadParameter for ids that are not the model's."""
+    try:
+        return await engine.detokenize(ids)
+    except EngineCrashed:
+        raise
+    except EngineError as error:
+        raise BadParameter(
+            "The engine cannot make text of these token ids.",
+            hint="Each has to be one of this model's vocabulary.",
+            param=param,
+        ) from error

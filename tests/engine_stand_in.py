@@ -11,7 +11,19 @@ from typing import Any
 from loaders.base import Feature, LoaderSpec
 from modules.errors import EnginehouseError
 from modules.params import ECHO, dialect
-from modules.types import Chunk, Done, EngineInfo, GenerationRequest, Message, Notice, Progress, Stats, Text
+from modules.types import (
+    Chunk,
+    Done,
+    Embeddings,
+    EngineInfo,
+    GenerationRequest,
+    Message,
+    Notice,
+    Progress,
+    Ranking,
+    Stats,
+    Text,
+)  # fmt: skip
 
 
 @dataclass
@@ -23,12 +35,17 @@ class StandIn:
     template: bool = True
     prompt_end: str = ""
     features: frozenset[Feature] = frozenset(Feature)
+    renders: bool = True
+    adapters: Mapping[str, float] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+    scores: Sequence[float] = ()
     requests: list[GenerationRequest] = field(default_factory=list)
     running: int = 0
     cancelled: int = 0
 
     def __post_init__(self) -> None:
-        self.info = EngineInfo("stand-in", "test", self.context, chat_template=self.template)
+        self.info = EngineInfo("stand-in", "test", self.context, chat_template=self.template, renders=self.renders,
+                               adapters=self.adapters, details=self.details)  # fmt: skip
         self.spec = LoaderSpec("test", "Test", (), (), dialect(ECHO), self.features, "nowhere:load")
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
@@ -58,6 +75,12 @@ class StandIn:
 
     async def detokenize(self, tokens: Sequence[int]) -> str:
         return bytes(tokens).decode()
+
+    async def embed(self, texts: Sequence[str]) -> Embeddings:
+        return Embeddings(tuple((0.6, 0.0, 0.8) for _ in texts), sum(map(len, texts)))
+
+    async def rerank(self, query: str, documents: Sequence[str]) -> Ranking:
+        return Ranking(tuple(self.scores), sum(map(len, documents)))
 
 
 @dataclass

@@ -49,7 +49,7 @@ class Chat:
                 id=f"{ident}-{number}", model=common.model, messages=messages,
                 params=seeded(common, number), stop=common.stop, logprobs=logprobs, continue_last=goes_on,
                 overflow=common.overflow, grammar=common.grammar, json_schema=common.schema,  # type: ignore[arg-type]
-                template_vars=variables, origin="openai",
+                template_vars=variables, lora=common.lora, negative_prompt=common.negative_prompt, origin="openai",
             )
             for number in range(common.n)
         ]  # fmt: skip

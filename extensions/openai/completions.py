@@ -52,7 +52,7 @@ class Completions:
             GenerationRequest(
                 id=f"{ident}-{place}-{number}", model=common.model, prompt=prompt, params=seeded(common, number),
                 stop=common.stop, logprobs=logprobs, grammar=common.grammar, json_schema=common.schema, echo=echo,
-                origin="openai",
+                lora=common.lora, negative_prompt=common.negative_prompt, origin="openai",
             )
             for place, prompt in enumerate(prompts)
             for number in range(common.n)
@@ -73,16 +73,15 @@ def _choice(index: int, reply: Result, with_logprobs: bool) -> dict[str, Any]:
     }
 
 
-def read_prompts(value: Any) -> list[Prompt]:
-    """A text, token ids, or a list of either. Raises BadParameter."""
+def read_prompts(value: Any, name: str = "prompt") -> list[Prompt]:
+    """A text, token ids, or a list of either. Raises BadParameter naming the field."""
     if value is None:
-        raise BadParameter("prompt is missing.", param="prompt")
+        raise BadParameter(f"{name} is missing.", param=name)
     if isinstance(value, str) or (isinstance(value, list) and value and all(map(_is_number, value))):
         value = [value]
     if not isinstance(value, list) or not value:
-        raise BadParameter("prompt has to be a text, a list of token ids, or a list of several of either.",
-                           param="prompt")  # fmt: skip
-    return [_prompt(item, f"prompt.{place}") for place, item in enumerate(value)]
+        raise BadParameter(f"{name} has to be a text, a list of token ids, or a list of several of either.", param=name)
+    return [_prompt(item, f"{name}.{place}") for place, item in enumerate(value)]
 
 
 def _prompt(value: Any, where: str) -> Prompt:
@@ -92,7 +91,7 @@ def _prompt(value: Any, where: str) -> Prompt:
         if any(not 0 <= token < TOKENS for token in value):
             raise BadParameter(f"A token id is from 0 to {TOKENS - 1}.", param=where)
         return tuple(value)
-    raise BadParameter("A prompt has to be a text that is not empty, or a list of token ids.", param=where)
+    raise BadParameter("It has to be a text that is not empty, or a list of token ids.", param=where)
 
 
 def _is_number(value: Any) -> bool:

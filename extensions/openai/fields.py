@@ -18,6 +18,7 @@ from modules.extension_api import (
 )
 
 from .body import Body, wrong
+from .lora import read_lora
 
 MOST_CHOICES = 16
 SEEDS = 2**32 - 1  # 0 to SEEDS - 1; llama.cpp takes SEEDS itself for "random"
@@ -59,6 +60,8 @@ class Common:
     grammar: str
     schema: Mapping[str, Any] | None
     overflow: str
+    lora: Mapping[str, float] | None
+    negative_prompt: str
     notices: tuple[Notice, ...]
 
 
@@ -81,7 +84,7 @@ async def read_common(body: Body, context: ExtensionContext) -> Common:
         raise wrong("stream_options.include_usage", usage, "true or false")
     params, more = await _params(body, context)
     return Common(
-        model=_model(body, context),
+        model=model_of(body, context),
         params=params,
         stop=_stop(body),
         n=body.whole("n", 1, 1, MOST_CHOICES),
@@ -90,6 +93,8 @@ async def read_common(body: Body, context: ExtensionContext) -> Common:
         grammar=body.text("grammar") or body.text("grammar_string"),
         schema=_schema(body),
         overflow=body.choice("context_overflow", ("error", "drop_oldest"), "error"),
+        lora=read_lora(body),
+        negative_prompt=body.text("negative_prompt"),
         notices=(*notices, *more),
     )
 
@@ -108,7 +113,7 @@ def unknown_fields(body: Body, known: tuple[str, ...]) -> tuple[Notice, ...]:
     return tuple(found)
 
 
-def _model(body: Body, context: ExtensionContext) -> str | None:
+def model_of(body: Body, context: ExtensionContext) -> str | None:
     """The catalogue's name; None for the model that is loaded."""
     name = body.text("model").strip()
     aliases = context.options.get("model_aliases") or {}

@@ -6,11 +6,12 @@ from typing import Any
 
 from modules.extension_api import BadParameter, Message, Notice
 
+from .parts import read_content
+
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 KNOWN = frozenset({"role", "content", "name", "refusal", "audio", "annotations", "reasoning_content", "tool_calls",
                    "function_call"})  # fmt: skip
 MOST_NAMED = 20
-MEDIA = {"image_url": "Images", "input_audio": "Audio", "file": "Files", "video_url": "Videos"}
 
 
 def read_messages(value: Any) -> tuple[tuple[Message, ...], tuple[Notice, ...]]:
@@ -36,24 +37,5 @@ def _message(item: Any, where: str, notices: dict[str, Notice]) -> Message:
             text = f"{name[:80]} in a message has no effect here: chat templates have no place for it."
             if len(notices) < MOST_NAMED:
                 notices.setdefault(name, Notice("without_effect", text, param=f"{where}.{name[:80]}"))
-    return Message(ROLES[role], _content(item.get("content"), f"{where}.content"))  # type: ignore[arg-type]
-
-
-def _content(value: Any, where: str) -> str:
-    if isinstance(value, str):
-        return value
-    if not isinstance(value, list):
-        raise BadParameter(f"{where} has to be a string or a list of text parts.", param=where)
-    return "".join(_part(part, f"{where}.{place}") for place, part in enumerate(value))
-
-
-def _part(part: Any, where: str) -> str:
-    kind = part.get("type") if isinstance(part, dict) else None
-    if kind in ("text", "input_text", "output_text") and isinstance(part.get("text"), str):
-        return str(part["text"])
-    if kind == "refusal" and isinstance(part.get("refusal"), str):
-        return str(part["refusal"])
-    if kind in MEDIA:
-        raise BadParameter(f"{where} is of the type {kind}: {MEDIA[kind]} are not understood yet, only text is.",
-                           param=where, code="unsupported")  # fmt: skip
-    raise BadParameter(f'{where} has to be a text part: {{"type": "text", "text": …}}.', param=where)
+    content, images = read_content(item.get("content"), f"{where}.content", role, notices)
+    return Message(ROLES[role], content, images)  # type: ignore[arg-type]

@@ -23,13 +23,13 @@ class ModelList:
 
     async def all(self) -> Response:
         """GET /v1/models"""
-        loaded = self._models.status.model
+        status = self._models.status
         try:
             files = await self._models.list()
         except Exception as error:
             return Problem(error)
-        shown = [file for file in files if file.runnable and (not file.builtin or file.name == loaded)]
-        cards = await asyncio.to_thread(lambda: [_card(file, loaded) for file in shown])
+        shown = [file for file in files if file.runnable and (not file.builtin or file.name == status.model)]
+        cards = await asyncio.to_thread(lambda: [_card(file, status) for file in shown])
         return _json({"object": "list", "data": cards})
 
     async def one(self, name: str) -> Response:
@@ -38,7 +38,7 @@ class ModelList:
             file = await self.find(name)
         except Exception as error:
             return Problem(error)
-        return _json(await asyncio.to_thread(_card, file, self._models.status.model))
+        return _json(await asyncio.to_thread(_card, file, self._models.status))
 
     async def check(self, name: str | None) -> None:
         """Raise NotFound (404, model_not_found) for a name that is no model, with the names there are."""
@@ -60,25 +60,50 @@ class ModelList:
             ) from None
 
 
-def _card(file: Any, loaded: str) -> dict[str, Any]:
+def _card(file: Any, status: Any) -> dict[str, Any]:
     try:
         created = 0 if file.builtin else int(file.path.stat().st_mtime)
     except (OSError, AttributeError):
         created = 0
+    loaded = file.name == status.model
+    info = status.info if loaded else None
     return {
         "id": file.name,
         "object": "model",
         "created": created,
         "owned_by": "enginehouse",
         "enginehouse": {
-            "loaded": file.name == loaded,
+            "loaded": loaded,
+            "loader": status.loader if loaded else next(iter(file.loaders), None),
             "format": file.format,
             "architecture": file.arch,
             "quantisation": file.quant,
             "context_length": file.context_length,
             "parameters": file.parameters,
             "size": file.size,
+            "capabilities": _capabilities(file),
+            "running": None if info is None else _running(info),
         },
+    }
+
+
+def _capabilities(file: Any) -> list[str]:
+    """What its files say it was made for; known before it is loaded."""
+    facts = getattr(file, "facts", None) or file
+    found = list(getattr(facts, "capabilities", None) or ())
+    if file.chat_template and "template" not in found:
+        found.append("template")
+    return found
+
+
+def _running(info: Any) -> dict[str, Any]:
+    """What the loaded model turned out to be."""
+    return {
+        "context": info.context,
+        "parallel": info.slots,
+        "features": None if info.features is None else list(info.features),
+        "adapters": dict(info.adapters),
+        "leaves": info.leaves,
     }
 
 

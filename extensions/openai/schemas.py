@@ -34,11 +34,16 @@ _COMMON = {
     "response_format": _field("object", "text, json_object or json_schema."),
     "grammar": _field("string", "A GBNF grammar the reply has to follow."),
     "context_overflow": _field("string", "What to do when it does not fit.", enum=["error", "drop_oldest"]),
+    "lora": {
+        "description": "LoRA adapters for this reply: {name: scale}, or a list of {name, scale}. Left out: as the "
+        "model was loaded; {}: none.", "anyOf": [{"type": "object"}, {"type": "array", "items": {"type": "object"}}],
+    },
+    "negative_prompt": _field("string", "What guidance_scale moves away from."),
 }  # fmt: skip
 _SAMPLING = {param.name: _param(param) for param in PARAMS}
 _MESSAGE = _field("object", "One turn.", required=["role", "content"], properties={
     "role": _field("string", "Who speaks.", enum=["system", "developer", "user", "assistant"]),
-    "content": {"description": "Text, or a list of text parts."},
+    "content": {"description": "Text, or a list of text and image parts (image_url with a data: URL)."},
 })  # fmt: skip
 
 CHAT_SCHEMA: dict[str, Any] = {
@@ -65,5 +70,31 @@ COMPLETION_SCHEMA: dict[str, Any] = {
         "logprobs": _field("integer", "Give the n likeliest tokens at each place, 0 to 20."),
         "echo": _field("boolean", "Give the prompt back before the completion."),
         "best_of": _field("integer", "Only the same number as n."),
+    },
+}
+
+_STRINGS = {"type": "array", "items": {"type": "string"}}
+EMBEDDING_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["input"],
+    "properties": {
+        "model": _COMMON["model"],
+        "input": {"description": "A text, token ids, or a list of up to 2,048 of either.",
+                  "anyOf": [{"type": "string"}, _STRINGS, {"type": "array", "items": {"type": "integer"}}]},
+        "encoding_format": _field("string", "float, or base64 of 32-bit floats.", enum=["float", "base64"]),
+        "dimensions": _field("integer", "Keep only so many numbers of each vector, and make it of length 1 again."),
+        "user": _field("string", "No effect."),
+    },
+}  # fmt: skip
+RERANK_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["query", "documents"],
+    "properties": {
+        "model": _COMMON["model"],
+        "query": _field("string", "What is looked for."),
+        "documents": {"type": "array", "description": "Up to 1,024 texts, or objects with a text."},
+        "top_n": _field("integer", "How many to give back, the best first; left out: all."),
+        "return_documents": _field("boolean", "Give each document's text back with its score."),
+        "user": _field("string", "No effect."),
     },
 }

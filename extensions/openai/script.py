@@ -1,4 +1,6 @@
-"""The OpenAI API: /v1/chat/completions, /v1/completions, /v1/models. Built on the public extension API only.
+"""The OpenAI API: /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/rerank, /v1/models.
+
+Built on the public extension API only.
 
 Specification: https://platform.openai.com/docs/api-reference . What differs from it is listed in docs/api.md.
 """
@@ -14,9 +16,11 @@ from modules.extension_api import ExtensionContext, hookimpl
 
 from .chat import Chat
 from .completions import Completions
+from .embeddings import Embedding
 from .endpoint import answered
 from .models import ModelList
-from .schemas import CHAT_SCHEMA, COMPLETION_SCHEMA
+from .rerank import Rerank
+from .schemas import CHAT_SCHEMA, COMPLETION_SCHEMA, EMBEDDING_SCHEMA, RERANK_SCHEMA
 
 VERSION = "1.0"
 
@@ -33,6 +37,8 @@ def routes(context: ExtensionContext) -> APIRouter:
     models = ModelList(context)
     chats = Chat(context, models)
     completions = Completions(context, models)
+    embedding = Embedding(context, models)
+    ranking = Rerank(context, models)
 
     @router.post("/v1/chat/completions", response_model=None, openapi_extra=_takes(CHAT_SCHEMA))
     async def chat_completions(request: Request) -> Response:
@@ -43,6 +49,16 @@ def routes(context: ExtensionContext) -> APIRouter:
     async def text_completions(request: Request) -> Response:
         """Continue a text, without a chat template."""
         return await answered(completions.answer, request)
+
+    @router.post("/v1/embeddings", response_model=None, openapi_extra=_takes(EMBEDDING_SCHEMA))
+    async def embeddings(request: Request) -> Response:
+        """Make vectors of texts."""
+        return await answered(embedding.answer, request)
+
+    @router.post("/v1/rerank", response_model=None, openapi_extra=_takes(RERANK_SCHEMA))
+    async def rerank(request: Request) -> Response:
+        """Order documents by how well they fit a query."""
+        return await answered(ranking.answer, request)
 
     @router.get("/v1/models", response_model=None)
     async def all_models() -> Response:
