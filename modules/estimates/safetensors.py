@@ -1,0 +1,114 @@
+"""What a Hugging Face model takes under Transformers, on the processor, on graphics devices, or split between them."""
+
+from __future__ import annotations
+
+from modules.estimates import gguf_parts as parts
+from modules.estimates.values import Estimate, Settings, Share
+from modules.estimates.verdict import amount, device_name, judged
+from modules.formats.facts import ModelFacts
+from modules.hardware import CUDA, Device, Hardware
+
+ENGINE_BYTES = 420 << 20
+"""The worker without a model on the processor: Python, torch, Transformers."""
+CARD_BYTES = 550 << 20
+"""What CUDA and torch's kernels take on a device."""
+KEPT_FREE = 0.10
+"""Part of a device that a device map leaves free for what is computed."""
+TYPICAL_TOKENS = 2048
+"""Tokens the growing cache is counted with where no limit is set."""
+
+_DTYPE_BYTES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0, "fp32": 4.0, "fp16": 2.0, "bf16": 2.0,
+                "f32": 4.0, "f16": 2.0, "float8_e4m3fn": 1.0}  # fmt: skip
+_QUANT_BYTES = (("4bit", 0.56), ("nf4", 0.56), ("fp4", 0.56), ("int4", 0.56), ("8bit", 1.06), ("int8", 1.06),
+                ("fp8", 1.03), ("float8", 1.03))  # fmt: skip
+_QUANT_SETTINGS = ("quantisation", "quantization", "quantize", "load_in")
+_DTYPE_SETTINGS = ("dtype", "torch_dtype")
+
+
+def estimate_safetensors(facts: ModelFacts, settings: Settings, hardware: Hardware) -> Estimate:
+    """Bytes per device. `settings` are complete."""
+    partial: list[str] = []
+    shape = parts.shape_of(facts)
+    if shape is None:
+        partial.append("The configuration says too little of its dimensions: only its weights count.")
+    weights, kept, each = _weights(facts, settings, partial)
+    context = parts.number(settings, "context", 0)
+    tokens = context or min(facts.context_length or TYPICAL_TOKENS, TYPICAL_TOKENS)
+    slots = max(1, parts.number(settings, "parallel", 1))
+    cache = buffers = 0
+    if shape is not None:
+        row = (shape.keys + shape.values) * each
+        window = min(tokens, shape.window or tokens)
+        cache = int(row * (shape.full_layers * tokens + shape.window_layers * window))
+        chunk = min(tokens, parts.number(settings, "prompt_chunk", 512))
+        buffers = int(chunk * each * (4 * shape.hidden + 3 * shape.ff + 2 * shape.queries))
+        buffers += 8 * shape.vocabulary * slots
+        partial.append(f"The KV cache grows with the chat: it is counted with {tokens:,} tokens.")
+    weights += parts.whole(facts, "companion_bytes")
+    shares, said = _placed(weights, kept, cache, buffers, settings, hardware)
+    verdict = judged(shares, hardware)
+    return Estimate(shares, verdict.value, f"{said}{verdict.why}", tuple(partial))
+
+
+def _weights(facts: ModelFacts, settings: Settings, partial: list[str]) -> tuple[int, int, float]:
+    """(bytes loaded, bytes of them outside the layers, bytes of one number that is computed with)."""
+    stored = facts.weights or facts.size
+    dtype = _first(settings, _DTYPE_SETTINGS)
+    own = _DTYPE_BYTES.get(facts.quant.lower(), 0.0)
+    each = _DTYPE_BYTES.get(dtype, own or 2.0)
+    quant = _first(settings, _QUANT_SETTINGS)
+    outside = parts.whole(facts, "embedding_bytes") + parts.whole(facts, "output_bytes")
+    if facts.parameters and own and quant not in ("", "none", "off", "no", "auto"):
+        ratio = next((size for word, size in _QUANT_BYTES if word in quant.replace("-", "").replace("_", "")), None)
+        if ratio is None:
+            partial.append(f"How much {quant} saves is not known; the weights are counted as they are.")
+        else:
+            kept = outside * each / own  # embeddings and output are not quantised
+            return int((stored - outside) / own * ratio + kept), int(kept), each
+    if own and dtype in _DTYPE_BYTES:
+        return int(stored / own * each), int(outside / own * each), each
+    return stored, outside, each
+
+
+def _first(settings: Settings, names: tuple[str, ...]) -> str:
+    for name in names:
+        if isinstance(value := settings.get(name), str) and value:
+            return value.lower()
+    return ""
+
+
+def _placed(
+    weights: int, outside: int, cache: int, buffers: int, settings: Settings, hardware: Hardware
+) -> tuple[tuple[Share, ...], str]:
+    devices = _devices(settings, hardware)
+    if not devices:
+        return (Share("cpu", weights, cache, buffers, ENGINE_BYTES),), ""
+    shares: list[Share] = []
+    left, total = weights, max(1, weights)
+    for device in devices:
+        room = left if device.free is None else int(device.free * (1 - KEPT_FREE)) - CARD_BYTES - cache - buffers
+        mine = max(0, min(left, room))
+        if mine:
+            own = CARD_BYTES if device.kind == CUDA else CARD_BYTES // 4
+            shares.append(Share(device_name(device), mine, int(cache * mine / total), buffers, own))
+        left -= mine
+    where = devices[0].name if len(devices) == 1 else f"{len(devices)} devices"
+    rest = Share("cpu", left, int(cache * left / total), buffers if left else 0, ENGINE_BYTES)
+    if not left:
+        return (rest, *shares), f"All of it goes to {where}. "
+    fit = f"{amount(weights - left)} of the weights fit on {where}"
+    return (rest, *shares), f"{fit}; {amount(left)} stay in main memory, which is slow. "
+
+
+def _devices(settings: Settings, hardware: Hardware) -> tuple[Device, ...]:
+    """Where a device map puts layers; () = the processor."""
+    wanted = str(settings.get("device_map") or settings.get("device") or "auto").lower()
+    if wanted.startswith("cpu"):
+        return ()
+    for kind in ("cuda", "rocm", "xpu", "metal"):
+        if found := hardware.of_kind(kind):
+            _, _, index = wanted.partition(":")
+            if wanted.split(":")[0] in (kind, "cuda") and index.isdigit():
+                return tuple(device for device in found if device.index == int(index))
+            return found
+    return ()
