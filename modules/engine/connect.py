@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 from loaders.base import LoaderSpec
+from loaders.served.flavours import FLAVOURS, samplers_of
 from modules.engine.base import Engine
+from modules.engine.fleet import Fleet, Server
+from modules.engine.health import Health
+from modules.engine.leaving import LeavingEngine
 from modules.engine.llama_server import LlamaServerEngine
+from modules.engine.openai_server import OpenAIServerEngine
 from modules.engine.pipe_engine import PipeEngine
 from modules.engine.process import WorkerProcess
 from modules.errors import LoadFailed
-from modules.types import EngineInfo
+from modules.params import LLAMA
+from modules.types import Endpoint, EngineInfo
 
 
 class ConnectedEngine(Engine, Protocol):
@@ -20,12 +27,40 @@ class ConnectedEngine(Engine, Protocol):
 
 
 def connect(process: WorkerProcess, info: EngineInfo, spec: LoaderSpec) -> ConnectedEngine:
-    """The engine for what the worker offers: its pipes, or an endpoint of a flavour there is a driver for."""
-    if info.endpoint is None:
+    """The engine for what the worker offers: its pipes, or an endpoint of a flavour there is a driver for.
+
+    Servers of others differ in what they take: the engine's spec then names only the samplers of its own kind.
+    """
+    engine = _connected(process, info, spec)
+    return LeavingEngine(engine) if info.leaves else engine
+
+
+def _connected(process: WorkerProcess, info: EngineInfo, spec: LoaderSpec) -> ConnectedEngine:
+    endpoint = info.endpoint
+    if endpoint is None:
         return PipeEngine(process, info, spec)
-    if info.endpoint.flavour == "llama-server":
-        return LlamaServerEngine(info.endpoint, info, spec, process)
+    if not endpoint.hosted:
+        known = samplers_of(endpoint.flavour)
+        spec = replace(spec, samplers={name: wire for name, wire in known.items() if name in spec.samplers})
+    if not endpoint.more:
+        return _server(process, info, spec)
+    each = [replace(info, slots=one.slots or info.slots, endpoint=one) for one in (endpoint, *endpoint.more)]
+    return Fleet([(_server(process, part, spec), Health(_of(part))) for part in each], info, spec)
+
+
+def _of(info: EngineInfo) -> Endpoint:
+    if info.endpoint is None:
+        raise LoadFailed("The worker names no endpoint.")
+    return info.endpoint
+
+
+def _server(process: WorkerProcess, info: EngineInfo, spec: LoaderSpec) -> Server:
+    endpoint = _of(info)
+    if endpoint.flavour == LLAMA:
+        return LlamaServerEngine(endpoint, info, spec, process if endpoint.hosted else None)
+    if endpoint.flavour in FLAVOURS:
+        return OpenAIServerEngine(endpoint, info, spec, process)
     raise LoadFailed(
-        f"The loader {spec.name} has an endpoint of kind {info.endpoint.flavour!r}, and there is no driver for it.",
+        f"The loader {spec.name} has an endpoint of kind {endpoint.flavour!r}, and there is no driver for it.",
         hint="Update the program, or the extension that brings the loader.",
     )

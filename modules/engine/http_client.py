@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 import httptools
 import orjson
 
+from modules.engine.silence import Silence
+
 IDLE = 4.0
 """Seconds an idle connection is kept; llama-server closes after five."""
 CONNECT_TIMEOUT = 5.0
@@ -26,11 +28,12 @@ MAX_ANSWER = 256 * 1024 * 1024
 
 
 class ConnectionLost(Exception):
-    """The other side went away; `begun` = after a part of the answer had arrived."""
+    """The other side went away; `begun` = after a part of the answer had arrived, `given_up` = it was too silent."""
 
-    def __init__(self, begun: bool) -> None:
+    def __init__(self, begun: bool, given_up: bool = False) -> None:
         super().__init__("the engine closed the connection")
         self.begun = begun
+        self.given_up = given_up
 
 
 class Connection(asyncio.Protocol):
@@ -38,9 +41,15 @@ class Connection(asyncio.Protocol):
 
     `heard` is called whenever something of the body arrives, whether or not anyone reads it; not for a comment
     (":"), which the HTTP thread sends by itself also while the engine behind it hangs.
+
+    `patience` is how many seconds a wait for the other side may last, 0 = any number; then it is hung up on and
+    `given_up` is true. The time in which nobody waits does not count.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float = 0.0) -> None:
+        self.given_up = False
+        self._patience = patience
+        self._silence: Silence | None = None
         self.status = 0
         self.idle_since = 0.0
         self.reusable = False
@@ -90,7 +99,28 @@ class Connection(asyncio.Protocol):
 
     async def _wait(self) -> None:
         self._waiter = asyncio.get_running_loop().create_future()
+        if self._silence is None:
+            await self._waiter
+            return
+        self._silence.heard()
         await self._waiter
+        self._silence.rest()
+
+    def _give_up(self) -> None:
+        self.given_up = True
+        self.abort()
+
+    def hurry(self, patience: float) -> None:
+        """From now on a wait may last this long at most."""
+        if self._silence is not None:
+            self._silence.hurry(patience)
+
+    def rest(self) -> None:
+        """No request any more."""
+        self.heard = None
+        if self._silence is not None:
+            self._silence.end()
+            self._silence = None
 
     def send(self, head: bytes, body: bytes) -> None:
         """Send a request; the answer of the one before must have been read."""
@@ -98,13 +128,15 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         if self._transport is None or self._lost:
             raise ConnectionLost(False)
+        if self._patience:
+            self._silence = Silence(self._patience, self._give_up)
         self._transport.write(head + body)
 
     async def head(self) -> int:
         """The status, once the headers are there. Raises ConnectionLost."""
         while not self._head_done:
             if self._lost:
-                raise ConnectionLost(self.begun)
+                raise ConnectionLost(self.begun or self.given_up, self.given_up)
             await self._wait()
         return self.status
 
@@ -114,7 +146,7 @@ class Connection(asyncio.Protocol):
             if self._complete:
                 return b""
             if self._lost:
-                raise ConnectionLost(True)
+                raise ConnectionLost(True, self.given_up)
             await self._wait()
         data = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body.clear()
@@ -140,11 +172,13 @@ class HttpClient:
 
     headers  further ones, of every request
     tls      how certificates are checked at an https address; None = by those the system trusts
+    patience seconds the other side may be silent while it is waited for; 0 = any number
     """
 
     def __init__(
-        self, url: str, key: str, headers: Mapping[str, str] | None = None, tls: ssl.SSLContext | None = None
-    ) -> None:
+        self, url: str, key: str, headers: Mapping[str, str] | None = None, tls: ssl.SSLContext | None = None,
+        patience: float = 0.0,
+    ) -> None:  # fmt: skip
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"not an http address: {url}")
@@ -152,6 +186,7 @@ class HttpClient:
         self._host = parts.hostname
         self._port = parts.port or (443 if secure else 80)
         self._tls = (tls or ssl.create_default_context()) if secure else None
+        self._patience = patience
         self._base = parts.path.rstrip("/")
         host = f"[{self._host}]" if ":" in self._host else self._host
         named = f"{host}:{self._port}" if parts.port or not secure else host
@@ -176,13 +211,25 @@ class HttpClient:
         """GET: (status, answer). Raises as `post`."""
         return await asyncio.wait_for(self._whole("GET", path, b""), timeout)
 
+    async def post_raw(self, path: str, body: Any) -> tuple[int, bytes]:
+        """POST `body` as JSON: (status, the answer as it is). Raises OSError, TimeoutError or ConnectionLost."""
+        return await self._raw("POST", path, orjson.dumps(body))
+
+    async def get_raw(self, path: str) -> tuple[int, bytes]:
+        """GET: (status, the answer as it is). Raises as `post_raw`."""
+        return await self._raw("GET", path, b"")
+
     async def _whole(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
+        status, data = await self._raw(method, path, body)
+        return status, orjson.loads(data or b"null")
+
+    async def _raw(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
         connection = await self._send(method, path, body)
         try:
             data = await read_all(connection)
         finally:
             self.release(connection)
-        return connection.status, orjson.loads(data or b"null")
+        return connection.status, data
 
     async def _send(self, method: str, path: str, body: bytes) -> Connection:
         head = f"{method} {self._base}{path} HTTP/1.1\r\n{self._headers}Content-Length: {len(body)}\r\n\r\n".encode()
@@ -195,7 +242,7 @@ class HttpClient:
                     raise
                 # The server had closed it while it lay idle, so it has not seen the request: once more.
         loop = asyncio.get_running_loop()
-        connecting = loop.create_connection(Connection, self._host, self._port, ssl=self._tls)
+        connecting = loop.create_connection(lambda: Connection(self._patience), self._host, self._port, ssl=self._tls)
         _, fresh = await asyncio.wait_for(connecting, CONNECT_TIMEOUT)
         return await self._ask(fresh, head, body)
 
@@ -221,7 +268,7 @@ class HttpClient:
     def release(self, connection: Connection) -> None:
         """Keep a connection whose answer was read to its end; hang up on any other."""
         self._busy.discard(connection)
-        connection.heard = None
+        connection.rest()
         if connection.finished and connection.reusable and connection.open:
             connection.idle_since = time.monotonic()
             self._idle.append(connection)

@@ -15,7 +15,8 @@ from typing import Any, Literal
 import orjson
 
 from loaders.base import LoaderSpec
-from modules.engine.http_client import Connection, ConnectionLost, HttpClient, events, read_all
+from modules.engine.endpoint_client import client_of
+from modules.engine.http_client import Connection, ConnectionLost, events, read_all
 from modules.engine.llama_request import completion_body
 from modules.engine.process import WorkerProcess
 from modules.engine.slots import Place, Slots
@@ -65,7 +66,7 @@ class LlamaServerEngine:
     ) -> None:
         self.info = info
         self.spec = spec
-        self._http = HttpClient(endpoint.url, endpoint.key)
+        self._http = client_of(endpoint)
         # The engine queues what has no slot, but a waiting stream holds one of its HTTP threads; beyond a few,
         # requests wait here, where they cost nothing and short calls stay quick.
         self._room = asyncio.Semaphore(info.slots + WAITING_IN_ENGINE)

@@ -1,0 +1,160 @@
+"""Servers that have a model already: any that speaks OpenAI's protocol, on this machine or elsewhere.
+
+Off until a person puts a file NAME.endpoint.yaml into the models folder (modules/formats/endpoint.py); that file is the
+only place an address comes from. The worker asks the servers what they are; the server process speaks to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from loaders.base import Feature, LoaderSpec, LoadParam, LoadRequest
+from loaders.served.asking import Asker, Unanswered
+from loaders.served.backend import EndpointBackend
+from loaders.served.flavours import all_samplers
+from loaders.served.probe import Address, Found, address_of, probe
+from modules.certificates import tls_of
+from modules.errors import EngineError, LoadFailed
+from modules.formats.endpoint import DEFAULT_PARALLEL, EndpointError, EndpointFile, read_endpoint
+from modules.params import LLAMA
+from modules.types import Chosen, Endpoint, EngineInfo
+
+SPEC = LoaderSpec(
+    name="openai-endpoint",
+    title="Endpoint (a server that has the model: OpenAI's protocol, near or far)",
+    formats=("endpoint",),
+    params=(
+        LoadParam("context", "int", 0, "Context", "Tokens of prompt and reply together. 0 = as the endpoint file or "
+                  "the server says.", 0, 2**24, 256),
+        LoadParam("parallel", "int", 0, "Parallel requests", "Replies at the same time at each server. 0 = as the "
+                  f"endpoint file or the server says, else {DEFAULT_PARALLEL}.", 0, 4096, 1),
+    ),
+    samplers=all_samplers(),
+    features=frozenset({
+        Feature.PARALLEL, Feature.PROMPT_CACHE, Feature.LOGPROBS, Feature.GRAMMAR, Feature.JSON_SCHEMA,
+        Feature.CONTINUE, Feature.EMBEDDINGS, Feature.LORA, Feature.VISION,
+    }),
+    load="loaders.openai_endpoint:load",
+)  # fmt: skip
+
+
+def load(request: LoadRequest, progress: Callable[[float, str], None]) -> EndpointBackend:
+    """Ask every server of the file what it is. Raises LoadFailed when none of them can be used."""
+    try:
+        file = read_endpoint(Path(request.path))
+        key = file.secret()
+    except EndpointError as error:
+        raise LoadFailed(error.message, hint=error.hint, code=error.code) from error
+    tls = tls_of(file.verify, file.ca_file)
+    found: list[Found] = []
+    servers: dict[str, str] = {}
+    for place, url in enumerate(file.urls):
+        address = address_of(url, file.flavour)
+        asker = Asker(address.root, key, file.headers, tls, min(file.timeout, 10.0))
+        progress(0.05 + 0.9 * place / len(file.urls), f"asking {asker.shown}")
+        try:
+            found.append(probe(asker, address, file.flavour, file.model))
+            servers[asker.shown] = "ready"
+        except Unanswered as error:
+            servers[asker.shown] = str(error)
+    if not found:
+        said = "; ".join(f"{where}: {why}" for where, why in servers.items())
+        hint = "Look whether the server runs, and at the address and the key in the endpoint file."
+        raise LoadFailed(f"The endpoint cannot be used: {said}.", hint=hint, code="endpoint_unusable")
+    _same(found)
+    info = _info(request, file, key, found, servers)
+    progress(1.0, "ready")
+    return EndpointBackend(info)
+
+
+def _same(found: list[Found]) -> None:
+    """Servers that stand in for one another have to have the same model. Raises LoadFailed."""
+    kinds = {one.flavour.value for one in found}
+    models = {one.model for one in found} if kinds != {LLAMA} else set()  # llama.cpp's names are its files' places
+    if len(kinds) > 1 or len(models) > 1:
+        what = "kinds" if len(kinds) > 1 else "models"
+        names = ", ".join(sorted(kinds if len(kinds) > 1 else models))
+        hint = "Put servers of the same model into one file, and others into files of their own."
+        raise LoadFailed(f"The servers of this endpoint have different {what}: {names}.", hint=hint)
+
+
+def _info(
+    request: LoadRequest, file: EndpointFile, key: str, found: list[Found], servers: dict[str, str]
+) -> EngineInfo:
+    first = found[0]
+    llama = first.flavour.value == LLAMA
+    context = _context(int(_number(request.settings["context"])), file, found)
+    told = min((one.slots for one in found if one.slots), default=0)
+    asked = int(_number(request.settings["parallel"])) or file.parallel
+    slots = asked or told or DEFAULT_PARALLEL
+    addresses = [address_of(url, file.flavour) for url in file.urls]
+    # The first is one that answers; those that do not answer now may come back.
+    addresses.sort(key=lambda address: address != first.address)
+    features = frozenset.intersection(*(one.features for one in found))
+    if not file.images and not llama:
+        features -= {Feature.VISION}
+    endpoints = [_endpoint(address, key, first, file, slots) for address in addresses]
+    return EngineInfo(
+        model=request.model,
+        loader=SPEC.name,
+        context=context.value,
+        slots=slots * len(endpoints),
+        chat_template=bool(first.facts.get("chat_template", True)),
+        endpoint=_joined(endpoints),
+        details=_details(file, first, context, servers),
+        renders=llama,
+        adapters=dict.fromkeys(first.adapters, 0.0),
+        features=tuple(sorted(str(feature) for feature in features)),
+        leaves=file.leaves,
+    )
+
+
+def _endpoint(address: Address, key: str, first: Found, file: EndpointFile, slots: int) -> Endpoint:
+    return Endpoint(
+        address.root, key, first.flavour.value, address.api, first.model, hosted=False, slots=slots,
+        headers=dict(file.headers), verify=file.verify, ca_file=file.ca_file, timeout=file.timeout,
+    )  # fmt: skip
+
+
+def _joined(endpoints: list[Endpoint]) -> Endpoint:
+    return replace(endpoints[0], more=tuple(endpoints[1:]))
+
+
+def _context(asked: int, file: EndpointFile, found: list[Found]) -> Chosen[int]:
+    """Tokens one request may use; 0 = not known."""
+    told = min((one.context for one in found if one.context), default=0)
+    wanted = asked or file.context
+    if wanted and told and wanted > told:
+        return Chosen(told, f"{wanted:,} tokens were asked for, but the server has {told:,}.")
+    if wanted:
+        return Chosen(wanted, "It was asked for.")
+    if told:
+        return Chosen(told, "The server says so.")
+    return Chosen(0, "The server does not tell its context, so nothing is left out for it. Set context in the file.")
+
+
+def _details(file: EndpointFile, first: Found, context: Chosen[int], servers: dict[str, str]) -> dict[str, Any]:
+    details: dict[str, Any] = {
+        "engine": f"server of kind {first.flavour.value}",
+        "kind_why": first.flavour.why,
+        "model_there": first.model,
+        "context_why": context.why,
+        "servers": servers,
+        **{name: value for name, value in first.facts.items() if name != "chat_template"},
+    }
+    if file.leaves:
+        details["privacy"] = f"Text leaves this machine: it goes to {file.leaves}."
+        if any(url.startswith("http:") for url in file.urls):
+            details["warning"] = "Text and key travel unencrypted: an address begins with http://."
+    if not file.verify:
+        details["certificates"] = "not checked"
+    return details
+
+
+def _number(value: object) -> float:
+    if isinstance(value, (int, float)):
+        return value
+    raise EngineError("a setting of the endpoint is no number")

@@ -1,0 +1,148 @@
+"""Finds out what a server is and what it serves: which kind, which model, how much context, how many at a time."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from loaders.base import Feature
+from loaders.served.asking import Asker, Unanswered
+from loaders.served.flavours import FLAVOURS
+from modules.errors import LoadFailed
+from modules.params import LLAMA, OPENAI, SGLANG, TRTLLM, VLLM
+from modules.types import Chosen
+
+_OWNERS = {"vllm": VLLM, "sglang": SGLANG, "tensorrt_llm": TRTLLM, "llamacpp": LLAMA}
+_GRAMMARS_SINCE = (0, 12)
+"""vLLM's version from which on grammars are sent as they are here; older ones ignore them without a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server's own routes lie, and below that where OpenAI's do."""
+
+    root: str
+    api: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one server turned out to be. `context` and `slots` are 0 where it does not tell."""
+
+    flavour: Chosen[str]
+    model: str
+    address: Address
+    context: int = 0
+    slots: int = 0
+    adapters: tuple[str, ...] = ()
+    features: frozenset[Feature] = frozenset()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def address_of(url: str, flavour: str) -> Address:
+    """An address as people write it, taken apart: with or without /v1, or with another path before the routes."""
+    url = url.rstrip("/")
+    if url.endswith("/v1"):
+        return Address(url[:-3].rstrip("/"), "/v1")
+    if flavour in (OPENAI, "auto") and urlsplit(url).path.strip("/"):
+        return Address(url, "")  # such as …/v1beta/openai: what stands before /chat/completions
+    return Address(url, "/v1")
+
+
+def probe(asker: Asker, address: Address, flavour: str, model: str) -> Found:
+    """Ask the server. Raises Unanswered when it cannot be used, LoadFailed when it has another model."""
+    try:
+        listed = _cards(asker.get(address.api + "/models"))
+    except Unanswered as error:
+        # Some servers have no list of models; with a name and a kind given, the first message tells the rest.
+        if error.status not in (404, 405, 501) or not model or flavour == "auto":
+            raise
+        listed = []
+    kind = _kind(flavour, listed)
+    if kind.value == LLAMA:  # it has one model, whatever it is called in a request
+        return _llama(asker, address, kind, str(listed[0]["id"]) if listed else model)
+    card = _card(listed, model, asker.shown)
+    name = str(card.get("id") or model)
+    features = set(FLAVOURS[kind.value].features)
+    facts: dict[str, Any] = {}
+    if kind.value == VLLM:
+        version = _version(asker)
+        facts["version"] = version or "not told"
+        if version and _numbers(version) < _GRAMMARS_SINCE:
+            features.discard(Feature.GRAMMAR)
+            facts["grammar"] = "not offered: this vLLM is older than 0.12"
+    adapters = tuple(str(one["id"]) for one in listed if one.get("parent") and one.get("parent") == card.get("id"))
+    if not adapters:
+        features.discard(Feature.LORA)
+    context = card.get("max_model_len") or card.get("context_length") or card.get("context_window") or 0
+    return Found(
+        kind, name, address, context if isinstance(context, int) else 0, 0, adapters, frozenset(features), facts
+    )
+
+
+def _cards(answer: Any) -> list[dict[str, Any]]:
+    data = answer.get("data") if isinstance(answer, dict) else None
+    if not isinstance(data, list):
+        raise Unanswered("it has no list of models (often an address has to end with /v1)", 404)
+    return [card for card in data if isinstance(card, dict) and isinstance(card.get("id"), str)]
+
+
+def _kind(flavour: str, listed: list[dict[str, Any]]) -> Chosen[str]:
+    if flavour != "auto":
+        return Chosen(flavour, "It is the one in the endpoint file.")
+    owner = str(listed[0].get("owned_by", "")) if listed else ""
+    if owner in _OWNERS:
+        return Chosen(_OWNERS[owner], "The server says so of its models.")
+    return Chosen(OPENAI, "The server does not say what it is, so only OpenAI's own parameters are used.")
+
+
+def _card(listed: list[dict[str, Any]], model: str, where: str) -> dict[str, Any]:
+    """The model that is meant. Raises LoadFailed with the names there are."""
+    names = [str(card["id"]) for card in listed]
+    shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+    if model and not listed:
+        return {"id": model}
+    if model:
+        for card in listed:
+            if card["id"] == model:
+                return card
+        near = difflib.get_close_matches(model, names, n=1, cutoff=0.5)
+        hint = f"Did you mean {near[0]}? " if near else ""
+        raise LoadFailed(f"The server at {where} has no model called {model[:100]}.",
+                         hint=f"{hint}It has: {shown}.")  # fmt: skip
+    whole = [card for card in listed if not card.get("parent")]
+    if len(whole) == 1:
+        return whole[0]
+    if not listed:
+        raise LoadFailed(f"The server at {where} names no model.", hint="Add model: NAME to the endpoint file.")
+    raise LoadFailed(f"The server at {where} has {len(whole)} models.",
+                     hint=f"Add one of them to the endpoint file, as model: {shown}.")  # fmt: skip
+
+
+def _llama(asker: Asker, address: Address, kind: Chosen[str], model: str) -> Found:
+    """llama.cpp's server tells the rest at /props."""
+    props = asker.get("/props")
+    defaults = props.get("default_generation_settings") or {}
+    shows = bool((props.get("modalities") or {}).get("vision"))
+    features = {Feature.PARALLEL, Feature.PROMPT_CACHE, Feature.LOGPROBS, Feature.GRAMMAR, Feature.JSON_SCHEMA,
+                Feature.CONTINUE, *((Feature.VISION,) if shows else ())}  # fmt: skip
+    facts = {"version": str(props.get("build_info", "not told")), "chat_template": bool(props.get("chat_template"))}
+    context, slots = defaults.get("n_ctx"), props.get("total_slots")
+    return Found(kind, model, address, context if isinstance(context, int) else 0,
+                 slots if isinstance(slots, int) else 0, (), frozenset(features), facts)  # fmt: skip
+
+
+def _version(asker: Asker) -> str:
+    """vLLM's version, "" when it does not tell."""
+    try:
+        answer = asker.get("/version")
+    except Unanswered:
+        return ""
+    return str(answer.get("version", ""))[:40] if isinstance(answer, dict) else ""
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())

@@ -1,0 +1,38 @@
+"""Whether a server lives: one short question, on a connection of its own."""
+
+from __future__ import annotations
+
+import asyncio
+
+from loaders.served.flavours import FLAVOURS
+from modules.engine import openai_errors
+from modules.engine.endpoint_client import client_of
+from modules.engine.http_client import ConnectionLost
+from modules.errors import EnginehouseError
+from modules.types import Endpoint
+
+WAIT = 10.0
+"""Seconds an answer may take."""
+
+
+class Health:
+    """Asks one endpoint. `where` is its address as people are told it."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.where = openai_errors.shown(endpoint.url)
+        flavour = FLAVOURS.get(endpoint.flavour)
+        self._path = "/health" if flavour is None else flavour.health or endpoint.api + "/models"
+        self._http = client_of(endpoint)
+
+    async def check(self) -> EnginehouseError | None:
+        """Why the server cannot be used now, None when it can."""
+        try:
+            async with asyncio.timeout(WAIT):
+                status, raw = await self._http.get_raw(self._path)
+        except (OSError, ConnectionLost) as error:
+            return openai_errors.unreachable(error, self.where)
+        return None if status == 200 else openai_errors.refusal(status, raw, self.where)
+
+    async def close(self) -> None:
+        """Hang up."""
+        await self._http.close()
