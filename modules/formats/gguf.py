@@ -14,9 +14,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from modules.errors import Unsupported
+from modules.formats.bad_file import AGAIN, START, bad_file
 from modules.formats.gguf_cursor import Cursor, EndOfFile, TooMuch
-from modules.formats.gguf_tables import ARRAY, FILE_TYPES, MAGIC, OLD_MAGICS, SCALARS, STRING, TENSOR_TYPES
+from modules.formats.gguf_error import GgufError, damaged
+from modules.formats.gguf_tables import (
+    ARRAY,
+    FILE_TYPES,
+    FIM_KEYS,
+    FIM_TOKENS,
+    MAGIC,
+    OLD_MAGICS,
+    SCALARS,
+    STRING,
+    TENSOR_TYPES,
+)
+from modules.formats.gguf_tensors import TensorTable, read_tensors
+from modules.formats.weights import Groups
+
+__all__ = ["GgufError", "GgufHeader", "megabytes", "read_header"]
 
 MetaValue = int | float | bool | str | tuple[int | float | bool, ...]
 
@@ -28,13 +43,8 @@ MAX_KEPT = 4 * 1024 * 1024  # bytes of all that is kept of one header
 MAX_KEPT_ARRAY = 1024  # per-layer numbers; vocabularies are skipped
 _GUESSED = 1024  # a bit in general.file_type: "not stated by the one who made it" (llama.h)
 _TEMPLATE = "tokenizer.chat_template"
-_AGAIN = "Download it again."
-
-
-class GgufError(Unsupported):
-    """The file is not a model this program can open; the message says what it is instead."""
-
-    code = "bad_model_file"
+_TOKENS, _LANGUAGES = "tokenizer.ggml.tokens", "general.languages"
+_FIRST, _LAST = 64, 3000  # where in a vocabulary special tokens stand
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +57,10 @@ class GgufHeader:
     head_count_kv   the largest where layers differ
     parameters      weights in this file, which may be one part of several
     split_no, split_count  part number from 0, and how many parts; 0 and 1 for a whole model
+    languages       as the makers wrote them
+    fim             whether its vocabulary has the tokens for filling in the middle
+    weights         bytes of the weights in this file; None where a tensor type is not known
+    groups          the same by block
     metadata        every plain value of the header and short lists of numbers
     """
 
@@ -69,6 +83,10 @@ class GgufHeader:
     tokenizer: str
     split_no: int = 0
     split_count: int = 1
+    languages: tuple[str, ...] = ()
+    fim: bool = False
+    weights: int | None = None
+    groups: Groups = field(default_factory=Groups)
     metadata: Mapping[str, MetaValue] = field(default_factory=dict)
 
 
@@ -85,14 +103,14 @@ def read_header(path: Path) -> GgufHeader:
     except EndOfFile:
         raise GgufError(
             f"The file is cut short or damaged: its header goes past its end at {megabytes(found.st_size)}.",
-            hint=_AGAIN,
+            hint=AGAIN,
         ) from None
     except TooMuch:
         raise GgufError(
-            "The header is far larger than that of any real model; the file is damaged.", hint=_AGAIN
+            "The header is far larger than that of any real model; the file is damaged.", hint=AGAIN
         ) from None
     except (struct.error, UnicodeDecodeError, OverflowError, MemoryError) as error:
-        raise _damaged(str(error)) from error
+        raise damaged(str(error)) from error
 
 
 def megabytes(count: int) -> str:
@@ -104,41 +122,20 @@ def megabytes(count: int) -> str:
     return f"{count / 1000:.0f} kB" if count >= 1000 else f"{count} bytes"
 
 
-def _damaged(what: str) -> GgufError:
-    return GgufError(f"The header is damaged: {what}.", hint=_AGAIN)
-
-
 def _not_gguf(start: bytes, size: int) -> GgufError:
     """What a file that does not begin with GGUF is instead, from its first bytes."""
-    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if size == 0:
-        return GgufError("The file is empty.", hint=_AGAIN)
+    if found := bad_file(start, size):
+        return GgufError(found.message, hint=found.hint)
     if start[:4] in OLD_MAGICS:
         return GgufError(
             f"This is in the old {OLD_MAGICS[start[:4]]} format, which no current engine opens.",
             hint="Get the model as GGUF, or convert it with convert_llama_ggml_to_gguf.py of llama.cpp.",
         )
-    if text.startswith(b"version https://git-lfs"):
-        return GgufError(
-            "This is a Git LFS pointer, a note of a few lines where the model should be.",
-            hint="Run “git lfs pull” in the folder it came from, or download the file itself.",
-        )
-    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        return GgufError(
-            "This is a web page saved as .gguf, not a model.",
-            hint="Use the page's download link; models that need a login must be downloaded logged in.",
-        )
-    if text.startswith((b'{"error', b"{'error", b"entry not found", b"invalid username", b"access to model")):
-        return GgufError("This is an error message of the download site saved as .gguf, not a model.", hint=_AGAIN)
     if start[:4] == b"PK\x03\x04":
         return GgufError("This is a ZIP or PyTorch file, not GGUF.", hint="Unpack it, or get the model as GGUF.")
-    if start[:2] == b"\x1f\x8b":
-        return GgufError("This is a gzip file, not GGUF.", hint="Unpack it first.")
     if start[8:10] == b'{"':
         return GgufError("This is a safetensors file with the ending .gguf.", hint="Rename it to .safetensors.")
-    if not start.strip(b"\0"):
-        return GgufError("The file is filled with zeros: a download that did not finish.", hint=_AGAIN)
-    return GgufError("This is not a GGUF file: it does not begin with the letters GGUF.", hint=_AGAIN)
+    return GgufError("This is not a GGUF file: it does not begin with the letters GGUF.", hint=AGAIN)
 
 
 class _Reader:
@@ -150,10 +147,12 @@ class _Reader:
         self._meta: dict[str, MetaValue] = {}
         self._lengths: dict[str, int] = {}
         self._kept = 0
+        self._languages: tuple[str, ...] = ()
+        self._fim = False
 
     def header(self) -> GgufHeader:
         cursor = self._cursor
-        start = cursor.take(min(cursor.size, 64))
+        start = cursor.take(min(cursor.size, START))
         if start[:4] != MAGIC:
             raise _not_gguf(start, cursor.size)
         cursor.rewind_to(len(MAGIC))
@@ -170,16 +169,15 @@ class _Reader:
         self._length = "I" if version == 1 else "Q"
         tensors, keys = cursor.number(self._length), cursor.number(self._length)
         if keys > MAX_KEYS or tensors > MAX_TENSORS:
-            raise _damaged(f"it claims {keys} entries and {tensors} tensors")
+            raise damaged(f"it claims {keys} entries and {tensors} tensors")
         for _ in range(keys):
             self._entry()
-        weights = self._tensors(tensors)
-        return self._made(version, big_endian, tensors, weights)
+        return self._made(version, big_endian, tensors, self._tensors(tensors))
 
     def _text(self, limit: int) -> str:
         length = self._cursor.number(self._length)
         if length > limit and length <= self._cursor.size - self._cursor.position:
-            raise _damaged(f"a text in it claims {length} bytes")
+            raise damaged(f"a text in it claims {length} bytes")
         return self._cursor.take(length).decode("utf-8", "replace")
 
     def _entry(self) -> None:
@@ -189,7 +187,7 @@ class _Reader:
         if self._kept > MAX_KEPT:
             raise TooMuch
         if key in self._meta or key in self._lengths:
-            raise _damaged(f"the entry {key[:80]!r} is there twice")
+            raise damaged(f"the entry {key[:80]!r} is there twice")
         kind = self._cursor.number("I")
         if kind in SCALARS:
             self._meta[key] = self._cursor.value(SCALARS[kind])
@@ -198,7 +196,7 @@ class _Reader:
         elif kind == ARRAY:
             self._array(key)
         else:
-            raise _damaged(f"the entry {key[:80]!r} has the unknown type {kind}")
+            raise damaged(f"the entry {key[:80]!r} has the unknown type {kind}")
 
     def _string(self, key: str) -> None:
         length = self._cursor.number(self._length)
@@ -213,9 +211,9 @@ class _Reader:
         kind, count = self._cursor.number("I"), self._cursor.number(self._length)
         self._lengths[key] = count
         if kind == STRING:
-            self._cursor.skip_strings(count, self._length)
+            self._strings(key, count)
         elif kind not in SCALARS:
-            raise _damaged(f"the list {key[:80]!r} has the unknown type {kind}")
+            raise damaged(f"the list {key[:80]!r} has the unknown type {kind}")
         elif count <= MAX_KEPT_ARRAY and self._kept + 32 * count <= MAX_KEPT:
             self._kept += 32 * count  # what a number takes in Python
             size = struct.calcsize("<" + SCALARS[kind]) * count
@@ -224,36 +222,45 @@ class _Reader:
         else:
             self._cursor.skip(struct.calcsize("<" + SCALARS[kind]) * count)
 
-    def _tensors(self, count: int) -> dict[int, int]:
-        """Weights by tensor type. Raises GgufError when the file ends before its last tensor."""
-        cursor = self._cursor
-        weights: dict[int, int] = {}
-        end = 0
+    def _strings(self, key: str, count: int) -> None:
+        """A list of texts: skipped, but for the languages and both ends of the vocabulary, where marks stand."""
+        if key == _LANGUAGES and count <= 256:
+            self._languages = tuple(self._text(256) for _ in range(count))
+        elif key == _TOKENS and count > _LAST:
+            self._look_for_fim(min(_FIRST, count - _LAST))
+            self._cursor.skip_strings(count - _LAST - min(_FIRST, count - _LAST), self._length)
+            self._look_for_fim(_LAST)
+        elif key == _TOKENS:
+            self._look_for_fim(count)
+        else:
+            self._cursor.skip_strings(count, self._length)
+
+    def _look_for_fim(self, count: int) -> None:
+        cursor, width = self._cursor, 4 if self._length == "I" else 8
+        if count * width > cursor.size - cursor.position:
+            raise EndOfFile
+        cursor.check_time()
         for _ in range(count):
-            cursor.check_time()
-            cursor.skip(cursor.number(self._length))  # its name
-            dimensions = cursor.number("I")
-            if dimensions > 8:
-                raise _damaged(f"a tensor claims {dimensions} dimensions")
-            elements = 1
-            for _ in range(dimensions):
-                elements *= cursor.number(self._length)
-            kind, offset = cursor.number("I"), cursor.number("Q")
-            if elements > 2**48 or offset > 2**48:
-                raise _damaged("a tensor claims to be larger than any model")
-            weights[kind] = weights.get(kind, 0) + elements
-            if kind in TENSOR_TYPES:
-                stored = TENSOR_TYPES[kind]
-                end = max(end, offset + elements // stored.block * stored.size)
+            length = cursor.number(self._length)
+            if 5 <= length <= 24:
+                self._fim = self._fim or cursor.take(length) in FIM_TOKENS
+            else:
+                cursor.skip(length)
+
+    def _tensors(self, count: int) -> TensorTable:
+        """The tensors. Raises GgufError when the file ends before its last one."""
+        cursor = self._cursor
+        table = read_tensors(cursor, count, self._length)
+        end = table.end
         alignment = self._int("general.alignment") or 32
         if not 1 <= alignment <= 2**20:
-            raise _damaged(f"its alignment is {alignment}")
+            raise damaged(f"its alignment is {alignment}")
         whole = -(-cursor.position // alignment) * alignment + end if end else cursor.position
         if whole > cursor.size:
             raise GgufError(
-                f"The file is cut short: {megabytes(cursor.size)} of {megabytes(whole)} are there.", hint=_AGAIN
+                f"The file is cut short: {megabytes(cursor.size)} of {megabytes(whole)} are there.", hint=AGAIN
             )
-        return weights
+        return table
 
     def _int(self, key: str) -> int | None:
         """A whole number of the header; the largest where it is a list."""
@@ -272,8 +279,12 @@ class _Reader:
             return "mmproj"
         if "adapter.type" in self._meta:
             return "adapter"
-        if any(name.startswith("imatrix.") for name in self._meta):
+        if any(name.startswith("imatrix.") for name in self._meta) or any(
+            name.startswith("imatrix.") for name in self._lengths
+        ):
             return "imatrix"
+        if architecture == "controlvector":
+            return "control-vector"
         return self._str("general.type") or "model"
 
     def _quant(self, weights: Mapping[int, int]) -> str:
@@ -285,10 +296,11 @@ class _Reader:
         kind = max(weights, key=lambda number: weights[number])
         return TENSOR_TYPES[kind].name if kind in TENSOR_TYPES else f"type {kind}"
 
-    def _made(self, version: int, big_endian: bool, tensors: int, weights: Mapping[int, int]) -> GgufHeader:
+    def _made(self, version: int, big_endian: bool, tensors: int, table: TensorTable) -> GgufHeader:
+        weights = table.elements
         architecture = self._str("general.architecture")
         if not re.fullmatch(r"[\w.-]{0,64}", architecture):
-            raise _damaged("the name of its architecture is not a name")
+            raise damaged("the name of its architecture is not a name")
         parts = self._int("split.count") or 1
         return GgufHeader(
             version=version,
@@ -310,5 +322,9 @@ class _Reader:
             tokenizer=self._str("tokenizer.ggml.model"),
             split_no=self._int("split.no") or 0,
             split_count=max(1, parts),
+            languages=self._languages,
+            fim=self._fim or any(key in self._meta for key in FIM_KEYS),
+            weights=table.size,
+            groups=table.groups,
             metadata={name: value for name, value in self._meta.items() if name != _TEMPLATE},
         )

@@ -65,3 +65,26 @@ IMAGE_ARCHITECTURES = frozenset(
         "pixart", "pig",
     }
 )  # fmt: skip
+SPEECH_ARCHITECTURES = frozenset({"wavtokenizer-dec", "whisper", "orpheus-codec", "snac"})
+
+FIM_KEYS = ("tokenizer.ggml.fim_pre_token_id", "tokenizer.ggml.prefix_token_id")
+FIM_TOKENS = frozenset(
+    text.encode()
+    for text in ("<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<PRE>", "▁<PRE>", "<｜fim▁begin｜>", "[PREFIX]",
+                 "<|code_prefix|>", "<|prefix|>")
+)  # fmt: skip
+"""Tokens that begin a text to be filled in the middle, as families write them (llama.cpp, src/llama-vocab.cpp)."""
+
+WINDOW_PATTERNS: Mapping[str, tuple[int, bool]] = {
+    "gemma2": (2, False), "gemma3": (6, False), "gemma3n": (5, False), "gemma-embedding": (6, False),
+    "gpt-oss": (2, False), "cohere2": (4, False), "llama4": (4, False), "olmo2": (4, False), "exaone4": (4, False),
+    "smallthinker": (4, True), "modern-bert": (3, True), "afmoe": (4, False),
+}  # fmt: skip
+"""Architectures whose every n-th layer sees the whole context and the others a window: (n, the first of n does).
+
+Where a file has a window and the architecture is not here, the engine uses the whole context (llama-model.cpp)."""
+
+STATE_ARCHITECTURES = frozenset({"mamba", "mamba2", "rwkv6", "rwkv7", "arwkv7", "rwkv6qwen2"})
+"""Architectures that keep a state of fixed size instead of keys and values, in every layer."""
+
+POOLINGS: Mapping[int, str] = {1: "mean", 2: "cls", 3: "last", 4: "rank"}

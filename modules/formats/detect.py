@@ -1,0 +1,140 @@
+"""Says what a file or a folder is by what is in it, never by its name alone, and why it cannot run.
+
+The one entrance is `detect`. It raises nothing: whatever is wrong becomes `reason` and `hint` of the facts. Everything
+read here is untrusted and read with bounds; nothing is unpickled, and no code that comes with a model is run.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from modules.formats.bad_file import AGAIN, START, bad_file
+from modules.formats.endpoint import ENDING as ENDPOINT
+from modules.formats.endpoint import EndpointError, read_endpoint
+from modules.formats.facts import ModelFacts
+from modules.formats.gguf import GgufError, GgufHeader, read_header
+from modules.formats.gguf_facts import gguf_facts
+from modules.formats.hf_folder import folder_facts
+from modules.formats.loose_safetensors import loose_facts
+from modules.formats.old_ggml import is_old_ggml, old_ggml_facts
+from modules.formats.onnx import is_onnx, onnx_facts
+from modules.formats.pickle_weights import is_pickle, pickle_facts
+from modules.formats.safetensors import is_safetensors
+
+UNREADABLE = "unreadable"
+"""Key of `extra` where the disk refused: permissions change without a trace in the file, so it is not remembered."""
+SPLIT = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.(?P<ending>gguf|safetensors)", re.IGNORECASE)
+
+
+def detect(path: Path, parts: Sequence[Path] = ()) -> ModelFacts:
+    """What is at `path`: a file, the first part of a split model, or a folder.
+
+    parts  all files of it, in order, where the caller knows them; () = they are looked for beside `path`
+    """
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            return folder_facts(path)
+        if not stat.S_ISREG(mode):  # opening a pipe or a device would wait for ever
+            return ModelFacts("unknown", "other", reason="This is not an ordinary file.")
+        return _file(path, tuple(parts))
+    except OSError as error:
+        return ModelFacts(
+            "unknown", reason=f"The file cannot be opened: {error.strerror or error}.", extra={UNREADABLE: True}
+        )
+
+
+def _file(path: Path, parts: tuple[Path, ...]) -> ModelFacts:
+    size = path.stat().st_size
+    if path.name.lower().endswith(ENDPOINT):
+        return _endpoint(path, size)
+    with path.open("rb") as file:
+        start = file.read(START)
+    if start[:4] == b"GGUF":
+        return _gguf(path, parts)
+    if bad := bad_file(start, size, path.suffix):
+        return ModelFacts(bad.format, size=size, reason=bad.message, hint=bad.hint)
+    if is_old_ggml(start):
+        return old_ggml_facts(start, size)
+    if is_safetensors(start):
+        return loose_facts(path, parts)
+    if is_pickle(start):
+        return pickle_facts(path, start, size)
+    if is_onnx(start):
+        return onnx_facts(start, size)
+    if start[:4] in (b"ftrt", b"ptrt") or path.suffix in (".engine", ".plan"):
+        return ModelFacts(
+            "tensorrt-llm",
+            size=size,
+            reason="This is a TensorRT engine by itself.",
+            hint="Keep it in its folder, with the config.json it was built with.",
+        )
+    said = {
+        ".gguf": "This is not a GGUF file: it does not begin with the letters GGUF.",
+        ".safetensors": "This is not a safetensors file.",
+    }
+    return ModelFacts(
+        "unknown",
+        "other" if path.suffix not in said else "model",
+        size=size,
+        hint=AGAIN,
+        reason=said.get(path.suffix, "This is in no format of a language model that is known."),
+    )
+
+
+def _endpoint(path: Path, size: int) -> ModelFacts:
+    try:
+        found = read_endpoint(path)
+    except EndpointError as error:
+        unreadable = {UNREADABLE: True} if isinstance(error.__cause__, OSError) else {}
+        return ModelFacts("endpoint", size=size, reason=error.message, hint=error.hint, extra=unreadable)
+    return ModelFacts(
+        "endpoint",
+        name=found.model,
+        size=size,
+        context_length=found.context or None,
+        capabilities=("images",) if found.images else (),
+    )
+
+
+def _gguf(path: Path, parts: tuple[Path, ...]) -> ModelFacts:
+    """A GGUF model; one part that cannot be read speaks for all."""
+    missing: tuple[int, ...] = ()
+    match = SPLIT.fullmatch(path.name)
+    if match:
+        parts = parts or tuple(sorted(path.parent.glob(_literal(match["stem"]) + "-?????-of-" + match["count"] + ".*")))
+        parts = tuple(part for part in parts if (one := SPLIT.fullmatch(part.name)) and one["stem"] == match["stem"])
+        missing = missing_parts(parts, int(match["count"]))
+    headers: list[GgufHeader] = []
+    for part in parts or (path,):
+        try:
+            headers.append(read_header(part))
+        except GgufError as error:
+            if isinstance(error.__cause__, OSError):
+                return ModelFacts("gguf", reason=error.message, extra={UNREADABLE: True})
+            which = f"Part {part.name}: " if len(parts) > 1 else ""
+            return ModelFacts(
+                "gguf", size=sum(_size(one) for one in parts or (path,)), hint=error.hint, reason=which + error.message
+            )
+    return gguf_facts(headers, missing)
+
+
+def missing_parts(parts: Sequence[Path], count: int) -> tuple[int, ...]:
+    """Numbers, from 1, of the parts of a split model that are not among `parts`; at most 1000."""
+    there = {int(match["number"]) for part in parts if (match := SPLIT.fullmatch(part.name))}
+    return tuple(number for number in range(1, min(count, 1000) + 1) if number not in there)
+
+
+def _literal(text: str) -> str:
+    """A name for glob, without its special signs."""
+    return re.sub(r"([*?[])", r"[\1]", text)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

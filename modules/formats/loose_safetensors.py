@@ -1,0 +1,116 @@
+"""A safetensors file by itself, or all parts of one, without the folder of a model around it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from modules.formats.facts import ModelFacts
+from modules.formats.quantization import parameters, quantization
+from modules.formats.safetensors import Mark, SafetensorsError, SafetensorsHeader, read_safetensors
+from modules.formats.weights import merged
+
+_NUMBER = re.compile(r"-(\d{5})-of-(\d{5})\.")
+_IMAGE = (
+    "model.diffusion_model",
+    "first_stage_model",
+    "double_blocks",
+    "single_blocks",
+    "joint_blocks",
+    "down_blocks",
+    "up_blocks",
+    "transformer_blocks",
+    "cond_stage_model",
+    "decoder.up",
+    "conditioner",
+    "control_model",
+)
+_ADAPTER = ("lora_A", "lora_B", "lora_up", "lora_down", "hada_w", "oft_", "ia3_", "lokr_", "lora_magnitude_vector")
+LONE = "These are weights without the folder of their model: config.json and the tokenizer are missing."
+LONE_HINT = "Put the file into a folder below models, together with the other files of the same model."
+
+
+def read_all(paths: Sequence[Path]) -> list[SafetensorsHeader]:
+    """The headers of all parts. Raises SafetensorsError, which names the part where there are several."""
+    headers = []
+    for path in paths:
+        try:
+            headers.append(read_safetensors(path))
+        except SafetensorsError as error:
+            if len(paths) > 1 and not isinstance(error.__cause__, OSError):
+                raise SafetensorsError(f"Part {path.name}: {error.message}", hint=error.hint) from error
+            raise
+    return headers
+
+
+def all_marks(headers: Sequence[SafetensorsHeader]) -> tuple[dict[str, Mark], dict[str, int]]:
+    """Marks and elements by dtype of all parts together."""
+    marks: dict[str, Mark] = {}
+    elements: dict[str, int] = {}
+    for header in headers:
+        for name, mark in header.marks.items():
+            old = marks.get(name)
+            marks[name] = (
+                mark
+                if old is None
+                else Mark(old.count + mark.count, old.elements + mark.elements, old.dtype, old.shape)
+            )
+        for dtype, count in header.elements.items():
+            elements[dtype] = elements.get(dtype, 0) + count
+    return marks, elements
+
+
+def loose_facts(path: Path, parts: Sequence[Path] = ()) -> ModelFacts:
+    """What the file is. It never runs by itself; what it is decides what is said."""
+    try:
+        headers = read_all(parts or (path,))
+    except SafetensorsError as error:
+        extra = {"unreadable": True} if isinstance(error.__cause__, OSError) else {}
+        return ModelFacts("safetensors", reason=error.message, hint=error.hint, extra=extra)
+    marks, elements = all_marks(headers)
+    size = sum(header.size for header in headers)
+    found = quantization({}, {}, marks, elements)
+    kind, reason, hint = _kind(headers[0], marks)
+    groups = merged(header.groups for header in headers)
+    if kind == "model" and (lacking := _missing(parts or (path,))):
+        named = ", ".join(str(number) for number in lacking[:5]) + (", …" if len(lacking) > 5 else "")
+        word = f"part {named} is" if len(lacking) == 1 else f"parts {named} are"
+        reason = f"It is split in several parts, and {word} missing. {reason}"
+    blocks = max(groups.blocks, default=-1) + 1
+    return ModelFacts(
+        found.format if kind == "model" else "safetensors", kind, quant=found.words, size=size,
+        weights=groups.total, parameters=parameters(found.format, found.bits, marks, elements),
+        layers=blocks or None, reason=reason, hint=hint, extra=groups.extra() if kind == "model" else {},
+    )  # fmt: skip
+
+
+def _missing(parts: Sequence[Path]) -> list[int]:
+    """Numbers of the parts that are not there, from the names of those that are."""
+    matches = [match for part in parts if (match := _NUMBER.search(part.name))]
+    if not matches:
+        return []
+    there = {int(match[1]) for match in matches}
+    return [number for number in range(1, min(int(matches[0][2]), 1000) + 1) if number not in there]
+
+
+def _kind(header: SafetensorsHeader, marks: Mapping[str, Mark]) -> tuple[str, str, str]:
+    """What the tensors are of, why they do not run, and the next step."""
+    image_adapter = any(name.startswith("lora_unet") for name in marks)
+    if image_adapter or any(
+        str(value).startswith(("sd", "flux"))
+        for key, value in header.metadata.items()
+        if key == "ss_base_model_version"
+    ):
+        return "image", "This is an adapter for a model that makes pictures.", ""
+    if any(name in marks for name in _ADAPTER):
+        return (
+            "adapter",
+            "This is a LoRA adapter without its adapter_config.json.",
+            "Put it into a folder together with that file; both come from the same place.",
+        )
+    if any(name in marks for name in _IMAGE):
+        return "image", "It makes pictures, not text.", ""
+    if not header.tensors:
+        return "other", "There are no weights in this file.", ""
+    return "model", LONE, LONE_HINT

@@ -1,0 +1,24 @@
+"""What a chat template gives away about its model, without running it."""
+
+from __future__ import annotations
+
+import re
+
+_TOOLS = re.compile(r"\btools\b")
+_THINKING = re.compile(
+    r"</?think(?:ing)?>|enable_thinking|reasoning_content|reasoning_effort|thinking_budget|<\|channel\|>|<\|begin_of_thought"
+    r"|\[THINK\]|<seed:think>|<\|START_THINKING\|>"
+)
+
+
+def template_traits(*templates: str) -> tuple[str, ...]:
+    """Of "template", "tools", "thinking": what chats with these templates can have. () without any."""
+    text = "\n".join(templates)
+    if not text.strip():
+        return ()
+    found = ["template"]
+    if _TOOLS.search(text):
+        found.append("tools")
+    if _THINKING.search(text):
+        found.append("thinking")
+    return tuple(found)
