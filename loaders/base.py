@@ -89,6 +89,7 @@ class LoaderSpec:
     requirements  the file under requirements/ that installs it
     hardware  kinds of device it cannot do without, any of them: ("cuda",); () = runs anywhere
     estimate  what a load will take (see modules/estimates/values.py); None = it cannot be said
+    options   names of program settings (modules/settings.py) it has to know, as LoadRequest.options
     ladder    how to make a load smaller that did not fit, step by step (see modules/models/fallback.py)
     """
 
@@ -105,6 +106,7 @@ class LoaderSpec:
     hardware: tuple[str, ...] = ()
     estimate: Estimator | None = None
     ladder: tuple[Step, ...] = ()
+    options: tuple[str, ...] = ()
 
     def check_settings(self, settings: Mapping[str, Any]) -> dict[str, ParamValue]:
         """All settings with defaults filled in. Raises BadParameter for an unknown name or a bad value."""
@@ -136,6 +138,7 @@ class LoadRequest:
     settings  complete and checked
     scratch   a folder the engine may write to
     files     setting name → the files it names, for settings of kind "files"
+    options   program settings the spec asks for, as text
     """
 
     model: str
@@ -144,6 +147,7 @@ class LoadRequest:
     settings: Mapping[str, ParamValue]
     scratch: str
     files: Mapping[str, tuple[NamedFile, ...]] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 class EngineBackend(Protocol):

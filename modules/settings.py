@@ -55,6 +55,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("loader", "text", "", "--loader", MODELS,
             "Loader for that model. Empty = the best one for its format, with the reason shown.",
             metavar="NAME", restart_needed=True),
+    Setting("llama_server", "text", "", "--llama-server", MODELS,
+            "A llama-server of your own (built for CUDA, Vulkan, ROCm or RPC; ik_llama.cpp) that the loader llama.cpp "
+            "starts instead of the bundled engine: the path of the program, arguments may follow. Empty = the bundled "
+            "one.", metavar="PROGRAM"),
     Setting("models_dir", "text", "", "--models-dir", MODELS,
             "Folder with the models. Empty = the folder models in the user-data folder.",
             metavar="FOLDER", aliases=("--model-dir",), restart_needed=True),
@@ -104,6 +108,7 @@ class Settings:
     cors_origins: tuple[str, ...]
     model: str
     loader: str
+    llama_server: str
     models_dir: str
     max_loaded: int
     context_overflow: Literal["drop_oldest", "error"]

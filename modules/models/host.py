@@ -48,7 +48,7 @@ class Host:
 
     def __init__(
         self, model: ModelLike, spec: LoaderSpec, why: str, settings: Mapping[str, ParamValue], log: WorkerLog,
-        scratch: Path, limits: Limits | None, on_change: Callable[[Host], None],
+        scratch: Path, limits: Limits | None, on_change: Callable[[Host], None], options: Mapping[str, str],
     ) -> None:  # fmt: skip
         self.model = model
         self.spec = spec
@@ -67,7 +67,7 @@ class Host:
         self._rss = (0.0, 0)
         self._was_ready = False
         path = model.name if model.builtin else str(model.path)
-        request = LoadRequest(model.name, path, spec.name, settings, str(scratch))
+        request = LoadRequest(model.name, path, spec.name, settings, str(scratch), options=options)
         self.process = WorkerProcess(request, spec.load, log, limits, self._changed)
         self.loading = asyncio.create_task(self._load(), name=f"load {model.name}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from loaders import Registry
@@ -37,6 +37,7 @@ class Plan:
     spec: LoaderSpec
     why: str
     settings: Mapping[str, ParamValue]
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 class Planner:
@@ -57,10 +58,15 @@ class Planner:
         if settings is None and last_loader == spec.name and last_settings:
             try:
                 complete = spec.check_settings(last_settings)
-                return Plan(model, spec, f"{why} It is loaded with the settings it had last.", complete)
+                why = f"{why} It is loaded with the settings it had last."
+                return Plan(model, spec, why, complete, self._options(spec))
             except BadParameter as error:
                 why = f"{why} Its last settings do not fit any more ({error.message}), so defaults are used."
-        return Plan(model, spec, why, spec.check_settings(settings or {}))
+        return Plan(model, spec, why, spec.check_settings(settings or {}), self._options(spec))
+
+    def _options(self, spec: LoaderSpec) -> dict[str, str]:
+        """The program settings this loader has to know."""
+        return {name: str(self._settings.get(name)) for name in spec.options}
 
     def _spec(self, model: Any, loader: str | None, last: str | None) -> tuple[LoaderSpec, str]:
         if loader:

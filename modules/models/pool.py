@@ -219,7 +219,7 @@ class Models:
 
     def _launch(self, plan: Plan) -> Host:
         host = Host(plan.model, plan.spec, plan.why, plan.settings, self._free_log(), self._paths.scratch,
-                    self._limits, self._changed)  # fmt: skip
+                    self._limits, self._changed, plan.options)  # fmt: skip
         self._hosts[plan.model.name] = self._focus = host
         host.loading.add_done_callback(lambda task: self._load_ended(host, task))
         return host

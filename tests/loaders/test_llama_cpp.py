@@ -14,7 +14,9 @@ import httpx
 import pytest
 
 from loaders import llama_cpp
-from loaders.llama_cpp import DEFAULT_CONTEXT, SPEC, choose_context
+from loaders.llama.context import choose_context
+from loaders.llama.settings import DEFAULT_CONTEXT
+from loaders.llama_cpp import SPEC
 from modules.engine.llama_request import completion_body
 from modules.engine.watch import Limits
 from modules.errors import EngineError
