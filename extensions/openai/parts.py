@@ -22,7 +22,7 @@ def read_content(value: Any, where: str, role: str, notices: dict[str, Notice]) 
         return without_marks(value), ()
     if not isinstance(value, list):
         raise BadParameter(f"{where} has to be a string or a list of parts.", param=where)
-    texts: list[str] = []
+    texts = [""]  # around the images; neutralised when joined, because two parts can make a mark together
     images: list[str] = []
     for place, part in enumerate(value):
         at = f"{where}.{place}"
@@ -31,13 +31,12 @@ def read_content(value: Any, where: str, role: str, notices: dict[str, Notice]) 
             if role != "user":
                 raise BadParameter(f"{at} is an image, and only a user's message can hold one.", param=at)
             images.append(_image(part, at, notices))
-            texts.append(MEDIA_MARK)
+            texts.append("")
         else:
-            texts.append(without_marks(_text(part, kind, at)))
-    first = "".join(texts[: len(images)])
-    if first == MEDIA_MARK * len(images):  # all of them before the text, which is where they belong anyway
-        texts = texts[len(images) :]
-    return "".join(texts), tuple(images)
+            texts[-1] += _text(part, kind, at)
+    if not any(texts[:-1]):  # all images stand before the text, which is where they belong anyway
+        return without_marks(texts[-1]), tuple(images)
+    return MEDIA_MARK.join(map(without_marks, texts)), tuple(images)
 
 
 def _text(part: Any, kind: Any, where: str) -> str:
