@@ -9,17 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from loaders.base import Feature, LoaderSpec, LoadParam, LoadRequest
+from loaders.base import EngineBackend, Feature, LoaderSpec, LoadParam, LoadRequest
 from loaders.llama_cpp import DEFAULT_CONTEXT, choose_context
 from modules.errors import LoadFailed
 from modules.formats.gguf import read_header
 from modules.params import LLAMA_PYTHON, dialect
 from modules.types import EngineInfo
-
-if TYPE_CHECKING:
-    from loaders.llama_python.backend import LlamaPythonEngine
 
 _KV_TYPES = ("f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "f32")
 
@@ -82,7 +79,7 @@ SPEC = LoaderSpec(
 INSTALL = "python3 start.py install llama-cpp-python"
 
 
-def load(request: LoadRequest, progress: Callable[[float, str], None]) -> LlamaPythonEngine:
+def load(request: LoadRequest, progress: Callable[[float, str], None]) -> EngineBackend:
     """Load a GGUF file. Raises LoadFailed with the engine's own reason."""
     progress(0.01, "reading the model's header")
     header = read_header(Path(request.path))

@@ -55,6 +55,17 @@ def _served(name: str, wire: str = "", openai: bool = True) -> dict[str, str]:
     return dict.fromkeys((VLLM, SGLANG, TRTLLM, *((OPENAI,) if openai else ())), wire or name)
 
 
+_EXL3 = frozenset({
+    "max_tokens", "seed", "temperature", "top_k", "top_p", "min_p", "xtc_probability", "xtc_threshold",
+    "repetition_penalty", "repetition_penalty_range", "frequency_penalty", "presence_penalty", "dry_multiplier",
+    "dry_base", "dry_allowed_length", "dry_sequence_breakers", "adaptive_target", "adaptive_decay", "sampler_priority",
+    "ban_eos_token", "logit_bias",
+})  # fmt: skip
+_EXL2 = _EXL3 - {"adaptive_target", "adaptive_decay"} | {
+    "typical_p", "tfs", "top_a", "smoothing_factor", "dynamic_temperature", "dynatemp_low", "dynatemp_high",
+    "dynatemp_exponent", "mirostat_mode", "mirostat_tau", "mirostat_eta",
+}  # fmt: skip
+"""What the ExLlama loaders translate into the libraries' own steps and settings; our names throughout."""
 _NOT_IN_TORCH = frozenset({"penalty_alpha"})  # contrastive search needs code from a hub since Transformers 5
 
 
@@ -191,6 +202,9 @@ def dialect(engine: str) -> Mapping[str, str]:
         return {param.name: param.name for param in PARAMS if param.name not in _NOT_IN_TORCH}
     if engine == LLAMA_PYTHON:  # llama.cpp's samplers, put together by us
         return {param.name: param.name for param in PARAMS if LLAMA in param.engines}
+    if engine in (EXL2, EXL3):
+        known = _EXL2 if engine == EXL2 else _EXL3
+        return {param.name: param.name for param in PARAMS if param.name in known}
     return {param.name: param.engines[engine] for param in PARAMS if engine in param.engines}
 
 

@@ -54,7 +54,7 @@ ENGINE_LIBRARIES = {
     "torch", "transformers", "llama_cpp", "xllamacpp", "exllamav2", "exllamav3", "peft", "accelerate", "vllm", "sglang",
     "tensorrt_llm", "bitsandbytes", "torchao",
 }  # fmt: skip
-WORKER_ONLY = ("loaders.hf", "loaders.torch_sampling", "loaders.llama_python", "loaders.exllama")
+WORKER_ONLY = ("loaders.hf", "loaders.torch_sampling", "loaders.llama_python", "loaders.exllama.")
 """Packages that import engine libraries at their top: loader files reach them from inside functions only."""
 
 

@@ -16,9 +16,9 @@ import numpy.typing as npt
 from loaders.llama_python.chain import Chain, unused
 from loaders.llama_python.constraint import Constraint, Schemas, constraint_of
 from loaders.llama_python.model import LoadedModel
-from loaders.llama_python.ranks import logprob_of
 from loaders.llama_python.vocabulary import Vocabulary
 from loaders.text.pieces import TextPieces
+from loaders.text.ranks import logprob_of
 from loaders.text.template import ChatTemplate
 from modules.errors import BadParameter, BadRequest, ContextOverflow, EngineError, Unsupported
 from modules.params import BY_NAME

@@ -13,7 +13,7 @@ from loaders.base import LoadRequest, NamedFile
 from modules.errors import LoadFailed
 
 WRITTEN_FOR = "0.3.36"
-_ERROR, _CONTINUED = 3, 5  # ggml_log_level
+_DEBUG, _ERROR, _CONTINUED = 1, 4, 5  # ggml_log_level (ggml.h; the package's own table is an older one)
 _FLASH = {"auto": -1, "off": 0, "on": 1}  # llama_flash_attn_type
 _SPLIT = {"none": 0, "layer": 1, "row": 2}  # llama_split_mode
 _NUMA = {"off": 0, "distribute": 1, "isolate": 2, "numactl": 3, "mirror": 4}  # ggml_numa_strategy
@@ -30,12 +30,15 @@ class EngineLog:
 
     def __init__(self) -> None:
         self.reason = ""
+        self._level = _DEBUG
         self._callback = llama_cpp.llama_log_callback(self._line)  # lives as long as the engine may write
         llama_cpp.llama_log_set(self._callback, ctypes.c_void_p(0))
 
     def _line(self, level: int, text: bytes, _: Any) -> None:
         shown = text.decode("utf-8", "replace")
-        sys.stderr.write(shown)
+        self._level = self._level if level == _CONTINUED else level
+        if self._level > _DEBUG:
+            sys.stderr.write(shown)
         if level == _ERROR and "failed to load model" not in shown and shown.strip():
             self.reason = shown.strip().rpartition("error loading model: ")[2]
 
