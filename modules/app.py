@@ -66,7 +66,7 @@ class App:
         extensions = Extensions(paths, settings.extensions)
         extensions.load_all()
         registry = Registry().with_more(extensions.loaders())
-        catalog = Catalog(paths.models, registry)
+        catalog = Catalog(paths.models, registry, settings.allow_pickle)
         models = Models(catalog, registry, paths, settings)
         presets = Presets(ROOT / "presets", paths.presets)
         params = ParamValues(paths, presets)

@@ -62,6 +62,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("models_dir", "text", "", "--models-dir", MODELS,
             "Folder with the models. Empty = the folder models in the user-data folder.",
             metavar="FOLDER", aliases=("--model-dir",), restart_needed=True),
+    Setting("allow_pickle", "bool", False, "--allow-pickle", MODELS,
+            "Open weights in pickle files (.bin, .pt, .pth, .ckpt), in the restricted way of PyTorch. Such files can "
+            "hold programs, so only for makers you trust; safetensors and GGUF never need it.", restart_needed=True),
     Setting("max_loaded", "int", 1, "--max-loaded", MODELS,
             "How many models may be loaded at the same time. When one more is asked for, the one that was "
             "used longest ago is unloaded.", low=1, high=16, metavar="N"),
@@ -110,6 +113,7 @@ class Settings:
     loader: str
     llama_server: str
     models_dir: str
+    allow_pickle: bool
     max_loaded: int
     context_overflow: Literal["drop_oldest", "error"]
     ui: bool

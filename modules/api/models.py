@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -28,10 +28,9 @@ class LoadBody(BaseModel):
 
 
 def file_dict(file: ModelFile, loaded: bool) -> dict[str, Any]:
-    """A ModelFile for clients: without its path."""
-    facts = asdict(file)
-    del facts["path"]
-    return {**facts, "loaders": list(file.loaders), "loaded": loaded}
+    """A ModelFile for clients: without its path, and of its facts what people ask for."""
+    plain = {one.name: getattr(file, one.name) for one in fields(file) if one.name not in ("path", "facts")}
+    return {**plain, "installs": dict(file.installs), "base": file.facts.base, "loaded": loaded}
 
 
 def routes(app: App) -> APIRouter:

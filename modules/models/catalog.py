@@ -8,28 +8,29 @@ from __future__ import annotations
 
 import difflib
 import threading
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from loaders import Registry, installed
 from loaders.base import LoaderSpec
 from modules.errors import NotFound, Unsupported
-from modules.formats.gguf import GgufError, GgufHeader, megabytes, read_header
-from modules.formats.gguf_tables import EMBEDDING_ARCHITECTURES, IMAGE_ARCHITECTURES
-from modules.models.catalog_walk import Found, printable, walk
+from modules.formats.detect import UNREADABLE, detect
+from modules.formats.facts import ModelFacts
+from modules.formats.gguf import GgufHeader, read_header
+from modules.models.catalog_fit import beside
+from modules.models.catalog_verdict import FORMATS, verdict
+from modules.models.catalog_walk import Found, walk
 from modules.types import Chosen
 
 Stamp = tuple[str, int, int]
-_KINDS = {
-    "mmproj": "This is the image or sound part that goes with another model, not a model by itself.",
-    "adapter": "This is a LoRA adapter, which goes on top of another model.",
-    "imatrix": "This is an importance matrix, a tool for quantising; it holds no model.",
-}
+_SILENT = (".bin",)
+"""Endings that anything may have: a file with one is listed only when its content is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """One model on disk, or one built into a loader.
+    """One model on disk, or one built into a loader; or something that goes with a model (see `kind`).
 
     path            the file to open (the first part of a split one), or the folder; a built-in model's name
     size            bytes of all parts
@@ -37,7 +38,14 @@ class ModelFile:
     parameters      weights of all parts
     chat_template   whether it brings one
     runnable        whether a loader that is installed opens it; if not, `reason` says why
-    loaders         names of the loaders for its format, best first
+    loaders         names of the loaders that open it, best first
+    kind            what it is; see ModelFacts.kind. "adapter", "mmproj" and "control-vector" are named in a model's
+                    settings and never loaded by themselves
+    capabilities    what can be done with it, known before it is loaded; see ModelFacts. "images" also where the image
+                    part lies beside it
+    languages       as its makers state them, ISO 639 codes
+    installs        loader name → the command that installs it, for those of `loaders` that are not installed
+    facts           everything known of it
     """
 
     name: str
@@ -54,23 +62,28 @@ class ModelFile:
     reason: str
     loaders: tuple[str, ...]
     builtin: bool = False
+    kind: str = "model"
+    capabilities: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+    installs: Mapping[str, str] = field(default_factory=dict)
+    facts: ModelFacts = field(default_factory=lambda: ModelFacts("unknown"))
 
 
 class Catalog:
     """The models of one models folder. Thread-safe; calls read the disk and belong in a thread."""
 
-    def __init__(self, models_dir: Path, registry: Registry) -> None:
+    def __init__(self, models_dir: Path, registry: Registry, allow_pickle: bool = False) -> None:
         self.models_dir = models_dir
         self._registry = registry
+        self._allow_pickle = allow_pickle
         self._lock = threading.Lock()
-        self._headers: dict[Stamp, GgufHeader | GgufError] = {}
-        self._entries: dict[tuple[Stamp, ...], ModelFile] = {}
+        self._facts: dict[tuple[Stamp, ...], ModelFacts] = {}
         self._stamps: dict[str, tuple[Stamp, ...]] = {}
         self._files: tuple[ModelFile, ...] = ()
         self._aliases: dict[str, ModelFile] = {}
 
     def scan(self) -> tuple[ModelFile, ...]:
-        """Every model there is now, by name, the built-in ones last. Headers are read again only after a change."""
+        """Every model there is now, by name, the built-in ones last. Files are read again only after a change."""
         with self._lock:
             return self._scan()
 
@@ -88,6 +101,10 @@ class Catalog:
                 return self._aliases[name]
             raise self._unknown(name)
 
+    def facts_of(self, name: str) -> ModelFacts:
+        """Everything known of that model. Raises NotFound."""
+        return self.get(name).facts
+
     def header(self, name: str) -> GgufHeader | None:
         """The GGUF header of that model, None when it is of another format. Raises NotFound, GgufError."""
         model = self.get(name)
@@ -101,7 +118,7 @@ class Catalog:
         check_runnable(model)
         specs = [self._registry.get(name) for name in model.loaders]
         ready = [spec for spec in specs if installed(spec)]
-        chosen, fmt = ready[0], _FORMATS.get(model.format, model.format)
+        chosen, fmt = ready[0], FORMATS.get(model.format, model.format)
         if len(ready) == 1:
             missing = ", ".join(spec.name for spec in specs if spec is not chosen)
             more = f" ({missing}: not installed)" if missing else ""
@@ -112,113 +129,107 @@ class Catalog:
     # ── inside the lock ─────────────────────────────────────────────────────────────────────────────
 
     def _scan(self) -> tuple[ModelFile, ...]:
-        used: dict[tuple[Stamp, ...], ModelFile] = {}
+        facts: dict[tuple[Stamp, ...], ModelFacts] = {}
         stamps: dict[str, tuple[Stamp, ...]] = {}
         aliases: dict[str, ModelFile] = {}
         files: list[ModelFile] = []
+        here = {spec.name: installed(spec) for spec in self._registry.specs}
         for found in walk(self.models_dir):
-            marks = tuple(_stamp(path) for path in found.parts)
-            model = self._entries.get(marks) if not found.unfinished else None
-            if model is None or model.path != found.path:
-                model = self._described(found, marks)
-            if model.runnable:  # a reason not to run (no loader installed, a download) may go away by itself
-                used[marks] = model
-            model = replace(model, name=_free(found, stamps))
-            stamps[model.name] = marks
+            marks = tuple(_stamp(path) for path in (*found.parts, *found.also))
+            known = self._facts.get(marks)
+            if known is None:
+                known = detect(found.path, found.parts)
+            if UNREADABLE not in known.extra:  # permissions change without a trace in the file
+                facts[marks] = known
+            if known.format == "unknown" and found.path.name.lower().endswith(_SILENT):
+                continue
+            name = _free(found, stamps)
+            model = self._described(name, found, known, sum(mark[1] for mark in marks[: len(found.parts)]), here)
+            stamps[name] = marks
             files.append(model)
-            aliases[found.path.relative_to(self.models_dir).as_posix()] = model
-            aliases[found.path.relative_to(self.models_dir).as_posix().removesuffix(".gguf")] = model
-        files.sort(key=lambda one: one.name.casefold())
-        for model in self._builtin(stamps):
-            files.append(model)
+        files = self._with_images(sorted(files, key=lambda one: one.name.casefold()))
+        for model in files:
+            below = model.path.relative_to(self.models_dir)
+            aliases[below.as_posix()] = model
+            aliases[below.with_suffix("").as_posix() if model.path.suffix else below.as_posix()] = model
+        files.extend(self._builtin(stamps))
         aliases.update({model.name: model for model in files})
-        alive = {stamp for marks in stamps.values() for stamp in marks}
-        self._headers = {stamp: header for stamp, header in self._headers.items() if stamp in alive}
-        self._entries, self._stamps, self._aliases, self._files = used, stamps, aliases, tuple(files)
+        self._facts, self._stamps, self._aliases, self._files = facts, stamps, aliases, tuple(files)
         return self._files
+
+    def _described(
+        self, name: str, found: Found, facts: ModelFacts, size: int, here: Mapping[str, bool]
+    ) -> ModelFile:
+        judged = verdict(facts, self._registry.for_format(facts.format), here, self._allow_pickle)
+        reason = "It is still being downloaded." if found.unfinished else judged.reason
+        return ModelFile(
+            name=name, path=found.path, size=facts.size or size, format=facts.format, arch=facts.arch,
+            quant=facts.quant, context_length=facts.context_length, parameters=facts.parameters, layers=facts.layers,
+            chat_template="template" in facts.capabilities or facts.format == "endpoint", runnable=not reason,
+            reason=reason, loaders=judged.loaders, kind=facts.kind, capabilities=facts.capabilities,
+            languages=facts.languages, installs=judged.installs, facts=facts,
+        )  # fmt: skip
+
+    def _with_images(self, files: list[ModelFile]) -> list[ModelFile]:
+        """The files; a model with its image part beside it can do what that can."""
+        parts = [one for one in files if one.kind == "mmproj" and not one.facts.hint.startswith("Download")]
+        if not parts:
+            return files
+        out = []
+        for model in files:
+            near = beside(parts, model, self.models_dir)
+            more = tuple(one for one in near[0].facts.capabilities if one not in model.capabilities) if near else ()
+            out.append(replace(model, capabilities=(*more, *model.capabilities)) if more else model)
+        return out
 
     def _unchanged(self, model: ModelFile) -> bool:
         marks = self._stamps.get(model.name, ())
         return model.builtin or (model.runnable and all(_stamp(Path(mark[0])) == mark for mark in marks))
 
-    def _builtin(self, taken: dict[str, tuple[Stamp, ...]]) -> list[ModelFile]:
+    def _builtin(self, taken: Mapping[str, tuple[Stamp, ...]]) -> list[ModelFile]:
         return [
             ModelFile(
                 name=name, path=Path(name), size=0, format=spec.formats[0] if spec.formats else spec.name, arch="",
                 quant="", context_length=None, parameters=None, layers=None, chat_template=True, runnable=True,
-                reason="", loaders=(spec.name,), builtin=True,
+                reason="", loaders=(spec.name,), builtin=True, capabilities=("template",),
+                facts=ModelFacts(spec.formats[0] if spec.formats else spec.name, capabilities=("template",)),
             )
             for spec in self._registry.specs
             for name in spec.builtin_models
             if name not in taken
         ]  # fmt: skip
 
-    def _described(self, found: Found, marks: tuple[Stamp, ...]) -> ModelFile:
-        specs = self._registry.for_format(found.format)
-        model = ModelFile(
-            name=found.name, path=found.path, size=sum(mark[1] for mark in marks), format=found.format, arch="",
-            quant="", context_length=None, parameters=None, layers=None, chat_template=False, runnable=True,
-            reason="", loaders=tuple(spec.name for spec in specs),
-        )  # fmt: skip
-        problem = ""
-        if found.format == "gguf":
-            model, problem = self._with_header(model, found, marks)
-        problem = problem or _no_loader(found.format, specs)
-        return replace(model, runnable=not problem, reason=problem)
-
-    def _with_header(self, model: ModelFile, found: Found, marks: tuple[Stamp, ...]) -> tuple[ModelFile, str]:
-        """What the header says, and why the model cannot run, "" when it can."""
-        if found.unfinished:
-            return model, "It is still being downloaded."
-        headers: list[GgufHeader] = []
-        for path, mark in zip(found.parts, marks, strict=True):
-            header = self._header(path, mark)
-            if isinstance(header, GgufError):
-                part = f"Part {printable(path.name)}: " if len(found.parts) > 1 else ""
-                return model, f"{part}{header.message} {header.hint}".strip()
-            headers.append(header)
-        first = headers[0]
-        weights = [header.parameters for header in headers if header.parameters]
-        model = replace(
-            model, arch=first.architecture, quant=first.quant, context_length=first.context_length,
-            parameters=sum(weights) if weights and not found.missing else None, layers=first.block_count,
-            chat_template=bool(first.chat_template),
-        )  # fmt: skip
-        return model, _problem(first, found)
-
-    def _header(self, path: Path, mark: Stamp) -> GgufHeader | GgufError:
-        if mark not in self._headers:
-            try:
-                # The template and the metadata are read again when a model is loaded; a list does not need them.
-                header = read_header(path)
-                self._headers[mark] = replace(header, metadata={}, chat_template=header.chat_template[:1])
-            except GgufError as error:
-                if isinstance(error.__cause__, OSError):  # permissions change without a trace in the file
-                    return error
-                self._headers[mark] = error
-        return self._headers[mark]
-
     def _unknown(self, name: str) -> NotFound:
-        names = [model.name for model in self._files]
-        folded = {one.casefold(): one for one in names}
-        near = difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)
-        if near:
-            hint = "Did you mean " + " or ".join(folded[one] for one in near) + "?"
-        elif any(not model.builtin for model in self._files):
+        hint = near_names(name, [model.name for model in self._files])
+        if not hint and any(not model.builtin for model in self._files):
             hint = "GET /v1/models lists those there are."
-        else:
+        elif not hint:
             hint = "There is no model in the models folder yet. Put a .gguf file there."
         shown = name if len(name) <= 80 else name[:77] + "..."
         return NotFound(f"There is no model called {shown!r}.", hint=hint, code="model_not_found", param="model")
 
 
-_FORMATS = {"gguf": "GGUF", "safetensors": "safetensors"}
+def near_names(name: str, names: list[str]) -> str:
+    """A question with the names that are nearest to `name`; "" when none is near."""
+    folded = {one.casefold(): one for one in names}
+    near = difflib.get_close_matches(name.casefold()[:300], folded, n=3, cutoff=0.5)
+    return "Did you mean " + " or ".join(folded[one] for one in near) + "?" if near else ""
 
 
 def check_runnable(model: ModelFile) -> None:
     """Raises Unsupported (code "model_not_runnable") with the reason when no loader here opens `model`."""
     if not model.runnable:
         raise Unsupported(f"{model.name} cannot be loaded: {model.reason}", code="model_not_runnable")
+
+
+def check_writes_text(model: ModelFile) -> None:
+    """Raises Unsupported (code "model_writes_no_text") when `model` makes embeddings or rankings only."""
+    what = {"embedding": "embeddings", "reranker": "rankings"}.get(model.kind)
+    if what:
+        raise Unsupported(
+            f"{model.name} makes {what}, not text.", code="model_writes_no_text",
+            hint=f"Choose another model for chats; this one is for requests for {what}.",
+        )  # fmt: skip
 
 
 def _stamp(path: Path) -> Stamp:
@@ -229,7 +240,7 @@ def _stamp(path: Path) -> Stamp:
     return str(path), found.st_size, found.st_mtime_ns
 
 
-def _free(found: Found, taken: dict[str, tuple[Stamp, ...]]) -> str:
+def _free(found: Found, taken: Mapping[str, tuple[Stamp, ...]]) -> str:
     """A name nothing else has: "x", or with its ending where a folder, a split file or a pickle is called so too."""
     for name in (found.name, f"{found.name}{found.path.suffix}", f"{found.name} (folder)"):
         if name not in taken:
@@ -238,41 +249,3 @@ def _free(found: Found, taken: dict[str, tuple[Stamp, ...]]) -> str:
     while f"{found.name} ({count})" in taken:
         count += 1
     return f"{found.name} ({count})"
-
-
-def _problem(header: GgufHeader, found: Found) -> str:
-    """Why a readable GGUF file is not a model that can write text here; "" when it is one."""
-    if header.kind in _KINDS:
-        return _KINDS[header.kind]
-    if found.missing or header.split_count > len(found.parts):
-        missing = found.missing or tuple(range(len(found.parts) + 1, header.split_count + 1))
-        parts = ", ".join(str(number) for number in missing[:5]) + (", …" if len(missing) > 5 else "")
-        lacking = f"part {parts} is" if len(missing) == 1 else f"parts {parts} are"
-        return f"It is split in {header.split_count} parts, and {lacking} missing."
-    if header.split_no:
-        return f"This is part {header.split_no + 1} of a split model; it has to keep the name it was made with."
-    if header.version == 1:
-        return "This is GGUF version 1, which engines no longer open. Get a newer file of the same model."
-    if header.big_endian:
-        return "It was made for big-endian computers. Get the usual file of the same model."
-    if header.architecture in EMBEDDING_ARCHITECTURES:
-        return "It makes embeddings, not text."
-    if header.architecture in IMAGE_ARCHITECTURES:
-        return "It makes pictures, not text."
-    if not header.architecture or not header.tensor_count:
-        return f"There is no model in this file of {megabytes(header.size)}, only a header."
-    return ""
-
-
-def _no_loader(fmt: str, specs: tuple[LoaderSpec, ...]) -> str:
-    """Why nothing here opens this format; "" when a loader does."""
-    if fmt == "pickle":
-        return "Pickle files can run any program when opened. Get the model as GGUF or safetensors."
-    if not specs:
-        hint = "" if fmt == "gguf" else " Get the model as GGUF."
-        return f"No loader of this version opens {_FORMATS.get(fmt, fmt)} models.{hint}"
-    if any(installed(spec) for spec in specs):
-        return ""
-    first = specs[0]
-    command = "python start.py" + ("" if first.requirements == "base" else f" install {first.requirements}")
-    return f"The loader {first.name} is not installed. Install it with: {command}"

@@ -23,6 +23,7 @@ Updates = dict[Any, Any]
 
 BOUNDARIES = frozenset({
     "host", "listen", "allowed_hosts", "cors_origins", "models_dir", "user_data_dir", "extensions", "ui",
+    "allow_pickle",
     "llama_server",
 })  # fmt: skip
 """Settings that decide who gets in, which files are reached, which code runs, or whether this page is there. A

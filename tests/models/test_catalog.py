@@ -16,6 +16,7 @@ from loaders.base import LoaderSpec
 from modules.errors import NotFound, Unsupported
 from modules.models.catalog import Catalog, ModelFile
 from tests.gguf_maker import LLAMA, make, write
+from tests.model_maker import hf_folder, torch_legacy, torch_zip
 
 
 def spec(name: str, formats: tuple[str, ...] = ("gguf",), needs: str = "", **more: Any) -> LoaderSpec:
@@ -151,9 +152,11 @@ def test_files_engines_do_not_open_any_more_are_listed_with_their_reason(catalog
 
 
 def test_other_kinds_of_models_are_listed_with_the_way_out(catalog: Catalog) -> None:
-    for name in ("hf/config.json", "hf/model.safetensors", "old/config.json", "old/pytorch_model.bin", "x.pth"):
-        (catalog.models_dir / name).parent.mkdir(exist_ok=True)
-        (catalog.models_dir / name).write_text("{}")
+    hf_folder(catalog.models_dir / "hf")
+    hf_folder(catalog.models_dir / "old")
+    (catalog.models_dir / "old/model.safetensors").unlink()
+    (catalog.models_dir / "old/pytorch_model.bin").write_bytes(torch_zip())
+    (catalog.models_dir / "x.pth").write_bytes(torch_legacy())
     found = {model.name: model for model in catalog.scan() if not model.builtin}
     assert {name: model.format for name, model in found.items()} == {
         "hf": "safetensors",
@@ -194,8 +197,8 @@ def test_links_are_followed_and_loops_end(tmp_path: Path, catalog: Catalog) -> N
 
 def test_headers_are_read_again_only_when_a_file_changed(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
-    real: Callable[[Path], Any] = modules.models.catalog.read_header
-    monkeypatch.setattr(modules.models.catalog, "read_header", lambda path: (read.append(path.name), real(path))[1])
+    real: Callable[..., Any] = modules.models.catalog.detect
+    monkeypatch.setattr(modules.models.catalog, "detect", lambda path, parts: (read.append(path.name), real(path, parts))[1])
     path = write(catalog.models_dir / "a.gguf")
     write(catalog.models_dir / "b.gguf")
     catalog.scan()
