@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from modules.errors import BadParameter, BadRequest
 from modules.params import BY_NAME, DEFAULT_SAMPLER_ORDER, LLAMA, dialect
-from modules.types import GenerationRequest
+from modules.types import MEDIA_MARK, GenerationRequest
 
 SAMPLER_NAMES: Mapping[str, str] = {
     "repetition_penalty": "penalties", "presence_penalty": "penalties", "frequency_penalty": "penalties",
@@ -35,10 +36,28 @@ _OWN_WORDS = frozenset({*_DYNAMIC, "temperature", "max_tokens", "seed", "logit_b
 _SAME_WORDS = {name: wire for name, wire in dialect(LLAMA).items() if name not in _OWN_WORDS}
 
 
-def completion_body(request: GenerationRequest) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Prompting:
+    """What a server needs to be told with a prompt.
+
+    adapters  the loaded LoRA adapters in its order, with the strength each has by default
+    mark      what stands for an image in a prompt; llama-server draws one at its start
+    reuse     False where a prompt in its cache may have been computed with other adapters
+    """
+
+    adapters: tuple[tuple[str, float], ...] = ()
+    mark: str = MEDIA_MARK
+    reuse: bool = True
+
+
+_PLAIN = Prompting()
+
+
+def completion_body(request: GenerationRequest, prompting: Prompting = _PLAIN) -> dict[str, Any]:
     """The JSON body. A seed of -1 is drawn here, because the engine does not tell the one it drew.
 
-    Raises BadRequest for a prompt that is empty, which llama-server would accept and answer with nothing.
+    Raises BadRequest for a prompt that is empty, which llama-server would accept and answer with nothing, and for
+    images or adapters that do not fit.
     """
     prompt = request.prompt
     if not prompt:
@@ -49,12 +68,12 @@ def completion_body(request: GenerationRequest) -> dict[str, Any]:
     seed = int(_number(values["seed"]))
     limit = int(_number(values["max_tokens"]))
     body: dict[str, Any] = {
-        "prompt": list(prompt) if isinstance(prompt, tuple) else prompt,
+        "prompt": _with_images(prompt, request.images, prompting.mark),
         "stream": True,  # always: only a streamed request ends when its client hangs up
         "return_progress": True,
         # A prompt taken from the cache is computed in other batches than a new one, and the rounding differs: with a
         # seed that was asked for, the same prompt has to give the same text, so it is computed from the start.
-        "cache_prompt": seed < 0,
+        "cache_prompt": seed < 0 and prompting.reuse,
         "response_fields": _WANTED,
         "n_predict": limit if limit > 0 else -1,
         "seed": seed if seed >= 0 else secrets.randbelow(2**31),
@@ -69,6 +88,9 @@ def completion_body(request: GenerationRequest) -> dict[str, Any]:
     if _number(values["adaptive_target"]) > 0:
         body["adaptive_target"] = values["adaptive_target"]
         body["samplers"].append("adaptive_p")  # it chooses the token itself, so it is last
+    if mix := adapter_mix(request, prompting.adapters):
+        # All of them each time: a request that names none would take over what was computed with another mix.
+        body["lora"] = [{"id": number, "scale": scale} for number, scale in enumerate(mix)]
     if request.logprobs is not None:
         body["n_probs"] = max(1, request.logprobs)
     if request.grammar:
@@ -78,6 +100,30 @@ def completion_body(request: GenerationRequest) -> dict[str, Any]:
             raise BadParameter("A grammar and a JSON schema exclude each other.", param="grammar")
         body["json_schema"] = dict(request.json_schema)
     return body
+
+
+def adapter_mix(request: GenerationRequest, adapters: tuple[tuple[str, float], ...]) -> tuple[float, ...]:
+    """The strength of each loaded adapter for this request. Raises BadParameter for one that is not loaded."""
+    if request.lora is None:
+        return tuple(scale for _, scale in adapters)
+    names = [name for name, _ in adapters]
+    for name in request.lora:
+        if name not in names:
+            loaded = ", ".join(names) or "none"
+            raise BadParameter(f"There is no adapter called {name!r} (loaded: {loaded}).", param="lora",
+                               hint="Adapters are loaded together with the model.")  # fmt: skip
+    return tuple(float(request.lora.get(name, 0.0)) for name in names)
+
+
+def _with_images(prompt: str | tuple[int, ...], images: tuple[str, ...], mark: str) -> Any:
+    if not images:
+        return list(prompt) if isinstance(prompt, tuple) else prompt
+    if isinstance(prompt, tuple):
+        raise BadRequest("A prompt of token ids cannot hold images.", hint="Send it as text.", param="prompt")
+    marks = prompt.count(MEDIA_MARK)
+    if marks != len(images):
+        raise BadRequest(f"The prompt has places for {marks} images, but {len(images)} were sent.", param="images")
+    return {"prompt_string": prompt.replace(MEDIA_MARK, mark), "multimodal_data": list(images)}
 
 
 def _temperature(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -40,6 +40,7 @@ class Place:
     prompt: Prompt
     wanted: int | None = None
     slot: int | None = None
+    mix: tuple[float, ...] = ()
     number: int = 0
     over: tuple[Prompt, float] | None = None
 
@@ -47,6 +48,7 @@ class Place:
 @dataclass(slots=True)
 class _Slot:
     held: Prompt = ""
+    mix: tuple[float, ...] = ()
     user: Place | None = None
     idle_at: float = 0.0
 
@@ -63,13 +65,16 @@ class Slots:
         self._aside: deque[Prompt] = deque(maxlen=REMEMBERED)
         self._starts = 0
 
-    def ask(self, prompt: Prompt) -> Place:
-        """A place for a request that is sent now. `started` and `ended` have to follow."""
+    def ask(self, prompt: Prompt, mix: tuple[float, ...] = ()) -> Place:
+        """A place for a request that is sent now. `started` and `ended` have to follow.
+
+        `mix` are the strengths of the adapters: the server throws away what another mix computed.
+        """
         now = self._clock()
         self._given_up = [until for until in self._given_up if until > now]
-        place = Place(prompt)
+        place = Place(prompt, mix=mix)
         if not self._starting and not self._given_up:
-            place.wanted = self._best(prompt, now)
+            place.wanted = self._best(place, now)
         self._starting.add(place)
         return place
 
@@ -89,9 +94,10 @@ class Slots:
         if slot is None or not 0 <= slot < len(self._slots):
             return
         if place.over is None:
-            place.slot, self._slots[slot].user = slot, place
+            place.slot, self._slots[slot].user, self._slots[slot].mix = slot, place, place.mix
         elif place.number == self._starts and self._slots[slot].user is None:
             self._slots[slot].held, self._slots[slot].idle_at = place.over
+            self._slots[slot].mix = place.mix
 
     def ended(self, place: Place, text: str, cancelled: bool = False, known: bool = True) -> None:
         """It is over; `text` is what was generated, `known` = the slot still holds prompt and text."""
@@ -110,12 +116,24 @@ class Slots:
             if place.wanted is not None:
                 self._slots[place.wanted].held = ""
 
-    def _best(self, prompt: Prompt, now: float) -> int | None:
+    def spare(self) -> int | None:
+        """An idle slot whose loss costs least: one that holds nothing, else the one that holds least."""
+        idle = [number for number, slot in enumerate(self._slots) if slot.user is None]
+        return min(idle, key=lambda number: len(self._slots[number].held), default=None)
+
+    def holds(self, number: int, prompt: Prompt) -> None:
+        """What was put into a slot past a request; "" while that is going on."""
+        slot = self._slots[number]
+        if slot.user is None:
+            slot.held, slot.mix, slot.idle_at = prompt, (), 0.0
+
+    def _best(self, place: Place, now: float) -> int | None:
         """The idle slot that shares most with the prompt, unless the server's cache has more of it."""
+        prompt = place.prompt
         found: int | None = None
         most = 0 if self._kept else max((shared(aside, prompt) for aside in self._aside), default=0)
         for number, slot in enumerate(self._slots):
-            if slot.user is not None or not slot.held:
+            if slot.user is not None or not slot.held or slot.mix != place.mix:
                 continue
             same = shared(slot.held, prompt)
             if self._kept and 2 * same <= len(slot.held):
