@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from loaders.torch_sampling.candidates import NEVER, Candidates, best
-from loaders.torch_sampling.choosers import draw, no_numbers
+from loaders.torch_sampling.choosers import Plain, draw, no_numbers
 from loaders.torch_sampling.grammar import Grammar
 from loaders.torch_sampling.history import History
 from loaders.torch_sampling.logprobs import logprob_of
@@ -81,8 +81,15 @@ class Sampler:
         return self._chain.greedy and not self._chain.steps and not self._has_bias and self._grammar is None
 
     def take(self, token: int, logits: Tensor) -> Picked:
-        """What `pick` gives for a row whose likeliest token is known to be this one."""
-        return self._taken(token, self._row(logits))
+        """What `pick` gives for a row when this token was chosen elsewhere: for a whole batch, or in another engine."""
+        raw = self._row(logits)
+        if not isinstance(self._chain.chooser, Plain):
+            c = self._narrowed(raw)
+            self._chain.chooser.weights(c)
+            at, _ = c.find(torch.tensor([token]), self._vocabulary.size)
+            if len(at):
+                self._chain.chooser.chose(int(at[0]))
+        return self._taken(token, raw)
 
     def _choose(self, raw: Tensor) -> int:
         if self.takes_the_likeliest:
