@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -78,13 +77,6 @@ def selected(names: tuple[str, ...], machine: Machine, *, force: bool, console: 
             )
             raise StepFailed(f"installing {name}", reason, hint=hint)
     return list(dict.fromkeys(names))
-
-
-def is_used(name: str, layout: Layout) -> bool:
-    """Whether a loader of this version asks for these packages: `requirements` of its spec, see loaders/base.py."""
-    spec = re.compile(rf"""\brequirements\s*[:=][^"'\n]*["']{re.escape(name)}["']""")
-    files = (layout.root / "loaders").glob("*.py")
-    return any(spec.search(file.read_text(encoding="utf-8", errors="replace")) for file in files)
 
 
 def install_loader(

@@ -14,7 +14,7 @@ from pathlib import Path
 from modules.launcher.chromium import ensure_chromium, for_tests
 from modules.launcher.console import Console, StepFailed
 from modules.launcher.environment import Environment
-from modules.launcher.extras import is_used, selected
+from modules.launcher.extras import selected
 from modules.launcher.layout import Layout, find_layout, has_a_model
 from modules.launcher.options import HELP, Options, parse
 from modules.launcher.serve import browser_wanted, serve, server_help
@@ -112,14 +112,11 @@ def _install(options: Options, layout: Layout, console: Console) -> int:
         console.say("All that is needed is installed.")
         return 0
     names = selected(options.loaders, environment.machine, force=options.force, console=console)
-    unused = [name for name in names if not is_used(name, layout)]
-    if unused:
-        console.say(f"Note: this version has no loader for {', '.join(unused)} yet; only the packages are installed.")
     environment.ensure(("base",), "")
     for name in names:
         environment.add(name, options.torch)
     console.say(f"Installed: {', '.join(names)}." if names else "Nothing was installed.")
-    if len(unused) < len(names):
+    if names:
         console.say("A server that is running sees it after a restart.")
     return 0
 

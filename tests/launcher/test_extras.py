@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
+from loaders import Registry
 from modules.launcher.console import Console, StepFailed
-from modules.launcher.extras import LOADERS, is_used, selected, unfit
-from modules.launcher.layout import find_layout
+from modules.launcher.extras import LOADERS, selected, unfit
 from modules.launcher.machine import Machine, NvidiaGpu
 from tests.launcher.conftest import ROOT
 
@@ -52,15 +51,14 @@ def test_the_refusal_says_what_was_found_instead_of_an_nvidia_gpu(machine: Machi
     assert seen in unfit("exllamav3", machine)
 
 
-def test_packages_that_no_loader_of_this_version_uses_are_known(tmp_path: Path) -> None:
-    layout = find_layout(tmp_path, "", "", {})
-    assert not is_used("transformers", layout)
-    (tmp_path / "loaders").mkdir()
-    (tmp_path / "loaders" / "base.py").write_text('    requirements: str = "base"\n    # transformers\n')
-    assert not is_used("transformers", layout)
-    (tmp_path / "loaders" / "transformers.py").write_text('SPEC = Spec(title="T", requirements="transformers")\n')
-    assert is_used("transformers", layout)
-
-
 def test_every_loader_has_its_requirements_file() -> None:
     assert all((ROOT / "requirements" / f"{name}.txt").is_file() for name in LOADERS)
+
+
+@pytest.mark.parametrize("name", ["llama-cpp-python", "exllamav2", "exllamav3"])
+def test_what_is_installed_is_what_a_loader_asks_for(name: str) -> None:
+    spec = Registry().get(name)
+    assert spec.requirements == name
+    assert LOADERS[name].nvidia == (spec.hardware == ("cuda",))
+    lines = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+    assert any(line.replace("-", "_").startswith((spec.needs, name.replace("-", "_"))) for line in lines)
