@@ -78,8 +78,7 @@ async def rerank(models: Leases, name: str | None, query: str, documents: Sequen
 
 def _made_for(file: Any, feature: Feature) -> bool:
     """Whether a model of the catalogue was made for it, as far as its file says."""
-    facts = getattr(file, "facts", None) or file
-    return getattr(facts, "kind", "") == KINDS[feature] or feature.value in (getattr(facts, "capabilities", ()) or ())
+    return getattr(file, "kind", "") == KINDS[feature] or feature.value in getattr(file, "capabilities", ())
 
 
 async def _check(engine: Engine, feature: Feature, files: Files) -> None:

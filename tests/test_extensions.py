@@ -242,3 +242,42 @@ def test_every_hook_is_documented() -> None:
     for name in hooks:
         assert f"`{name}(" in text
         assert getattr(hookspecs, name).__doc__
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ("lora={'style': 'much'}", "lora"),
+        ("lora=['style']", "lora"),
+        ("lora={5: 1.0}", "lora"),
+        ("negative_prompt=None", "negative_prompt"),
+        ("images='abc'", "images"),
+        ("messages=('hello',)", "messages"),
+        ("messages=(Message('user', 5),)", "messages"),
+        ("messages=(Message('user', 'x', 'abc'),)", "messages"),
+    ],
+)
+async def test_an_edit_of_the_wrong_type_is_named_and_left_out(place: Place, change: str, field: str) -> None:
+    place.write("odd", f"@hookimpl\ndef edit_request(request): return replace(request, {change})")
+    engine = StandIn()
+    chunks = await replied(place.load("odd"), engine)
+    assert texts(chunks) == "hi"
+    assert [line for line in said(chunks) if f"no valid {field}" in line]
+    assert engine.requests[0].prompt == "user: hello"
+
+
+async def test_an_edit_can_use_every_field_a_request_has(place: Place) -> None:
+    place.write("all", """
+        from tests.pictures import picture
+
+        @hookimpl
+        def edit_request(request):
+            first = replace(request.messages[0], images=(picture(),))
+            return replace(request, messages=(first,), lora={"style": 0.5}, negative_prompt="sad",
+                           params={"guidance_scale": 2.0})
+        """)  # fmt: skip
+    engine = StandIn(adapters={"style": 1.0})
+    chunks = await replied(place.load("all"), engine)
+    assert texts(chunks) == "hi"
+    request = engine.requests[0]
+    assert (len(request.images), request.lora, request.negative_prompt) == (1, {"style": 0.5}, "sad")

@@ -75,6 +75,7 @@ def _card(file: Any, status: Any) -> dict[str, Any]:
         "enginehouse": {
             "loaded": loaded,
             "loader": status.loader if loaded else next(iter(file.loaders), None),
+            "kind": getattr(file, "kind", "model"),
             "format": file.format,
             "architecture": file.arch,
             "quantisation": file.quant,
@@ -89,8 +90,7 @@ def _card(file: Any, status: Any) -> dict[str, Any]:
 
 def _capabilities(file: Any) -> list[str]:
     """What its files say it was made for; known before it is loaded."""
-    facts = getattr(file, "facts", None) or file
-    found = list(getattr(facts, "capabilities", None) or ())
+    found = list(getattr(file, "capabilities", ()))
     if file.chat_template and "template" not in found:
         found.append("template")
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from modules.hooks import specs as hookspecs
 from modules.hooks.calls import call, call_async, describe
 from modules.hooks.streams import guarded
 from modules.params import check_values
-from modules.types import Chunk, GenerationRequest, Notice
+from modules.types import Chunk, GenerationRequest, Message, Notice
 
 log = logging.getLogger(__name__)
 
@@ -137,6 +137,8 @@ def _unusable(value: Any) -> str:
         return f"it returned {type(value).__name__} instead of a GenerationRequest or None"
     if (value.messages is None) == (value.prompt is None):
         return "its request has to have either messages or a prompt"
+    if wrong := _wrong_field(value):
+        return f"its request has no valid {wrong}"
     try:
         check_values(value.params)
     except EnginehouseError as error:
@@ -144,3 +146,24 @@ def _unusable(value: Any) -> str:
     except Exception as error:  # an extension can put anything into the mapping
         return describe(error)
     return ""
+
+
+def _wrong_field(request: Any) -> str:
+    """A field of another type than promised, which would be noticed only deep in the pipeline; "" without one."""
+    messages = request.messages or ()
+    if not isinstance(messages, (tuple, list)) or not all(isinstance(one, Message) for one in messages):
+        return "messages"
+    if not all(isinstance(one.content, str) and _are_texts(one.images) for one in messages):
+        return "messages"
+    if not _are_texts(request.images):
+        return "images"
+    if not isinstance(request.negative_prompt, str):
+        return "negative_prompt"
+    lora = {} if request.lora is None else request.lora
+    if not isinstance(lora, Mapping) or not _are_texts(tuple(lora)):
+        return "lora"
+    return "" if all(isinstance(scale, (int, float)) for scale in lora.values()) else "lora"
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, tuple) and all(isinstance(one, str) for one in value)
