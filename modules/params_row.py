@@ -113,7 +113,9 @@ def _is_whole(text: str) -> bool:
 
 def _as_choice(param: Param, value: Any) -> ParamValue:
     """A choice of numbers may come as number: textgen's presets have `mirostat_mode: 2`."""
-    text = f"{value:g}" if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+    text = value
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        text = str(value) if isinstance(value, int) else f"{value:g}"  # :g makes a float of an int, if it can
     if not isinstance(text, str) or text not in param.choices:
         raise _bad(param, value, "one of " + ", ".join(param.choices))
     return text

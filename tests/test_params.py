@@ -160,3 +160,10 @@ def test_neutral_values_are_left_out_and_a_new_start_has_every_parameter() -> No
 def test_a_refused_number_names_its_limits_as_people_write_them(name: str, value: float, words: str) -> None:
     with pytest.raises(BadParameter, match=re.escape(words)):
         BY_NAME[name].check(value)
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), 1e308, float("nan"), True])
+def test_a_number_beyond_every_choice_is_refused_like_any_other(value: float) -> None:
+    with pytest.raises(BadParameter):
+        check_values({"mirostat_mode": value})
+    assert check_values({"mirostat_mode": 2}) == check_values({"mirostat_mode": 2.0}) == {"mirostat_mode": "2"}

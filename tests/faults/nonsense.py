@@ -33,11 +33,15 @@ VALUES: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 0.5, 2**63, 10**30, -(10**400), 1e308, "", " ", "x", "../../x", "\x00", "\u202e",
     "💥" * 50, "a" * 5000, "con", "nul.txt", "%s%n", "${7*7}", "'; drop table chats; --", "<script>", [], {}, [[]],
     {"a": {"b": []}}, [None], ["x"] * 300, "echo", "SmolLM2", {"temperature": 2}, "user", [{"role": "user"}],
-    [{"role": "user", "content": "x"}], {"1": 1e308}, "\ufeff", "0", "NaN",
+    [{"role": "user", "content": "x"}], {"1": 1e308}, "\ufeff", "0", "NaN", "<__media__>", ["a", "b"], {"style": 1e308},
+    [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}]}],
+    [{"role": "user", "content": [{"type": "image_url", "image_url": "https://example.com/"}, {"type": "text"}]}],
 )  # fmt: skip
 NAMES = (
     "title", "system", "text", "parent", "rev", "role", "reply", "leaf", "name", "loader", "settings", "key", "model",
     "messages", "prompt", "max_tokens", "stream", "stop", "n", "logprobs", "x", "__class__", "response_format",
+    "input", "dimensions", "encoding_format", "query", "documents", "top_n", "return_documents", "lora",
+    "negative_prompt",
     *(param.name for param in PARAMS),
 )  # fmt: skip
 RAW = (
@@ -118,7 +122,7 @@ def code_of(answer: httpx.Response) -> Any:
 def measure(requests: int, seed: int = 0) -> Figures:
     """Start a server and run."""
     with tempfile.TemporaryDirectory() as folder, running_server(Path(folder)) as live:
-        live.load_echo()
+        live.load_echo(images=9, embeddings=8, adapters="style", negative=True)
         figures = run(live, requests, seed)
         assert live.call("GET", "/health") == {"status": "ok"}
         return figures
