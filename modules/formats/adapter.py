@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from modules.formats.companion_words import COMPANION_WORDS
 from modules.formats.facts import ModelFacts
 from modules.formats.hf_config import Extra
 from modules.formats.loose_safetensors import all_marks, read_all
@@ -15,8 +16,7 @@ from modules.formats.safetensors import SafetensorsError
 from modules.formats.weights import merged
 
 CONFIG = "adapter_config.json"
-REASON = "This is a LoRA adapter, which goes on top of another model."
-HINT = "Name it in that model's setting lora."
+REASON, HINT = COMPANION_WORDS["adapter"]
 
 
 def adapter_facts(folder: Path, weights: Sequence[Path], pickles: Sequence[Path]) -> ModelFacts:

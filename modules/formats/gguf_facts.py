@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from modules.formats.companion_words import COMPANION_WORDS
 from modules.formats.facts import ModelFacts
 from modules.formats.gguf import GgufHeader, MetaValue, megabytes
 from modules.formats.gguf_tables import (
@@ -30,16 +31,12 @@ _PER_HEADER = {
     "shortconv.l_cache": "conv_kernel", "wkv.head_size": "state_size",
     "attention.shared_kv_layers": "shared_kv_layers",
 }  # fmt: skip
-_COMPANIONS = {
-    "mmproj": ("This is the image or sound part that goes with another model, not a model by itself.",
-               "Name it in a model's setting mmproj, or leave it beside the model: then it is used by itself."),
-    "adapter": ("This is a LoRA adapter, which goes on top of another model.", "Name it in that model's setting lora."),
-    "control-vector": ("This is a control vector, which steers another model.",
-                       "Name it in that model's setting for control vectors."),
+_KINDS: Mapping[str, tuple[str, str]] = {
+    **COMPANION_WORDS,
     "imatrix": ("This is an importance matrix, a tool for quantising; it holds no model.", ""),
     "image": ("It makes pictures, not text.", ""),
     "speech": ("It makes or hears speech, it writes no text.", ""),
-}  # fmt: skip
+}
 
 
 def gguf_facts(headers: Sequence[GgufHeader], missing: Sequence[int] = ()) -> ModelFacts:
@@ -52,7 +49,7 @@ def gguf_facts(headers: Sequence[GgufHeader], missing: Sequence[int] = ()) -> Mo
     kind = _kind(first, numbers)
     layers = numbers.layers
     kv_layers, window_layers, recurrent = numbers.split_layers()
-    reason, hint = _COMPANIONS.get(kind, ("", ""))
+    reason, hint = _KINDS.get(kind, ("", ""))
     if not reason:
         reason, hint = _reason(first, len(headers), missing)
     extra: Extra = {**numbers.extra(), **groups.extra(), "version": first.version}

@@ -75,7 +75,7 @@ class Catalog:
     def __init__(self, models_dir: Path, registry: Registry, allow_pickle: bool = False) -> None:
         self.models_dir = models_dir
         self._registry = registry
-        self._allow_pickle = allow_pickle
+        self.allow_pickle = allow_pickle
         self._lock = threading.Lock()
         self._facts: dict[tuple[Stamp, ...], ModelFacts] = {}
         self._stamps: dict[str, tuple[Stamp, ...]] = {}
@@ -160,7 +160,7 @@ class Catalog:
     def _described(
         self, name: str, found: Found, facts: ModelFacts, size: int, here: Mapping[str, bool]
     ) -> ModelFile:
-        judged = verdict(facts, self._registry.for_format(facts.format), here, self._allow_pickle)
+        judged = verdict(facts, self._registry.for_format(facts.format), here, self.allow_pickle)
         reason = "It is still being downloaded." if found.unfinished else judged.reason
         return ModelFile(
             name=name, path=found.path, size=facts.size or size, format=facts.format, arch=facts.arch,
@@ -172,7 +172,7 @@ class Catalog:
 
     def _with_images(self, files: list[ModelFile]) -> list[ModelFile]:
         """The files; a model with its image part beside it can do what that can."""
-        parts = [one for one in files if one.kind == "mmproj" and not one.facts.hint.startswith("Download")]
+        parts = [one for one in files if one.kind == "mmproj"]
         if not parts:
             return files
         out = []

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
+from modules.formats.companion_words import COMPANION_WORDS
 from modules.formats.facts import ModelFacts
 
 COMPANIONS = ("adapter", "mmproj", "control-vector")
@@ -54,7 +55,9 @@ def beside(companions: Iterable[FileWithFacts], model: FileWithFacts, root: Path
     words = _words(model.path.name)
     found = []
     for one in companions:
-        if one.kind != "mmproj" or one.path.parent != model.path.parent or mismatch(one.facts, model.facts):
+        if one.kind != "mmproj" or one.facts.reason != COMPANION_WORDS["mmproj"][0]:
+            continue
+        if one.path.parent != model.path.parent or mismatch(one.facts, model.facts):
             continue
         named = _words(one.path.name)
         if named <= words and (named or model.path.parent != root):

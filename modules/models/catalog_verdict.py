@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from loaders.base import Feature, LoaderSpec
+from modules.formats.companion_words import COMPANION_WORDS
 from modules.formats.facts import ModelFacts
 from modules.formats.pickle_weights import DANGER
 
@@ -15,10 +16,8 @@ FORMATS = {"gguf": "GGUF", "safetensors": "safetensors", "gptq": "GPTQ", "awq": 
 _PURPOSES = {"embedding": (Feature.EMBEDDINGS, "makes embeddings"), "reranker": (Feature.RERANK, "ranks documents")}
 _NEVER = {"image": "It makes pictures, not text.", "speech": "It makes or hears speech; it writes no text.",
           "classifier": "It sorts texts into classes; it writes no text.", "other": "It writes no text.",
-          "adapter": "This is a LoRA adapter, which goes on top of another model.",
-          "mmproj": "This is the image or sound part that goes with another model, not a model by itself.",
-          "control-vector": "This is a control vector, which steers another model.",
-          "imatrix": "This is an importance matrix, a tool for quantising; it holds no model."}  # fmt: skip
+          "imatrix": "This is an importance matrix, a tool for quantising; it holds no model.",
+          **{kind: reason for kind, (reason, _) in COMPANION_WORDS.items()}}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
