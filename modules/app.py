@@ -117,10 +117,11 @@ class App:
         await asyncio.to_thread(self.chats.close)
 
     def begin_load(
-        self, name: str, loader: str | None = None, settings: Mapping[str, Any] | None = None
-    ) -> asyncio.Task[ModelStatus]:
+        self, name: str, loader: str | None = None, settings: Mapping[str, Any] | None = None,
+        fallback: bool | None = None,
+    ) -> asyncio.Task[ModelStatus]:  # fmt: skip
         """Load a model in a task of its own; pages see how it goes by events, and a failure is logged."""
-        task = asyncio.create_task(self.models.load(name, loader, settings))
+        task = asyncio.create_task(self.models.load(name, loader, settings, fallback))
         self._loads.add(task)
         task.add_done_callback(self._load_ended)
         return task

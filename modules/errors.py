@@ -18,11 +18,13 @@
     └── NotReady              503  no model is loaded, or one is loading
 
 `message` is a sentence for people, `hint` the next step, `code` a stable word for programs, `status`
-the HTTP status. Raise; catch only at the edges (a route, an event, the worker's loop).
+the HTTP status; `fallback`, for a load that failed, is what to try instead: {"settings", "says"}. Raise; catch only at
+the edges (a route, an event, the worker's loop).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -37,6 +39,7 @@ class EnginehouseError(Exception):
         self.message = message
         self.hint = hint
         self.param = param
+        self.fallback: Mapping[str, Any] | None = None
         if code is not None:
             self.code = code
 
@@ -48,13 +51,14 @@ class EnginehouseError(Exception):
 
     def as_dict(self) -> dict[str, Any]:
         """The error as JSON-ready values; the same keys on every surface."""
-        return {
+        facts = {
             "message": self.message,
             "hint": self.hint,
             "code": self.code,
             "param": self.param,
             "status": self.status,
         }
+        return facts if self.fallback is None else {**facts, "fallback": dict(self.fallback)}
 
 
 class BadRequest(EnginehouseError):

@@ -10,7 +10,7 @@ import importlib
 import platform
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,28 @@ def _nvidia_device(nvml: Any, index: int, unknown: list[str]) -> Device:
     except (nvml.NVMLError, AttributeError):
         capability = ""
     return Device(CUDA, index, name, total, free, capability)
+
+
+def nvidia_process_bytes(pids: Iterable[int]) -> dict[str, int]:
+    """Bytes that these processes hold on each NVIDIA device ("cuda:0"); {} where that cannot be read."""
+    wanted = frozenset(pids)
+    found: dict[str, int] = {}
+    try:
+        nvml = importlib.import_module("pynvml")
+        nvml.nvmlInit()
+    except Exception:  # no library, no driver, or one that does not fit: nothing can be measured
+        return found
+    try:
+        for index in range(nvml.nvmlDeviceGetCount()):
+            running = nvml.nvmlDeviceGetComputeRunningProcesses(nvml.nvmlDeviceGetHandleByIndex(index))
+            used = [one.usedGpuMemory for one in running if one.pid in wanted]
+            if used and all(used):
+                found[f"{CUDA}:{index}"] = sum(used)
+    except nvml.NVMLError:
+        return {}
+    finally:
+        nvml.nvmlShutdown()
+    return found
 
 
 def amd(root: Path) -> Seen:

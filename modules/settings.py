@@ -68,6 +68,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("max_loaded", "int", 1, "--max-loaded", MODELS,
             "How many models may be loaded at the same time. When one more is asked for, the one that was "
             "used longest ago is unloaded.", low=1, high=16, metavar="N"),
+    Setting("load_fallback", "choice", "offer", "--load-fallback", MODELS,
+            "What to do when a model does not fit into memory: offer shows with which smaller settings it would, take "
+            "loads it with them and says what changed.", choices=("offer", "take")),
     Setting("context_overflow", "choice", "drop_oldest", "--context-overflow", CHATS,
             "What to do when a chat no longer fits the context: drop_oldest leaves out the oldest messages and "
             "says so, error refuses.", choices=("drop_oldest", "error")),
@@ -115,6 +118,7 @@ class Settings:
     models_dir: str
     allow_pickle: bool
     max_loaded: int
+    load_fallback: Literal["offer", "take"]
     context_overflow: Literal["drop_oldest", "error"]
     ui: bool
     theme: str

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fastapi import FastAPI
 
-from modules.api import chats, docs, errors, events, login, logs, models, params, replies, state
+from modules.api import chats, docs, errors, estimates, events, login, logs, models, params, replies, state
 from modules.api.auth import Auth
 from modules.api.late import Late
 from modules.api.origins import OriginPolicy
@@ -44,9 +44,9 @@ def build(app: App) -> Built:
     settings = app.settings
     auth = Auth(settings.access_key().value)
     for router in (
-        state.routes(app), models.routes(app), params.param_routes(app), params.preset_routes(app),
-        chats.list_routes(app), chats.chat_routes(app), replies.message_routes(app), replies.reply_routes(app),
-        logs.routes(app), events.routes(app), login.routes(auth), docs.routes(api),
+        state.routes(app), models.routes(app), estimates.routes(app), params.param_routes(app),
+        params.preset_routes(app), chats.list_routes(app), chats.chat_routes(app), replies.message_routes(app),
+        replies.reply_routes(app), logs.routes(app), events.routes(app), login.routes(auth), docs.routes(api),
     ):  # fmt: skip
         # Not include_router: for every request FastAPI then asks each router and route through layers of their own.
         api.router.routes.extend(router.routes)

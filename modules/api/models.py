@@ -18,13 +18,17 @@ WRONG_SECONDS = 0.25  # in which what is wrong with a request (its name, a setti
 
 
 class LoadBody(BaseModel):
-    """What to load. `settings` are the loader's own, by name; those left out are automatic."""
+    """What to load. `settings` are the loader's own, by name; those left out are automatic.
+
+    `fallback` true = with smaller settings when it does not fit; left out = as the setting load_fallback says.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     name: str = Field(min_length=1, max_length=500)
     loader: str | None = None
     settings: dict[str, Any] | None = None
+    fallback: bool | None = None
 
 
 def file_dict(file: ModelFile, loaded: bool) -> dict[str, Any]:
@@ -52,8 +56,8 @@ def routes(app: App) -> APIRouter:
     async def load(body: LoadBody, response: Response, wait: Annotated[bool, Query()] = False) -> dict[str, Any]:
         """Load a model. Answers at once (202; progress by events), or with ?wait=1 when it is ready or failed."""
         if wait:
-            return status_dict(await app.models.load(body.name, body.loader, body.settings))
-        loading = app.begin_load(body.name, body.loader, body.settings)
+            return status_dict(await app.models.load(body.name, body.loader, body.settings, body.fallback))
+        loading = app.begin_load(body.name, body.loader, body.settings, body.fallback)
         await asyncio.wait([loading], timeout=WRONG_SECONDS)
         if not loading.done():
             loading.add_done_callback(app.tell_failure)

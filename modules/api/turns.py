@@ -119,7 +119,7 @@ class Turns:
         """
         if by.model:
             model = await asyncio.to_thread(self._app.catalog.get, by.model)
-            await asyncio.to_thread(self._app.catalog.pick_loader, model)
+            await asyncio.to_thread(self._app.models.pick_loader, model)
             by = replace(by, model=model.name)
         _, node = await self._node(chat_id, message_id)
         parent = node.parent if node.role == "assistant" else node.id

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from loaders.base import LoaderSpec, LoadRequest
 from modules.engine.connect import ConnectedEngine, connect
@@ -43,7 +43,8 @@ class Host:
     """A model that is loading, loaded, or was.
 
     `users` counts those who use or wait for it; `idle` is set while there are none. While it is `draining`
-    new users queue behind the one who wants its place.
+    new users queue behind the one who wants its place. `explain` is asked to add to the error of a failed load what
+    would work; `replied` turns true with the first request that ended.
     """
 
     def __init__(
@@ -64,6 +65,9 @@ class Host:
         self.error: EnginehouseError | None = None
         self.engine: ConnectedEngine | None = None
         self._on_change = on_change
+        self.plan: Any = None
+        self.explain: Callable[[Host, EnginehouseError], Awaitable[None]] | None = None
+        self.replied = False
         self._rss = (0.0, 0)
         self._was_ready = False
         path = model.name if model.builtin else str(model.path)
@@ -80,6 +84,8 @@ class Host:
         except EnginehouseError as error:
             self.error = error
             await self.process.stop()
+            if self.explain is not None:
+                await self.explain(self, error)
             raise
         except Exception as error:  # a mistake of ours or a loader's: no worker may stay behind that nobody knows
             logger.exception("loading %s", self.model.name)

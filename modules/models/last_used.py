@@ -36,12 +36,49 @@ class LastUsed:
         loader, settings = entry.get("loader"), entry.get("settings")
         return (loader if isinstance(loader, str) else None, dict(settings) if isinstance(settings, dict) else {})
 
+    def settings_of(self, model: str, loader: str) -> Mapping[str, Any]:
+        """What this model was loaded with last by that loader, where it differs from the defaults."""
+        entry = self._models.get(model, {})
+        if entry.get("loader") == loader:
+            return self.of(model)[1]
+        others = entry.get("others")
+        settings = others.get(loader) if isinstance(others, dict) else None
+        return dict(settings) if isinstance(settings, dict) else {}
+
     def remember(self, model: str, loader: str, settings: Mapping[str, Any]) -> None:
         """Keep what a model was loaded with; `settings` holds only what differs from the defaults."""
         with self._lock:
             self.last = model
-            self._models[model] = {"loader": loader, "settings": dict(settings)}
-            try:
-                write_yaml(self._file, {"last": self.last, "models": self._models}, comment=_COMMENT)
-            except StorageError as error:
-                self.problems.append(error.message)
+            others = self._others(model)
+            others.pop(loader, None)
+            more = {"others": others} if others else {}
+            self._models[model] = {"loader": loader, "settings": dict(settings), **more}
+            self._write()
+
+    def forget(self, model: str, loader: str) -> None:
+        """Drop what is kept of that model and loader, so that the loader's defaults are used again."""
+        with self._lock:
+            entry = self._models.get(model)
+            if entry is None:
+                return
+            others = self._others(model)
+            others.pop(loader, None)
+            kept = others.pop(str(entry.get("loader")), {})
+            self._models[model] = {
+                "loader": entry.get("loader"), "settings": dict(kept), **({"others": others} if others else {}),
+            }  # fmt: skip
+            self._write()
+
+    def _others(self, model: str) -> dict[str, Any]:
+        """Settings of that model under other loaders than its last one, and of its last one."""
+        entry = self._models.get(model, {})
+        others = entry.get("others")
+        kept = {str(name): one for name, one in others.items()} if isinstance(others, dict) else {}
+        loader, settings = self.of(model)
+        return {**kept, loader: dict(settings)} if loader and settings else kept
+
+    def _write(self) -> None:
+        try:
+            write_yaml(self._file, {"last": self.last, "models": self._models}, comment=_COMMENT)
+        except StorageError as error:
+            self.problems.append(error.message)

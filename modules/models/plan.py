@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from loaders import Registry
 from loaders.base import LoaderSpec
-from modules.errors import BadParameter, NotFound, NotReady
+from modules.errors import BadParameter, EnginehouseError, NotFound, NotReady
 from modules.models.catalog import check_runnable
+from modules.models.choose import pick_loader
+from modules.models.estimating import Estimating
 from modules.models.host import ModelLike
 from modules.models.last_used import LastUsed
 from modules.types import Chosen, ParamValue
@@ -20,7 +22,6 @@ class CatalogLike(Protocol):
 
     def scan(self) -> Iterable[Any]: ...
     def get(self, name: str) -> Any: ...
-    def pick_loader(self, model: Any) -> Chosen[LoaderSpec]: ...
 
 
 class SettingsLike(Protocol):
@@ -43,7 +44,10 @@ class Plan:
 class Planner:
     """Decides; its methods read the disk and belong in a thread."""
 
-    def __init__(self, catalog: CatalogLike, registry: Registry, settings: SettingsLike, last: LastUsed) -> None:
+    def __init__(
+        self, catalog: CatalogLike, registry: Registry, settings: SettingsLike, last: LastUsed, estimating: Estimating
+    ) -> None:
+        self._estimating = estimating
         self._catalog = catalog
         self._registry = registry
         self._settings = settings
@@ -53,16 +57,21 @@ class Planner:
         """How to load that model; None = as it was loaded last. Raises NotFound, BadParameter, Unsupported."""
         model = self._catalog.get(name)
         check_runnable(model)
-        last_loader, last_settings = self._last.of(model.name)
-        spec, why = self._spec(model, loader, last_loader)
-        if settings is None and last_loader == spec.name and last_settings:
+        spec, why = self._spec(model, loader, self._last.of(model.name)[0])
+        last_settings = self._last.settings_of(model.name, spec.name)
+        complete: dict[str, ParamValue] | None = None
+        if settings is None and last_settings:
             try:
                 complete = spec.check_settings(last_settings)
                 why = f"{why} It is loaded with the settings it had last."
-                return Plan(model, spec, why, complete, self._options(spec))
             except BadParameter as error:
                 why = f"{why} Its last settings do not fit any more ({error.message}), so defaults are used."
-        return Plan(model, spec, why, spec.check_settings(settings or {}), self._options(spec))
+        if complete is None:
+            complete = spec.check_settings(settings or {})
+        expected = self._estimating.estimate(model, spec, complete)
+        if expected.verdict == "too large":
+            why = f"{why} It may not fit: {expected.why}"
+        return Plan(model, spec, why, complete, self._options(spec))
 
     def _options(self, spec: LoaderSpec) -> dict[str, str]:
         """The program settings this loader has to know."""
@@ -80,8 +89,23 @@ class Planner:
             return self._registry.get(wanted), f"The loader {wanted} is the one in the settings."
         if last and last in model.loaders:
             return self._registry.get(last), f"{last} loaded it last time."
-        chosen = self._catalog.pick_loader(model)
+        chosen = self.pick_loader(model)
         return chosen.value, chosen.why
+
+    def pick_loader(self, model: Any) -> Chosen[LoaderSpec]:
+        """The best loader for the model on this machine, and why. Raises Unsupported."""
+        check_runnable(model)
+        return pick_loader(model, self._estimating.machine(), self._registry)
+
+    def smaller(self, plan: Plan, error: EnginehouseError) -> Plan | None:
+        """The plan with the settings a failed load offers instead, and what they change; None when it offers none."""
+        if error.fallback is None:
+            return None
+        settings = plan.spec.check_settings(error.fallback["settings"])
+        if settings == plan.settings:
+            return None
+        why = f"{plan.why} It did not fit, so it was loaded with less: {error.fallback['says']}"
+        return replace(plan, settings=settings, why=why)
 
     def default(self, crashed: str | None) -> Chosen[str]:
         """The model meant by a request that names none; the one that just crashed, if any. Raises NotReady."""

@@ -14,17 +14,23 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from loaders import Registry
+from loaders.base import LoaderSpec
 from modules.engine.base import Engine
 from modules.engine.watch import Limits
 from modules.engine.worker_log import WorkerLog
-from modules.errors import Cancelled, EngineCrashed, EnginehouseError
+from modules.errors import Cancelled, EngineCrashed, EnginehouseError, LoadFailed
+from modules.estimates.learned import Footprints
+from modules.hardware_reader import HardwareReader
 from modules.models import memory
+from modules.models.estimating import Estimating
+from modules.models.fallback import MOST_TRIES, said
 from modules.models.host import Host
 from modules.models.last_used import LastUsed
+from modules.models.measuring import Measuring
 from modules.models.plan import CatalogLike, Plan, Planner, SettingsLike
 from modules.models.status import ModelStatus
 from modules.paths import Paths
-from modules.types import Notice, Progress
+from modules.types import Chosen, Notice, Progress
 
 BACK_OFF = (0.0, 1.0, 4.0)
 """Seconds before each reload in a row after a crash; after that many the person has to load it again."""
@@ -48,14 +54,20 @@ class Models:
 
     def __init__(
         self, catalog: CatalogLike, registry: Registry, paths: Paths, settings: SettingsLike,
-        limits: Limits | None = None,
+        limits: Limits | None = None, hardware: HardwareReader | None = None,
     ) -> None:  # fmt: skip
         self.on_change: list[Callable[[ModelStatus], None]] = []
         self._paths = paths
         self._settings = settings
         self._limits = limits
         self._last = LastUsed(paths.root / "models.yaml")
-        self._planner = Planner(catalog, registry, settings, self._last)
+        self.footprints = Footprints(paths.root / "footprints.yaml")
+        self.estimating = Estimating(
+            hardware or HardwareReader(paths.scratch / "devices.json"), self.footprints, catalog.get, self._given_up,
+            lambda spec: any(settings.get(name) for name in spec.options if name == "llama_server"),
+        )
+        self._planner = Planner(catalog, registry, settings, self._last, self.estimating)
+        self._measuring = Measuring(self.estimating)
         self._hosts: dict[str, Host] = {}
         self._focus: Host | None = None
         self._gate = asyncio.Lock()
@@ -78,8 +90,8 @@ class Models:
 
     @property
     def problems(self) -> list[str]:
-        """What was wrong with models.yaml."""
-        return self._last.problems
+        """What was wrong with models.yaml and footprints.yaml."""
+        return [*self._last.problems, *self.footprints.problems]
 
     def read_memory(self) -> memory.Memory:
         """The machine's, the server's and the workers' memory; some milliseconds, call it in a thread."""
@@ -90,26 +102,54 @@ class Models:
         log = WorkerLog(self._paths.logs / "engine.log") if self._focus is None else self._focus.log
         return log.tail(count)
 
-    def saved_settings(self, name: str) -> Mapping[str, Any]:
-        """What the model was loaded with last, where it differs from the loader's defaults."""
-        return self._last.of(name)[1]
+    def saved_settings(self, name: str, loader: str) -> Mapping[str, Any]:
+        """What the model was loaded with last by that loader, where it differs from the loader's defaults."""
+        return self._last.settings_of(name, loader)
+
+    def forget_settings(self, name: str, loader: str) -> None:
+        """Drop the saved settings of that model and loader. Writes to the disk."""
+        self._last.forget(name, loader)
+
+    def planned(self, name: str, loader: str | None, settings: Mapping[str, Any] | None) -> Plan:
+        """How `load` would load that model; reads the disk. Raises NotFound, BadParameter, Unsupported."""
+        return self._planner.plan(name, loader, settings)
+
+    def pick_loader(self, model: Any) -> Chosen[LoaderSpec]:
+        """The best loader for a model of the catalogue on this machine, and why. Raises Unsupported."""
+        return self._planner.pick_loader(model)
 
     # ── load and unload ─────────────────────────────────────────────────────────────────────────────
 
     async def load(
-        self, name: str, loader: str | None = None, settings: Mapping[str, Any] | None = None
-    ) -> ModelStatus:
+        self, name: str, loader: str | None = None, settings: Mapping[str, Any] | None = None,
+        fallback: bool | None = None,
+    ) -> ModelStatus:  # fmt: skip
         """Load a model in place of the least recently used one, once the replies of that are done.
+
+        fallback   whether a load that fails for want of memory is tried again with less; None = as the settings say
 
         `settings` None = as it was loaded last. Raises NotFound, BadParameter, Unsupported or LoadFailed; what could be
         checked beforehand leaves the old model where it is. Raises Cancelled when `unload` came in between.
         """
         plan = await asyncio.to_thread(self._planner.plan, name, loader, settings)
         self._crashes.pop(name, None)
-        host = await self._enter(plan, anew=True)
-        host.leave()  # nobody uses it yet: another load may take its place without waiting for this one
-        await self._loaded(host)
-        return host.status(self._waiting)
+        for left in range(MOST_TRIES, -1, -1):
+            host = await self._enter(plan, anew=True)
+            host.leave()  # nobody uses it yet: another load may take its place without waiting for this one
+            try:
+                await self._loaded(host)
+                return host.status(self._waiting)
+            except LoadFailed as error:
+                plan = self._smaller(plan, error, fallback if left else False)
+        raise AssertionError("the last try returns or raises")
+
+    def _smaller(self, plan: Plan, error: LoadFailed, wanted: bool | None) -> Plan:
+        """The next plan after a failed load. Raises the error when smaller settings are not wanted, or do not help."""
+        taken = self._settings.get("load_fallback") == "take" if wanted is None else wanted
+        smaller = self._planner.smaller(plan, error) if taken else None
+        if smaller is None:
+            raise error
+        return smaller
 
     async def unload(self) -> None:
         """End every worker now, also one that is loading; running replies end with an error that says so."""
@@ -124,6 +164,7 @@ class Models:
     async def close(self) -> None:
         """End everything; the program ends."""
         await self.unload()
+        await self._measuring.close()
 
     # ── leases ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -138,12 +179,23 @@ class Models:
     @asynccontextmanager
     async def _lend(self, name: str | None, on_progress: OnProgress) -> AsyncIterator[Lease]:
         host, notices = await self._host_for(name, on_progress)
+        left = MOST_TRIES
         try:
-            engine = await self._loaded(host, on_progress)
+            while True:
+                try:
+                    engine = await self._loaded(host, on_progress)
+                    break
+                except LoadFailed as error:
+                    plan = self._smaller(host.plan, error, None if left else False)
+                    left -= 1
+                    smaller = await self._enter(plan)
+                    host.leave()
+                    host, notices = smaller, (*notices, Notice("load_fallback", said(error)))
             self._focus = host if self._hosts.get(host.model.name) is host else self._focus
             yield Lease(engine, notices)
             if host.process.alive:
                 self._crashes.pop(host.model.name, None)
+                self._measuring.replied(host)
         finally:
             host.leave()
 
@@ -220,12 +272,14 @@ class Models:
     def _launch(self, plan: Plan) -> Host:
         host = Host(plan.model, plan.spec, plan.why, plan.settings, self._free_log(), self._paths.scratch,
                     self._limits, self._changed, plan.options)  # fmt: skip
+        host.plan, host.explain = plan, self._measuring.explain
         self._hosts[plan.model.name] = self._focus = host
         host.loading.add_done_callback(lambda task: self._load_ended(host, task))
         return host
 
     def _load_ended(self, host: Host, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is None:
+            self._measuring.ready(host)
             defaults = host.spec.check_settings({})
             changed = {name: value for name, value in host.settings.items() if value != defaults[name]}
             loop = asyncio.get_running_loop()  # in a thread: it waits for the disk
@@ -255,6 +309,12 @@ class Models:
         await asyncio.shield(host.stop())
         if self._hosts.get(host.model.name) is host:
             del self._hosts[host.model.name]
+
+    def _given_up(self) -> int:
+        """Bytes of main memory that a load gets from the models it takes the place of."""
+        hosts = sorted(self._hosts.values(), key=lambda host: host.last_used)
+        count = max(0, len(hosts) - max(1, int(self._settings.get("max_loaded") or 1)) + 1)
+        return sum(memory.private_bytes(host.process.pid) for host in hosts[:count] if host.process.pid)
 
     def _free_log(self) -> WorkerLog:
         taken = {host.log.path for host in self._hosts.values()}

@@ -39,10 +39,10 @@ NAMES = ("echo", "echo-b", "echo-c")
 
 
 class FakeSettings:
-    """The three settings that Models looks at."""
+    """The settings that Models looks at."""
 
     def __init__(self, **values: Any) -> None:
-        self.values = {"model": "", "loader": "", "max_loaded": 1} | values
+        self.values = {"model": "", "loader": "", "max_loaded": 1, "load_fallback": "offer"} | values
 
     def get(self, name: str) -> Any:
         return self.values[name]
@@ -234,7 +234,7 @@ async def test_the_last_settings_of_a_model_are_used_again_and_bad_ones_are_expl
         assert status.settings["tokens"] == 3
         assert "settings it had last" in status.why
         await until(lambda: kept(tmp_path).get("last") == "echo")
-        assert models.saved_settings("echo") == {"tokens": 3, "context": 64}
+        assert models.saved_settings("echo", "echo") == {"tokens": 3, "context": 64}
     file = tmp_path / "user_data" / "models.yaml"
     file.write_text(file.read_text().replace("context: 64", "context: -64"))
     async with made(tmp_path) as models:

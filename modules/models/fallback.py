@@ -1,0 +1,88 @@
+"""A load that failed for want of memory: with which smaller settings it would fit, and what that changes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from loaders.base import LoaderSpec
+from modules.errors import EnginehouseError
+from modules.estimates.values import Estimate, Settings
+from modules.formats.facts import ModelFacts
+from modules.types import ParamValue
+
+MOST_TRIES = 3
+"""Loads in a row with ever smaller settings before it is given up."""
+SMALLER = 0.85
+"""A load that failed although the estimate said it fits is tried again with at most this part of its memory."""
+
+_MEMORY_WORDS = re.compile(
+    r"out of memory|out_of_memory|outofmemory|not enough memory|memory ran out|memory is full|cannot allocate"
+    r"|failed to allocate|unable to allocate|bad_alloc|MemoryError|cudaMalloc failed|insufficient memory"
+    r"|ErrorOutOfDeviceMemory|not enough (?:gpu|cpu|device) (?:ram|memory)|No available memory for the cache blocks",
+    re.IGNORECASE,
+)
+Estimating = Callable[[Settings], Estimate | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """Settings that are complete, and one sentence for each thing that is different."""
+
+    settings: Mapping[str, ParamValue]
+    says: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For an error's `fallback`."""
+        return {"settings": dict(self.settings), "says": " ".join(self.says)}
+
+
+def looks_like_memory(error: EnginehouseError, log: str = "") -> bool:
+    """Whether a load failed for want of memory, from its message and the end of the engine's log."""
+    return bool(_MEMORY_WORDS.search(error.message) or _MEMORY_WORDS.search(log))
+
+
+def said(error: EnginehouseError) -> str:
+    """What a load was tried with instead, for a notice."""
+    return f"It did not fit ({error.message}), so it was loaded with less: {(error.fallback or {}).get('says', '')}"
+
+
+def find_fallback(
+    spec: LoaderSpec, facts: ModelFacts, settings: Mapping[str, ParamValue], estimate: Estimating
+) -> Fallback | None:
+    """The first rungs of the loader's ladder after which the load should fit; None when there is nothing to gain.
+
+    estimate  what a load with given settings takes, None when that cannot be said: then one rung is taken
+    """
+    first = estimate(settings)
+    now: dict[str, ParamValue] = dict(settings)
+    last, says = first, list[str]()
+    for step in spec.ladder:
+        change = {name: value for name, value in step.change(now, facts).items() if now.get(name) != value}
+        if not change:
+            continue
+        smaller = spec.check_settings(now | change)
+        then = estimate(smaller)
+        if last is not None and then is not None and then.shares == last.shares:
+            continue  # it saves nothing here: no graphics card, for example
+        says = [said for said in says if said.split(" is ")[0] != step.says.split(" is ")[0]]
+        says.append(step.says.format(**change, was=[now.get(name) for name in change]))
+        now, last = smaller, then
+        if then is None or first is None or _enough(then, first):
+            break
+    return Fallback(now, tuple(says)) if says else None
+
+
+def _enough(then: Estimate, first: Estimate) -> bool:
+    """Whether it should fit now."""
+    if then.verdict in ("too large", "tight"):
+        return False
+    if first.verdict == "too large":
+        return True
+    most = {share.device: share.total for share in first.shares}
+    # The estimate thought it would fit, and it did not: on some device it has to become clearly smaller.
+    return any(share.total <= SMALLER * most.get(share.device, 0) for share in then.shares) or {
+        share.device for share in then.shares if share.weights
+    } < {share.device for share in first.shares if share.weights}
