@@ -24,8 +24,8 @@ from modules.params import Param
 from modules.setting import Setting
 from modules.types import ParamValue
 
-Kind = Literal["float", "int", "bool", "text", "choice", "list", "map"]
-Shown = bool | int | float | str | None
+Kind = Literal["float", "int", "bool", "text", "choice", "list", "map", "files"]
+Shown = bool | int | float | str | list[str] | None
 Save = Callable[[Any], Awaitable[Any]]
 """Stores a value; gives back the value now in force. Raises EnginehouseError when it is refused."""
 
@@ -42,6 +42,7 @@ _SETTING_LABELS: Mapping[str, str] = {
     "cors_origins": "CORS origins",
     "context_overflow": "When a chat outgrows the context",
     "loader": "Loader of that model",
+    "load_fallback": "When a model does not fit",
     "max_loaded": "Models loaded at the same time",
     "model": "Model to load at the start",
     "models_dir": "Models folder",
@@ -88,8 +89,7 @@ def param_field(param: Param) -> Field:
 
 def load_field(loader: str, param: LoadParam) -> Field:
     """A loader setting's field."""
-    kind: Kind = "text" if param.kind == "files" else param.kind
-    return Field(param.name, kind, param.label, param.help, f"load-{loader}", param.low, param.high,
+    return Field(param.name, param.kind, param.label, param.help, f"load-{loader}", param.low, param.high,
                  param.step, param.choices)  # fmt: skip
 
 
@@ -113,6 +113,8 @@ def shown(field: Field, value: Any) -> Shown:
         return ", ".join(json.dumps(item, ensure_ascii=False) for item in items)
     if field.kind == "map":
         return json.dumps(value, ensure_ascii=False) if value else ""
+    if field.kind == "files":
+        return [one.strip() for one in str(value).split(",") if one.strip()]
     plain: Shown = value
     return plain
 
@@ -126,6 +128,9 @@ def stored(field: Field, value: Any) -> ParamValue:
         return _list(field, value)
     if field.kind == "map":
         return _map(field, str(value or ""))
+    if field.kind == "files":
+        chosen = value if isinstance(value, list) else [value or ""]
+        return ", ".join(text for one in chosen if (text := str(one).strip().strip(",")))
     if value is None:
         raise BadParameter(f"{field.label} is empty.", hint="Type a value, or leave it as it was.", param=field.name)
     out: ParamValue = value
@@ -191,6 +196,12 @@ def _dropdown(field: Field, value: Any, common: dict[str, Any]) -> Component:
     return gr.Dropdown(choices, value=value, filterable=len(choices) > 8, **common)
 
 
+def _files(field: Field, value: Any, common: dict[str, Any]) -> Component:
+    # A strength is typed behind the name, so what is not in the list has to be possible.
+    chosen = shown(field, value) if isinstance(value, str) else value
+    return gr.Dropdown(field.choices or [], value=chosen, multiselect=True, allow_custom_value=True, **common)
+
+
 def _line(field: Field, value: Any, common: dict[str, Any]) -> Component:
     kind: Literal["password", "text"] = "password" if field.secret else "text"
     return gr.Textbox(value=value, lines=1, max_lines=1, type=kind, **common)
@@ -208,6 +219,7 @@ _MAKERS: Mapping[str, Callable[[Field, Any, dict[str, Any]], Component]] = {
     "text": _line,
     "list": _lines,
     "map": _lines,
+    "files": _files,
 }
 
 
@@ -231,7 +243,7 @@ def bind(
     current: Callable[..., Any],
     also: Component | None = None,
     js: str | None = None,
-    then: tuple[Callable[[], dict[Any, Any]], list[Any]] | None = None,
+    then: tuple[Callable[..., dict[Any, Any]], list[Any]] | None = None,
 ) -> None:
     """Give a control its event: what it shows goes to `save`; a refused value goes back to what is stored.
 
@@ -240,9 +252,9 @@ def bind(
         save      async (value) → the value now in force; with `also`, (value, also's value)
         current   () → the stored value; with `also`, (also's value)
         js        run in the browser with the value before it is sent
-        then      (updates after a save, all components they may touch)
+        then      (() → updates after a save; with `also`, (also's value) → …; all components they may touch)
     """
-    follow, touched = then or (dict, [])
+    follow, touched = then or (lambda *more: {}, [])
 
     async def changed(value: Any, *more: Any) -> dict[Any, Any]:
         try:
@@ -250,7 +262,7 @@ def bind(
         except EnginehouseError as error:
             return {control: shown(field, current(*more)), messages: toast(error, field.label)}
         back = shown(field, kept)
-        return {messages: gr.skip()} | follow() | ({} if back == value else {control: back})
+        return {messages: gr.skip()} | follow(*more) | ({} if back == value else {control: back})
 
     gr.on(
         triggers(control),

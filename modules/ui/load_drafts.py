@@ -46,6 +46,11 @@ class LoadDrafts:
         except BadParameter:  # models.yaml was edited, or the loader's ranges are others now
             return spec.check_settings(changed)
 
+    def put(self, model: str, spec: LoaderSpec, settings: Mapping[str, Any]) -> None:
+        """These are the settings now, all of them. Raises BadParameter."""
+        self._changed[model, spec.name] = spec.check_settings(settings)
+        self.choose(model, spec.name)
+
     def forget(self, model: str, spec: LoaderSpec) -> None:
         """Back to the defaults for this model and loader, whatever was used last."""
         self._changed[model, spec.name] = {param.name: param.default for param in spec.params}

@@ -1,30 +1,30 @@
 """The Model tab: what is on disk, how it will be loaded, and the model that runs.
 
 The list and the state are our own DOM fed by /api/models and the event line, because they change while
-nobody clicks. The loader's settings are Gradio controls built from the loader specs, one hidden group per
-loader. Loading never runs inside an event: a load takes minutes, and an event blocks its own tab.
+nobody clicks. The loader's settings are Gradio controls built from the loader specs (load_groups.py).
+Loading never runs inside an event: a load takes minutes, and an event blocks its own tab.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-from gradio.components import Component
 
 from loaders.base import LoaderSpec, LoadParam
 from modules.errors import EnginehouseError, NotFound
 from modules.types import ParamValue
-from modules.ui.fields import QUIET, bind, load_field, make, note, shown, toast
+from modules.ui.fields import QUIET, bind, load_field, note, toast
 from modules.ui.load_drafts import LoadDrafts
+from modules.ui.load_groups import LoaderGroup, Updates, control_updates, fold_updates, loader_group
 from modules.ui.surface import heading, line, surface
 
 if TYPE_CHECKING:
     from modules.app import App
 
-Updates = dict[Any, Any]
 SETTLE = 0.25
 """Seconds between the click on Load and the load: leaving a box saves it, and the click is what leaves it."""
 
@@ -39,16 +39,18 @@ class ModelTab:
     detail: gr.HTML
     loader: gr.Dropdown
     why: gr.HTML
+    memory: gr.HTML
+    saved: gr.HTML
     panel: gr.Column
     reset: gr.Button
-    groups: dict[str, gr.Column]
-    controls: dict[tuple[str, str], Component]
+    groups: dict[str, LoaderGroup]
     drafts: LoadDrafts = field(default_factory=LoadDrafts)
 
     @property
     def outputs(self) -> list[Any]:
         """Every component this tab's events may update."""
-        return [self.loader, self.why, self.panel, *self.groups.values(), *self.controls.values(), self.messages]
+        inside = [one for group in self.groups.values() for one in group.outputs]
+        return [self.loader, self.why, self.memory, self.saved, self.panel, *inside, self.messages]
 
     def choice(self, name: str) -> tuple[LoaderSpec, str]:
         """(loader for this model, why that one). Raises NotFound for a model that is not there."""
@@ -56,12 +58,12 @@ class ModelTab:
         picked = self.drafts.loader(name)
         if picked in model.loaders:
             return self.app.registry.get(picked), "You chose it."
-        chosen = self.app.catalog.pick_loader(model)
+        chosen = self.app.models.pick_loader(model)
         return chosen.value, chosen.why
 
     def values(self, name: str, spec: LoaderSpec) -> dict[str, ParamValue]:
         """The complete settings the next load of this model uses."""
-        return self.drafts.values(name, spec, self.app.models.saved_settings(name))
+        return self.drafts.values(name, spec, self.app.models.saved_settings(name, spec.name))
 
     def for_model(self, name: str) -> Updates:
         """Updates that make the settings those of this model."""
@@ -83,10 +85,37 @@ class ModelTab:
             self.why: why,
         }
         for loader, group in self.groups.items():
-            out[group] = gr.update(visible=loader == spec.name)
-        for param in spec.params:
-            out[self.controls[spec.name, param.name]] = shown(load_field(spec.name, param), values[param.name])
-        return out
+            out[group.column] = gr.update(visible=loader == spec.name)
+        files = {param.name: self.offered(name, param) for param in spec.params if param.kind == "files"}
+        return out | control_updates(self.groups[spec.name], spec, values, files) | self.follow(name, spec)
+
+    def follow(self, name: str, spec: LoaderSpec) -> Updates:
+        """Updates of what depends on the settings: the memory they take, and what is said about them."""
+        try:
+            values = self.values(name, spec)
+        except EnginehouseError:
+            return {}
+        saved = self.app.models.saved_settings(name, spec.name)
+        return {
+            self.memory: {"model": name, "loader": spec.name, "settings": values},
+            self.saved: settings_words(spec, values, saved),
+            **fold_updates(self.groups[spec.name], spec, values),
+        }
+
+    def offered(self, name: str, param: LoadParam) -> list[str]:
+        """Names of the models folder that this setting may name for this model."""
+        model = self.app.catalog.get(name)
+        files = [one for one in self.app.catalog.scan() if one.kind == param.files and one.name != name]
+        return [one.name for one in files if param.files != "model" or (one.runnable and one.format == model.format)]
+
+
+def settings_words(spec: LoaderSpec, values: Mapping[str, Any], saved: Mapping[str, Any]) -> str:
+    """Which settings are saved ones and which are changed since, for people; "" where all are defaults."""
+    labels = {param.name: param.label for param in spec.params}
+    kept = [labels[name] for name, value in saved.items() if name in labels and values[name] == value]
+    new = [param.label for param in spec.params if values[param.name] != saved.get(param.name, param.default)]
+    said = f"Saved settings of this model, from its last load: {', '.join(kept)}." if kept else ""
+    return f"{said} Changed for the next load: {', '.join(new)}.".strip() if new else said
 
 
 def model_tab(app: App, tab: gr.Tab, messages: gr.HTML) -> ModelTab:
@@ -95,14 +124,16 @@ def model_tab(app: App, tab: gr.Tab, messages: gr.HTML) -> ModelTab:
         with gr.Column(elem_classes=["eht-list"], min_width=280):
             listing = surface("models_list", "eh-models", "", events=["chosen"])
         with gr.Column(elem_classes=["eht-detail"], min_width=300):
-            detail = surface("model_detail", "eh-model-detail", events=["start"])
+            detail = surface("model_detail", "eh-model-detail", events=["start", "smaller"])
             with gr.Column(visible=False, elem_classes=["eht-card"]) as panel:
                 heading("How to load it")
                 loader = gr.Dropdown([], label="Loader", elem_id="eh-loader", interactive=True)
                 why = line("eh-loader-why", classes=["eht-muted"])
-                groups, controls = _groups(app)
-                reset = gr.Button("Back to the defaults", elem_id="eh-load-defaults", size="sm", scale=0)
-    made = ModelTab(app, messages, listing, detail, loader, why, panel, reset, groups, controls)
+                memory = surface("memory_bar", "eh-memory-bar")
+                groups = {spec.name: loader_group(spec) for spec in app.registry.specs}
+                saved = line("eh-load-saved", classes=["eht-muted"])
+                reset = gr.Button("Reset to the defaults", elem_id="eh-load-defaults", size="sm", scale=0)
+    made = ModelTab(app, messages, listing, detail, loader, why, memory, saved, panel, reset, groups)
     for spec in app.registry.specs:
         for param in spec.params:
             _bind(made, spec, param)
@@ -110,28 +141,19 @@ def model_tab(app: App, tab: gr.Tab, messages: gr.HTML) -> ModelTab:
     return made
 
 
-def _groups(app: App) -> tuple[dict[str, gr.Column], dict[tuple[str, str], Component]]:
-    groups: dict[str, gr.Column] = {}
-    controls: dict[tuple[str, str], Component] = {}
-    for spec in app.registry.specs:
-        with gr.Column(visible=False, elem_classes=["eht-grid"]) as groups[spec.name]:
-            for param in spec.params:
-                made = load_field(spec.name, param)
-                controls[spec.name, param.name] = make(made, shown(made, param.default))
-    return groups, controls
-
-
 def _bind(made: ModelTab, spec: LoaderSpec, param: LoadParam) -> None:
     async def save(value: Any, model: str) -> ParamValue:
         return made.drafts.set(made.app.catalog.get(model).name, spec, param.name, value)
 
+    group = made.groups[spec.name]
     bind(
         load_field(spec.name, param),
-        made.controls[spec.name, param.name],
+        group.controls[param.name],
         made.messages,
         save,
         lambda model: made.values(model, spec)[param.name],
         also=made.listing,
+        then=(lambda model: made.follow(model, spec), [made.memory, made.saved, *group.folds.values()]),
     )
 
 
@@ -155,12 +177,16 @@ def _events(made: ModelTab, tab: gr.Tab) -> None:
         except EnginehouseError as error:
             return {made.messages: toast(error, "Model")}
         made.drafts.forget(name, spec)
+        await asyncio.to_thread(app.models.forget_settings, name, spec.name)
         return made.for_model(name) | {made.messages: note("The settings are the loader's defaults again.")}
 
     async def load(name: str) -> Any:
         # A number that was just typed is saved by its own event, sent before this one; let it arrive.
         await asyncio.sleep(SETTLE)
         return await start_loading(made, name)
+
+    async def smaller(name: str) -> Updates:
+        return await load_smaller(made, name)
 
     quiet: dict[str, Any] = {"preprocess": False, **QUIET}
     for trigger in (tab.select, made.listing.chosen):
@@ -170,6 +196,7 @@ def _events(made: ModelTab, tab: gr.Tab) -> None:
         pick, inputs=[made.loader, made.listing], outputs=made.outputs, trigger_mode="always_last", **quiet
     )
     made.reset.click(defaults, inputs=[made.listing], outputs=made.outputs, **quiet)
+    made.detail.smaller(smaller, inputs=[made.listing], outputs=made.outputs, **quiet)
     made.detail.start(load, inputs=[made.listing], outputs=[made.messages], **quiet)
 
 
@@ -181,3 +208,18 @@ async def start_loading(made: ModelTab, name: str) -> Any:
     except EnginehouseError as error:
         return toast(error, "Model")
     return gr.skip()
+
+
+async def load_smaller(made: ModelTab, name: str) -> Updates:
+    """Load with the settings the failed load offered; they are the model's settings from now on."""
+    status = made.app.models.status
+    offer = (status.error or {}).get("fallback")
+    if status.model != name or not status.loader or not offer:
+        return {made.messages: note("There is nothing to try instead any more.", "warning")}
+    try:
+        spec = made.app.registry.get(status.loader)
+        made.drafts.put(name, spec, offer["settings"])
+        made.app.load_in_background(name, spec.name, made.values(name, spec))
+    except EnginehouseError as error:
+        return {made.messages: toast(error, "Model")}
+    return made.for_model(name)

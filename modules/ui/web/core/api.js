@@ -68,6 +68,7 @@ export class Api {
   state() { return this.#json("GET", "/api/state"); }
   models() { return this.#json("GET", "/api/models"); }
   load(name, more = {}) { return this.#json("POST", "/api/models/load", { name, ...more }); }
+  estimate(body) { return this.#json("POST", "/api/models/estimate", body); }
   unload() { return this.#json("POST", "/api/models/unload", {}); }
   log(lines = 200) { return this.#json("GET", `/api/logs/engine?lines=${lines}`); }
 

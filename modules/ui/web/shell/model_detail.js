@@ -14,7 +14,7 @@ export function mount({ element, trigger }) {
   element.append(head, state, cards, memory);
   store.on(["models", "status", "selected"], () => drawHead(head, trigger));
   store.on(["status", "selected"], () => drawState(state));
-  store.on(["models", "status", "selected", "problem"], () => drawCards(cards));
+  store.on(["models", "status", "selected", "problem"], () => drawCards(cards, trigger));
   store.on(["memory", "status"], () => drawMemory(memory));
   start();
 }
@@ -28,7 +28,7 @@ function drawHead(head, trigger) {
   const waiting = store.get("models") === null;
   const focused = head.contains(document.activeElement);
   refill(head, [model, waiting, state, error, current], () => (model
-    ? [h("div", { class: "eht-detail-title" }, h("h2", { text: model.name, dir: "auto" }), h("p", { class: "eht-muted", text: facts(model) })),
+    ? [h("div", { class: "eht-detail-title" }, h("h2", { text: model.name, dir: "auto" }), h("p", { class: "eht-muted", text: facts(model) }), chips(model)),
       h("div", { class: "eht-detail-actions" }, actions(model, trigger))]
     : h("p", { class: "eht-muted", text: waiting ? "" : "Choose a model on the list, or put one into the folder and rescan." })));
   if (focused && !head.contains(document.activeElement)) head.querySelector("button:not([disabled])")?.focus();
@@ -45,6 +45,30 @@ function facts(model) {
     model.context_length ? `trained for ${count(model.context_length)} tokens` : "",
     model.builtin || !model.runnable ? "" : model.chat_template ? "has a chat template" : "no chat template: chats use a plain one",
   ].filter(Boolean).join(" · ");
+}
+
+const CAN = {
+  images: "sees images", audio: "hears sound", tools: "calls tools", thinking: "thinks first", embeddings: "makes embeddings",
+  rerank: "ranks documents", "fill in the middle": "fills gaps in code",
+};
+
+/** What the model can do and which languages it states, known before it is loaded. */
+function chips(model) {
+  const can = (model.capabilities ?? []).filter((one) => CAN[one]).map((one) => CAN[one]);
+  const languages = (model.languages ?? []).map(language);
+  const shown = languages.slice(0, 6);
+  if (languages.length > shown.length) shown.push(`${languages.length - shown.length} more languages`);
+  const all = [...can.map((text) => ["is-skill", text]), ...shown.map((text) => ["", text])];
+  return all.length > 0 && h("ul", { class: "eht-chips", "aria-label": "What it can do" },
+    all.map(([kind, text]) => h("li", { class: `eht-chip ${kind}`.trim(), text, dir: "auto" })));
+}
+
+function language(code) {
+  try {
+    return new Intl.DisplayNames(undefined, { type: "language" }).of(code) ?? code;
+  } catch {
+    return code; // not a code the browser knows; shown as the makers wrote it
+  }
 }
 
 function actions(model, trigger) {
@@ -73,8 +97,12 @@ function drawState(state) {
   const words = mine ? "" : `${status.model} is `;
   const parts = [dot(status.state), h("span", { text: mine ? sentence(describe(status)) : words + describe(status) })];
   if (status.state === "starting") parts.push(bar(status));
+  if (RUNNING.includes(status.state) && status.info?.leaves) parts.push(leaves(status.info.leaves));
   fill(state, parts);
 }
+
+const leaves = (host) => h("p", { class: "eht-leaves" }, icon("alert"),
+  h("span", { text: `Text you send leaves this machine: ${host}`, dir: "auto" }));
 
 const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
@@ -105,23 +133,31 @@ function bar(status) {
   }, h("span"));
 }
 
-function drawCards(cards) {
+function drawCards(cards, trigger) {
   const model = selected();
   const status = store.get("status");
   const problem = store.get("problem");
   const failed = status.error && (status.model === store.get("selected") || !status.model) ? status.error : null;
   const replaced = model?.runnable && RUNNING.includes(status.state) && status.model !== model.name;
-  const shown = [problem?.message, problem?.hint, failed, model?.name, model?.runnable, model?.reason, replaced, status.model];
+  const offer = failed?.fallback && status.model === model?.name ? failed.fallback : null;
+  const shown = [offer?.says, problem?.message, problem?.hint, failed, model?.name, model?.runnable, model?.reason, replaced, status.model];
   refill(cards, shown, () => [
     problem && card(problem.message, problem.hint),
-    failed && card(failed.message, failed.hint),
+    failed && card(failed.message, failed.hint, offer && smaller(offer, trigger)),
     model && !model.runnable && card(`This file cannot run: ${model.reason}`, ""),
     replaced && h("p", { class: "eht-muted", text: `Loading it ends ${status.model}, once its replies are done.` })]);
 }
 
-function card(message, hint) {
+function card(message, hint, more = null) {
   return h("div", { class: "eht-alert", role: "alert" }, icon("alert"),
-    h("div", {}, h("strong", { text: message }), hint && h("span", { text: hint })));
+    h("div", {}, h("strong", { text: message }), hint && h("span", { text: hint }), more));
+}
+
+/** What would fit instead, with one button that loads it so. */
+function smaller(offer, trigger) {
+  return h("div", { class: "eht-offer" }, h("span", { text: `With less memory: ${offer.says}` }),
+    button({ text: "Load with these settings", label: "Load with these settings", id: "eh-load-smaller",
+      class: "eh-btn eh-btn-primary", onClick: () => trigger("smaller", {}) }));
 }
 
 function drawMemory(memory) {

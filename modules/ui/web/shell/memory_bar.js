@@ -1,0 +1,75 @@
+/** What a load would take of each device's memory, before it is loaded. Follows the settings; nothing waits for it. */
+
+import { fill, h } from "../core/dom.js";
+import { bytes } from "../core/format.js";
+import { icon } from "../core/icons.js";
+import { api, store } from "./model_store.js";
+
+const SETTLE = 250; // ms without a change before the server is asked
+const PARTS = [["weights", "weights"], ["kv_cache", "KV cache"], ["compute", "computing"], ["overhead", "engine"]];
+const WORDS = { fits: "Fits", tight: "Tight", "too large": "Too large", unknown: "Not known" };
+
+export function mount({ element, props, watch }) {
+  const box = h("div", { class: "eht-fit", role: "status", "aria-label": "Memory this will take" });
+  element.append(box);
+  let timer = 0;
+  let asked = 0;
+  const ask = async () => {
+    const wanted = props.value;
+    const mine = ++asked;
+    if (!wanted?.model) return fill(box);
+    try {
+      const estimate = await api.estimate({ name: wanted.model, loader: wanted.loader, settings: wanted.settings });
+      if (mine === asked) draw(box, estimate);
+    } catch (error) {
+      if (mine === asked) fill(box, h("p", { class: "eht-muted", text: `What it will take cannot be said: ${error.message}` }));
+    }
+    return undefined;
+  };
+  const later = () => {
+    clearTimeout(timer);
+    timer = setTimeout(ask, SETTLE);
+  };
+  watch("value", later);
+  let state = "";
+  store.on(["status"], () => { // another model loaded or gone changes what is free
+    const now = store.get("status").state;
+    if (now !== state && ["ready", "empty", "failed", "crashed"].includes(now)) later();
+    state = now;
+  });
+  later();
+}
+
+function draw(box, estimate) {
+  const name = estimate.verdict.replace(" ", "-");
+  fill(
+    box,
+    h("p", { class: "eht-fit-verdict" },
+      h("span", { class: `eht-badge is-${name}`, text: WORDS[estimate.verdict] ?? estimate.verdict }),
+      h("span", { text: estimate.why })),
+    estimate.shares.map((share) => device(share)),
+    estimate.shares.length > 0 && legend(estimate.shares),
+    estimate.partial.length > 0 && h("details", { class: "eht-fit-more" },
+      h("summary", { text: "What is not counted" }),
+      estimate.partial.map((text) => h("p", { class: "eht-muted", text }))),
+  );
+}
+
+/** One device: its parts against what is free. A bar that is full and red does not fit. */
+function device(share) {
+  const free = share.device_free ?? share.device_total;
+  const scale = Math.max(share.sum, free ?? share.sum, 1);
+  const over = free !== null && share.sum > free;
+  const words = `${share.name}: about ${bytes(share.sum)}${free === null ? "" : ` of ${bytes(free)} free`}`;
+  return h("div", { class: `eht-fit-device${over ? " is-over" : ""}` },
+    h("span", { class: "eht-fit-name" }, over && icon("alert"), h("span", { text: words, dir: "auto" })),
+    h("div", { class: "eht-fit-bar", "aria-hidden": "true" },
+      PARTS.map(([key], at) => h("span", { class: `is-part-${at}`, vars: { "--eh-part": `${(share[key] / scale) * 100}%` } })),
+      over && h("i", { vars: { "--eh-part": `${(free / scale) * 100}%` } })));
+}
+
+function legend(shares) {
+  const sums = PARTS.map(([key, text], at) => ({ at, text, size: shares.reduce((sum, share) => sum + share[key], 0) }));
+  return h("p", { class: "eht-fit-legend" }, sums.filter(({ size }) => size > 0).map(({ at, text, size }) => h("span", {},
+    h("span", { class: `eht-fit-key is-part-${at}`, "aria-hidden": "true" }), `${text} ${bytes(size)}`)));
+}
