@@ -19,9 +19,11 @@ from loaders.llama import binding, own_server, said
 from loaders.llama.asking import free_port, props
 from loaders.llama.context import choose_context
 from loaders.llama.info import engine_info
+from loaders.llama.ladder import LADDER
 from loaders.llama.launch import Launch, decide
 from loaders.llama.settings import DEFAULT_CONTEXT, SETTINGS
 from modules.errors import EngineError, LoadFailed
+from modules.estimates.gguf import estimate_gguf
 from modules.formats.gguf import read_header
 from modules.params import LLAMA, dialect
 from modules.types import Chunk, Embeddings, EngineInfo, GenerationRequest, Message
@@ -41,6 +43,8 @@ SPEC = LoaderSpec(
     }),
     load="loaders.llama_cpp:load",
     needs="xllamacpp",
+    estimate=estimate_gguf,
+    ladder=LADDER,
     options=("llama_server",),
 )  # fmt: skip
 
