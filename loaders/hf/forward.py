@@ -1,0 +1,103 @@
+"""One call of the model: tokens in, logits of the last positions out, keys and values into a cache."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, StaticCache
+from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer
+
+from loaders.hf.cache import Line, SharedCache
+from modules.types import Chosen
+
+_KNOWN_LAYERS = (DynamicLayer, DynamicSlidingWindowLayer)
+_KNOWN_TYPES = {"full_attention", "sliding_attention"}
+
+
+class OwnCache:
+    """The library's own cache, for one line: models whose memory is not keys and values alone, and static caches."""
+
+    def __init__(self, inner: Cache) -> None:
+        self.inner = inner
+        self.lines = [Line()]
+
+    def grown(self, tokens: list[list[int]]) -> None:
+        """What was computed is part of the line from now on."""
+        self.lines[0].tokens.extend(tokens[0])
+
+    def size(self) -> int:
+        """Bytes of keys and values, as far as they show."""
+        layers = [layer for layer in self.inner.layers if isinstance(getattr(layer, "keys", None), Tensor)]
+        return sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
+
+
+AnyCache = SharedCache | OwnCache
+
+
+def can_share(model: Any, static: bool) -> Chosen[bool]:
+    """Whether several replies can be computed in one call, and why."""
+    if static:
+        return Chosen(False, "A static cache belongs to one reply.")
+    text = model.config.get_text_config(decoder=True)
+    types = set(getattr(text, "layer_types", None) or ())
+    cache = DynamicCache(config=model.config)
+    if types - _KNOWN_TYPES or not cache.layers or any(type(layer) not in _KNOWN_LAYERS for layer in cache.layers):
+        return Chosen(False, "This architecture keeps more than keys and values for each token.")
+    if "position_ids" not in inspect.signature(model.forward).parameters:
+        return Chosen(False, "This architecture does not take the positions of its tokens.")
+    return Chosen(True, "Keys and values of all replies stand in one buffer.")
+
+
+class Forward:
+    """Calls the model. On the model's thread only.
+
+    device   where token ids go in
+    context  tokens a static cache is made for
+    """
+
+    def __init__(self, model: Any, device: torch.device, context: int, static: bool = False, compiled: bool = False):
+        self.model = model
+        self.device = device
+        self.shared = can_share(model, static)
+        self.calls = 0
+        self.context = context
+        self._static = static
+        self._keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
+        self._layers = len(DynamicCache(config=model.config).layers) if self.shared.value else 0
+        self._step = torch.compile(model.forward, dynamic=not static) if compiled else model.forward
+
+    def cache(self) -> AnyCache:
+        """An empty cache with one empty line."""
+        if self.shared.value:
+            return SharedCache(self._layers)
+        if self._static:
+            return OwnCache(StaticCache(config=self.model.config, max_cache_len=self.context))
+        return OwnCache(DynamicCache(config=self.model.config))
+
+    def __call__(
+        self, cache: AnyCache, tokens: list[list[int]], keep: int = 1, more: Mapping[str, Any] | None = None
+    ) -> Tensor:
+        """The logits after the last `keep` of `tokens`, of each line: [lines, keep, vocabulary]."""
+        self.calls += 1
+        values: dict[str, Any] = {**(more or {})}
+        ids = torch.tensor(tokens, device=self.device)
+        if isinstance(cache, SharedCache):
+            values["past_key_values"] = cache
+            if cache.padded:
+                new = len(tokens[0])
+                values["attention_mask"] = cache.mask(new).to(self.device)
+                starts = torch.tensor([[len(line.tokens)] for line in cache.lines])
+                values["position_ids"] = (starts + torch.arange(new)[None, :]).to(self.device)
+        else:
+            values["past_key_values"] = cache.inner
+        if self._keeps:
+            values["logits_to_keep"] = keep
+        call = self._step if ids.shape[1] == 1 else self.model
+        with torch.inference_mode():
+            logits: Tensor = call(input_ids=ids, use_cache=True, **values).logits
+        cache.grown(tokens)
+        return logits[:, -keep:]

@@ -1,0 +1,300 @@
+"""The one thread that computes. Prompts are read in pieces, and between two pieces every running reply gets a token.
+
+All replies with the same adapters are computed in one call. A cancel is seen before each call, so a reply stops
+within a token, and a prompt within a piece.
+"""
+
+from __future__ import annotations
+
+import queue
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from loaders.hf.cache import SharedCache
+from loaders.hf.forward import AnyCache, Forward, OwnCache
+from loaders.hf.guessing import Guesser
+from loaders.hf.prefixes import Prefixes
+from loaders.hf.row import Adapters, Part, Row
+from loaders.torch_sampling.chain import pick_rows
+from modules.errors import EngineError, EnginehouseError
+from modules.types import Progress
+
+
+@dataclass(slots=True)
+class Group:
+    """The replies that have the same adapters and are past their prompt; `shared` is empty where caches are not."""
+
+    adapters: Adapters
+    rows: list[Row] = field(default_factory=list)
+    shared: SharedCache | None = None
+
+
+class Scheduler:
+    """Computes rows. `submit` and `close` may be called from any thread, all else runs on the scheduler's own.
+
+    piece    tokens of a prompt computed in one call
+    switch   makes the model use these adapters
+    guesser  guesses tokens of a reply that runs alone, None without
+    """
+
+    def __init__(
+        self, forward: Forward, prefixes: Prefixes[Adapters], piece: int,
+        switch: Callable[[Adapters], None], guesser: Guesser | None = None,
+    ) -> None:  # fmt: skip
+        self._forward = forward
+        self._prefixes = prefixes
+        self._piece = piece
+        self._switch = switch
+        self._guesser = guesser
+        self._inbox: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
+        self._reading: list[Row] = []
+        self._groups: dict[Adapters, Group] = {}
+        self._thread = threading.Thread(target=self._run, name="model", daemon=True)
+        self._thread.start()
+
+    def submit(self, row: Row) -> None:
+        """Have a reply computed; it ends through `row.end` or `row.fail`, whatever happens."""
+        self._inbox.put(row)
+
+    def close(self) -> None:
+        """End the thread after its present call."""
+        self._inbox.put(None)
+
+    # ── the thread ──────────────────────────────────────────────────────────────────────────────────
+
+    def _run(self) -> None:
+        while self._admit():
+            self._drop_cancelled()
+            if self._reading:
+                row = min(self._reading, key=lambda one: sum(part.left for part in one.parts))
+                self._guarded(self._read, row)
+            for group in list(self._groups.values()):
+                if group.rows:
+                    self._guarded(self._step, group)
+
+    def _admit(self) -> bool:
+        """Take new rows in; waits for one when there is nothing to do. False at the end."""
+        idle = not self._reading and not any(group.rows for group in self._groups.values())
+        while idle or not self._inbox.empty():
+            row = self._inbox.get()
+            if row is None:
+                return False
+            self._reading.append(row)
+            idle = False
+        return True
+
+    def _drop_cancelled(self) -> None:
+        for row in [row for row in self._reading if row.cancelled()]:
+            self._reading.remove(row)
+            self._keep(row)
+            row.end("cancelled")
+        for group in self._groups.values():
+            for row in [row for row in group.rows if row.cancelled()]:
+                self._leave(group, row)
+                row.end("cancelled")
+
+    def _guarded(self, work: Callable[[Any], None], what: Row | Group) -> None:
+        """Do it; what goes wrong ends these replies and no others."""
+        try:
+            work(what)
+        except Exception as error:
+            traceback.print_exc()
+            rows = [what] if isinstance(what, Row) else list(what.rows)
+            if isinstance(what, Group):
+                what.rows, what.shared = [], None
+            self._reading = [row for row in self._reading if row not in rows]
+            give_back()
+            for row in rows:
+                row.fail(explained(error))
+
+    def _compute(self, cache: AnyCache, tokens: list[list[int]], keep: int = 1, part: Part | None = None) -> Tensor:
+        """Call the model. When memory is short, kept prompts are given up and it is tried once more."""
+        more = part.inputs if part else None
+        try:
+            return self._forward(cache, tokens, keep, more)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error) or isinstance(cache, OwnCache) or not self._prefixes.clear():
+                raise
+            print("out of memory: kept prompts are given up, and it is tried again", file=sys.stderr)
+        give_back()
+        return self._forward(cache, tokens, keep, more)
+
+    # ── prompts ─────────────────────────────────────────────────────────────────────────────────────
+
+    def _read(self, row: Row) -> None:
+        """Compute one piece of a prompt; the last one gives the reply's first token."""
+        if not row.begun:
+            self._begin(row)
+        part = next(part for part in row.parts if part.left)
+        if part.cache is None or part.line is None:
+            raise EngineError("A prompt has no cache.")
+        done = len(part.prompt) - part.left
+        piece = part.prompt[done:] if part.inputs else part.prompt[done : done + self._piece]
+        self._switch(row.adapters)
+        part.logits = self._compute(part.cache, [piece], 1, part)[0, -1]
+        self._tell(row)
+        if not any(part.left for part in row.parts):
+            self._reading.remove(row)
+            self._enter(row)
+
+    def _begin(self, row: Row) -> None:
+        row.begun = time.monotonic()
+        for part in row.parts:
+            known = not row.fresh and part is row.parts[0]
+            part.cache = (
+                self._prefixes.take(row.adapters, part.prompt, row.images) if known else self._forward.cache()
+            )  # fmt: skip
+            part.line = part.cache.lines[0]
+            part.line.images = row.images
+        row.cached = len(row.parts[0].prompt) - row.parts[0].left
+        self._tell(row)
+
+    def _tell(self, row: Row) -> None:
+        total = sum(len(part.prompt) for part in row.parts)
+        row.put(Progress("prompt", total - sum(part.left for part in row.parts), total, row.cached))
+
+    def _enter(self, row: Row) -> None:
+        """The first token; then the reply goes on with the others of its group."""
+        logits = [part.logits for part in row.parts if part.logits is not None]
+        if not row.took(row.sampler.pick(guided(row, logits))):
+            self._keep(row)
+            return
+        group = self._groups.setdefault(row.adapters, Group(row.adapters))
+        try:
+            for part in row.parts:
+                if isinstance(part.cache, SharedCache):
+                    group.shared = group.shared.join(part.cache) if group.shared else part.cache
+                    part.cache = None
+        except Exception as error:  # the others' buffers may have been moved half
+            for other in group.rows:
+                other.fail(explained(error))
+            group.rows, group.shared = [], None
+            raise
+        group.rows.append(row)
+
+    # ── replies ─────────────────────────────────────────────────────────────────────────────────────
+
+    def _step(self, group: Group) -> None:
+        """One token for each reply of a group, or more for one that is alone and guessed well."""
+        self._switch(group.adapters)
+        row = group.rows[0]
+        if len(group.rows) == 1 and len(row.parts) == 1 and self._guesser is not None and self._guessed(group, row):
+            return
+        try:
+            logits = self._logits(group)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error) or len(group.rows) == 1 or group.shared is None:
+                raise
+            newest = group.rows[-1]
+            self._leave(group, newest, keep=False)
+            newest.fail(explained(error))
+            give_back()
+            return
+        for one, picked in zip(list(group.rows), pick_rows([row.sampler for row in group.rows], logits), strict=True):
+            if not one.took(picked):
+                self._leave(group, one)
+
+    def _logits(self, group: Group) -> Tensor:
+        """The logits of every reply: [replies, vocabulary]."""
+        if group.shared is None:
+            return torch.stack([
+                guided(row, [self._compute(part.cache, [[row.following]])[0, -1] for part in row.parts if part.cache])
+                for row in group.rows
+            ])  # fmt: skip
+        owners = {id(part.line): row for row in group.rows for part in row.parts}
+        lines = group.shared.lines
+        logits = self._compute(group.shared, [[owners[id(line)].following] for line in lines])[:, -1]
+        if len(lines) == len(group.rows) and all(
+            line is row.parts[0].line for line, row in zip(lines, group.rows, strict=True)
+        ):
+            return logits
+        places = {id(line): place for place, line in enumerate(lines)}
+        return torch.stack([
+            guided(row, [logits[places[id(part.line)]] for part in row.parts]) for row in group.rows
+        ])  # fmt: skip
+
+    def _guessed(self, group: Group, row: Row) -> bool:
+        """Have several tokens checked in one call; each is still drawn by the sampler, so the text is the same."""
+        cache, guesser = group.shared, self._guesser
+        most = row.limit - row.count - 1
+        if cache is None or guesser is None or most < 1:
+            return False
+        line = cache.lines[0]
+        guess = guesser.guess([*line.tokens, row.following], most)
+        if not guess:
+            return False
+        before = len(line.tokens)
+        logits = self._compute(cache, [[row.following, *guess]], len(guess) + 1)[0]
+        right = 0
+        for place, one in enumerate(logits):
+            if not row.took(row.sampler.pick(one)):
+                break
+            if place == len(guess) or row.following != guess[place]:
+                break
+            right += 1
+        row.guessed += right
+        guesser.learn(right, len(guess))
+        cache.cut(before + 1 + right)
+        if row.ended:
+            self._leave(group, row)
+        return True
+
+    def _leave(self, group: Group, row: Row, keep: bool = True) -> None:
+        """A reply is over: what was computed for it is kept for the next turn."""
+        group.rows.remove(row)
+        if group.shared is not None:
+            for part in row.parts:
+                if part.line is not None and part is row.parts[0] and keep:
+                    part.cache = group.shared.leave(part.line)
+                elif part.line is not None:
+                    group.shared.drop(part.line)
+        if keep:
+            self._keep(row)
+        if not group.rows:
+            group.shared = None
+
+    def _keep(self, row: Row) -> None:
+        cache = row.parts[0].cache
+        if cache is not None:
+            self._prefixes.keep(row.adapters, cache)
+
+
+def guided(row: Row, logits: list[Tensor]) -> Tensor:
+    """The logits of a reply: with guidance, moved away from those of the negative prompt."""
+    if len(logits) == 1:
+        return logits[0]
+    wanted, unwanted = (torch.log_softmax(one.float(), -1) for one in logits)
+    return unwanted + row.guidance * (wanted - unwanted)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a device or the machine had no memory left."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+
+
+def give_back() -> None:
+    """Return what torch holds but does not use to the device."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def explained(error: Exception) -> EnginehouseError:
+    """An error as people can read it."""
+    if isinstance(error, EnginehouseError):
+        return error
+    if out_of_memory(error):
+        return EngineError(
+            "The memory ran out while the reply was computed.",
+            hint="Load the model with a smaller context, fewer parallel replies, or quantised.",
+            code="out_of_memory",
+        )
+    said = f"{type(error).__name__}: {error}"
+    return EngineError(f"The engine failed: {said[:500]}", hint="Its log has the details.")
