@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from loaders.base import Feature, features_of
+from loaders.base import Feature, LoaderSpec, features_of
 from modules.engine.base import Engine
 from modules.errors import EngineError
 from modules.generation_checks import lacking, text_of_ids
@@ -89,10 +89,19 @@ async def _check(engine: Engine, feature: Feature, files: Files) -> None:
     there = [file.name for file in await files() if file.runnable and _made_for(file, feature)]
     if others := [name for name in there if name != engine.info.model][:MOST_NAMED]:
         ways.append("name a model that was made for it: " + ", ".join(others))
-    word = feature.value.removesuffix("s")
-    if feature in engine.spec.features and (setting := next((p for p in engine.spec.params if word in p.name), None)):
-        ways.append(f"load this one with the setting {setting.name}")
+    if feature in engine.spec.features and (setting := _setting_for(engine.spec, feature)):
+        ways.append(f"load this one with the setting {setting}")
     hint = "; or ".join(ways) or "get a model that was made for it"
     error = lacking(engine.spec, engine.info, feature, "this route", hint[0].upper() + hint[1:] + ".")
     error.param = "model"
     raise error
+
+
+def _setting_for(spec: LoaderSpec, feature: Feature) -> str:
+    """The loader's setting that switches it on, as far as its name or its choices tell; "" without one."""
+    for setting in spec.params:
+        if feature.value in setting.choices:
+            return f"{setting.name} = {feature.value}"
+        if feature.value.removesuffix("s") in setting.name:
+            return setting.name
+    return ""
