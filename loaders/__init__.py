@@ -11,8 +11,10 @@ import importlib
 import importlib.util
 import pkgutil
 import shutil
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from loaders.base import LoaderSpec
 from modules.errors import NotFound
@@ -70,7 +72,8 @@ def installed(spec: LoaderSpec) -> bool:
         return True
     try:
         if spec.needs.startswith("!"):
-            return shutil.which(spec.needs[1:]) is not None
+            beside = str(Path(sys.executable).parent)  # of our own environment, which need not be on the PATH
+            return any(shutil.which(spec.needs[1:], path=path) for path in (beside, None))
         return importlib.util.find_spec(spec.needs) is not None
     except (ImportError, ValueError):
         return False

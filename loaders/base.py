@@ -87,6 +87,7 @@ class LoaderSpec:
     load      "package.module:function", imported in the worker only
     needs     the module to look for (without importing it) to know whether the engine is installed; "!name" = a program
     requirements  the file under requirements/ that installs it
+    install   the command that installs it where no such file does: an engine that lives in an environment of its own
     hardware  kinds of device it cannot do without, any of them: ("cuda",); () = runs anywhere
     estimate  what a load will take (see modules/estimates/values.py); None = it cannot be said
     options   names of program settings (modules/settings.py) it has to know, as LoadRequest.options
@@ -102,6 +103,7 @@ class LoaderSpec:
     load: str
     needs: str = ""
     requirements: str = "base"
+    install: str = ""
     builtin_models: tuple[str, ...] = ()
     hardware: tuple[str, ...] = ()
     estimate: Estimator | None = None

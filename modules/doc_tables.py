@@ -139,9 +139,10 @@ def _setting(row: Setting) -> list[str]:
 def _about(spec: LoaderSpec) -> str:
     formats = ", ".join(spec.formats)
     features = ", ".join(sorted(feature.value for feature in spec.features)) or "plain text"
-    install = (
-        "comes with the program" if spec.requirements == "base" else f"`python3 start.py install {spec.requirements}`"
-    )
+    install = f"`{spec.install}`, see [remote.md](remote.md)"
+    if not spec.install:
+        by_us = spec.requirements != "base"
+        install = f"`python3 start.py install {spec.requirements}`" if by_us else "comes with the program"
     lines = [f"{spec.title}.", "", f"* Opens: {formats}", f"* Can: {features}", f"* Install: {install}"]
     if spec.hardware:
         lines.append(f"* Needs: {' or '.join(_HARDWARE.get(kind, kind) for kind in spec.hardware)}")

@@ -53,6 +53,8 @@ def verdict(facts: ModelFacts, specs: Sequence[LoaderSpec], here: Mapping[str, b
 
 def install_command(spec: LoaderSpec) -> str:
     """The command that installs a loader's engine."""
+    if spec.install:
+        return spec.install
     return "python start.py" + ("" if spec.requirements == "base" else f" install {spec.requirements}")
 
 
