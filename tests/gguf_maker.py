@@ -67,6 +67,8 @@ class GgufMaker:
             self.number(
                 STRING
                 if not value or isinstance(value[0], str)
+                else BOOL
+                if isinstance(value[0], bool)
                 else FLOAT32
                 if isinstance(value[0], float)
                 else UINT32,

@@ -61,6 +61,7 @@ class GgufHeader:
     fim             whether its vocabulary has the tokens for filling in the middle
     weights         bytes of the weights in this file; None where a tensor type is not known
     groups          the same by block
+    types           the same by tensor type ("Q4_K")
     metadata        every plain value of the header and short lists of numbers
     """
 
@@ -87,6 +88,7 @@ class GgufHeader:
     fim: bool = False
     weights: int | None = None
     groups: Groups = field(default_factory=Groups)
+    types: Mapping[str, int] = field(default_factory=dict)
     metadata: Mapping[str, MetaValue] = field(default_factory=dict)
 
 
@@ -243,7 +245,7 @@ class _Reader:
         for _ in range(count):
             length = cursor.number(self._length)
             if 5 <= length <= 24:
-                self._fim = self._fim or cursor.take(length) in FIM_TOKENS
+                self._fim |= cursor.take(length) in FIM_TOKENS
             else:
                 cursor.skip(length)
 
@@ -326,5 +328,10 @@ class _Reader:
             fim=self._fim or any(key in self._meta for key in FIM_KEYS),
             weights=table.size,
             groups=table.groups,
+            types={
+                TENSOR_TYPES[kind].name: count // TENSOR_TYPES[kind].block * TENSOR_TYPES[kind].size
+                for kind, count in weights.items()
+                if kind in TENSOR_TYPES
+            },
             metadata={name: value for name, value in self._meta.items() if name != _TEMPLATE},
         )
