@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from exllamav2.generator.filters import ExLlamaV2Filter
 
@@ -41,7 +42,7 @@ class GuidanceFilter(ExLlamaV2Filter):  # type: ignore[misc]
 
     def prepare_logit_mask(self) -> bool:
         """Computes the mask of the next step."""
-        from llguidance.torch import allocate_token_bitmask, fill_next_token_bitmask
+        from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 
         if self._mask is None:
             self._mask = allocate_token_bitmask(1, self._guide.tokenizer.vocab_size)
@@ -50,8 +51,9 @@ class GuidanceFilter(ExLlamaV2Filter):  # type: ignore[misc]
 
     def mask_logits(self, logits: torch.Tensor) -> torch.Tensor:
         """A copy with all other tokens at minus infinity: the logits themselves are told as logprobs."""
-        from llguidance.torch import apply_token_bitmask_inplace
-
-        masked = logits.clone().unsqueeze(0)
-        apply_token_bitmask_inplace(masked, self._mask)
-        return masked[0]
+        allowed = np.unpackbits(self._mask[0].view(np.uint8), bitorder="little").astype(bool)
+        values = logits.numpy().copy()
+        width = min(len(allowed), len(values))
+        values[width:] = -np.inf
+        values[:width][~allowed[:width]] = -np.inf
+        return torch.from_numpy(values)

@@ -29,7 +29,7 @@ from typing import Any
 from loaders.base import EngineBackend
 from modules.engine import protocol
 from modules.errors import EngineError, EnginehouseError, LoadFailed
-from modules.types import Chunk, Done, Failed, GenerationRequest
+from modules.types import Chunk, Done, Failed, GenerationRequest, Progress
 
 _PR_SET_PDEATHSIG = 1
 
@@ -106,9 +106,12 @@ class Worker:
         running = Running()
         with self._lock:
             self._running[key] = running
+            line_up = len(self._running)
         if self._backend is None or self._slots is None:
             self._end(key, Failed(EngineError("The model is not loaded yet.").as_dict()))
             return
+        if (waiting := line_up - self._backend.info.slots) > 0:
+            self._wire.send(protocol.chunk_line(key, Progress("queued", 0, waiting)))
         running.future = self._slots.submit(self._generate, key, line, running)
 
     def _cancel(self, key: int) -> None:

@@ -52,8 +52,11 @@ class TestLlamaCppPython(Conformance):
         assert engine.info.slots == 1
         assert Feature.PARALLEL not in features_of(SPEC, engine.info)
         replies = [collect(engine, ask(f"{n} and", params={"max_tokens": 6, "seed": n})) for n in range(5)]
+        waited = []
         for chunks in await asyncio.gather(*replies):
             done_of(chunks)
+            waited += [chunk.total for chunk in chunks if isinstance(chunk, Progress) and chunk.stage == "queued"]
+        assert waited == [1, 2, 3, 4], "each is told that it waits, and how many are before it"
         await until(lambda: process.running == 0)
 
     async def test_a_cancel_stops_a_prompt_in_the_middle(self, loaded: Loaded) -> None:
