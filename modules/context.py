@@ -144,6 +144,7 @@ def _settle(counted: Counted, limit: int, wish: int, keep: int, kept: int, dropp
         notices.append(Notice("context_dropped", f"{said} {why}".strip()))
         why = f"{said} {why}".strip()
     max_tokens = wish
+    left = max(1, limit - counted.taken) if counted.taken else left
     if wish > left:
         max_tokens = left
         lowered = f"max_tokens was lowered from {wish:,} to {left:,}, the room left in the context of {limit:,} tokens."

@@ -41,6 +41,7 @@ class Counted:
     text     the rendered prompt, "" for ids
     tokens   the count, or a bound of it
     least    how many it surely has; only these make a prompt too long
+    taken    how many not to promise to the reply: servers refuse a length that does not fit; as `least` when 0
     why      why the count is not exact, where that matters
     """
 
@@ -52,6 +53,7 @@ class Counted:
     images: tuple[str, ...] = ()
     messages: tuple[Message, ...] | None = None
     why: str = ""
+    taken: int = 0
 
 
 class Counter(Protocol):
@@ -140,7 +142,9 @@ class Unrendered:
         if not self._counts:
             return replace(nothing, why=_join(guess, _BOUND.format("bytes")))
         texts = sum(self._known[message] for message in ready)
-        return replace(nothing, tokens=texts + around, least=texts, why=_join(guess, _BOUND.format("tokens")))
+        taken = texts + len(ready) * ROLE_TOKENS
+        why = _join(guess, _BOUND.format("tokens"))
+        return replace(nothing, tokens=texts + around, least=texts, taken=taken, why=why)
 
     async def _learn(self, messages: Sequence[Message]) -> None:
         """Count those that are new, a few at the same time."""

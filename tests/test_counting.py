@@ -97,6 +97,15 @@ async def test_messages_that_surely_do_not_fit_are_refused_with_their_count() ->
     assert fitted.max_tokens == 0
 
 
+async def test_a_length_is_lowered_by_what_the_engines_template_will_take() -> None:
+    """Servers refuse a request whose prompt and max_tokens together are more than their context."""
+    engine = WordEngine(200, renders=False)
+    fitted = await fit(chat("longword " * 60, params={"max_tokens": 190}), engine)
+    assert fitted.max_tokens == 200 - 60 - ROLE_TOKENS
+    assert [notice.code for notice in fitted.notices] == ["max_tokens_lowered"]
+    assert (await fit(chat("longword " * 195, params={"max_tokens": 50}), engine)).max_tokens == 1
+
+
 @pytest.mark.parametrize("renders", [True, False])
 async def test_an_engine_that_does_not_tell_its_context_has_nothing_left_out(renders: bool) -> None:
     request = chat(*["longword " * 500] * 9, overflow="drop_oldest", params={"max_tokens": 7})
