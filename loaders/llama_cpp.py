@@ -117,7 +117,7 @@ def _bundled(
     server = xllamacpp.Server(params)
     found = props(server.listening_address, key)
     progress(1.0, "ready")
-    notes = [*launch.notes, *binding.notes(launch, cards), *said.warnings_since(start)]
+    notes = [*launch.notes, *binding.notes(launch, cards), *_warnings(launch, start)]
     engine = f"llama.cpp in xllamacpp {xllamacpp.__version__}"
     info = engine_info(request, launch, quant, server.listening_address, key, found, engine, notes, cards)
     return LlamaCppServer(info, server)
@@ -131,11 +131,17 @@ def _own(
     server = own_server.start(launch, command, key, progress)
     found = props(server.address, key)
     progress(1.0, "ready")
-    notes = [*launch.notes, *own_server.notes(server), *said.warnings_since(start)]
+    notes = [*launch.notes, *own_server.notes(server), *_warnings(launch, start)]
     engine = f"{server.name} of your own, build {found.get('build_info') or 'unknown'}"
     can_save = "--slot-save-path" in server.known
     info = engine_info(request, launch, quant, server.address, key, found, engine, notes, None, can_save)
     return LlamaCppServer(info, server)
+
+
+def _warnings(launch: Launch, start: int) -> list[str]:
+    """What the engine turned off by itself; of speculation only where it was asked for."""
+    found = said.warnings_since(start)
+    return [one for one in found if launch.speculation != "off" or "speculative" not in one]
 
 
 def missing_instructions() -> tuple[str, ...]:

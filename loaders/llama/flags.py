@@ -38,7 +38,7 @@ def known_flags(help_text: str) -> Mapping[str, bool]:
     """Flags a `--help` names → whether a value follows. They stand at the start of a line, before what they mean."""
     known: dict[str, bool] = {}
     for line in help_text.splitlines():
-        if not line.startswith(("-", "  -", " -")):
+        if not re.match(r" {0,16}--?[a-zA-Z]", line):  # deeper stands what a flag means
             continue
         head = re.split(r"\s{2,}(?=[^-\s<\[{])", line.strip(), maxsplit=1)[0]
         names = re.findall(r"(?<![\w\[|])--?[a-zA-Z][\w-]*", head)

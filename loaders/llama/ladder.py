@@ -12,7 +12,11 @@ _FULL = ("f16", "bf16", "f32")
 def _context(most: int) -> Step:
     def change(settings: Settings, facts: ModelFacts) -> Settings:
         context = settings.get("context", 0)
-        now = int(context) if isinstance(context, (int, float)) and context else min(facts.context_length or _USUAL, _USUAL)
+        now = (
+            int(context)
+            if isinstance(context, (int, float)) and context
+            else min(facts.context_length or _USUAL, _USUAL)
+        )
         return {"context": most} if now > most else {}
 
     return Step(change, "The context is {context:,} tokens.")

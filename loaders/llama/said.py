@@ -8,7 +8,8 @@ import stat
 
 _LINE = re.compile(r"^[\d.]+ W (?P<said>.+)$")
 _TOLD = re.compile(
-    r"will be disabled|is not supported|not supported by|has no effect|ignor(?:ed|ing)|failed to mlock|disabling",
+    r"it will be disabled|set to disabled|failed to mlock|mlock not supported|forcing off|shifting is not supported|"
+    r"speculative decoding not supported",
     re.IGNORECASE,
 )
 _PLACE = re.compile(r"^(?:\w+\s+)?[\w~]+\s*: +(?:[\w~:()]+: +)?")

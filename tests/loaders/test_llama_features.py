@@ -1,0 +1,270 @@
+"""llama.cpp with what goes with a model: adapters, images, draft models, saved prompts; models that make vectors."""
+
+from __future__ import annotations
+
+import base64
+import io
+import itertools
+import math
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from loaders.base import Feature, NamedFile, features_of
+from modules.engine.llama_server import LlamaServerEngine
+from modules.errors import BadParameter, ContextOverflow, Unsupported
+from modules.types import MEDIA_MARK, Message, Stats, Text
+from tests import gguf_parts
+from tests.engine.making import MODEL, ask, collect, done_of, failed_of, text_of
+from tests.loaders.llama_making import loaded_with, raw, stand_in
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(200)]
+needs_model = [
+    pytest.mark.real_model,
+    pytest.mark.skipif(not MODEL.exists(), reason="the starter model has not been downloaded"),
+]
+GREEDY = {"max_tokens": 12, "temperature": 0.0}
+STORY = "The lighthouse on the coast was built in 1820, and its keeper had a dog. " * 6
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def picture(colour: str) -> str:
+    """A PNG file, base64."""
+    file = io.BytesIO()
+    Image.new("RGB", (40, 30), colour).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+async def said(engine: LlamaServerEngine, prompt: str, **more: object) -> tuple[str, Stats]:
+    """The greedy continuation and its figures."""
+    params = {**GREEDY, **({"seed": 1} if more.pop("anew", False) else {})}
+    chunks = await collect(engine, ask(prompt, params=params, **more))
+    return text_of(chunks), done_of(chunks).stats
+
+
+async def first_logprobs(
+    engine: LlamaServerEngine, prompt: str, mix: Mapping[str, float] | None, params: Mapping[str, int]
+) -> dict[int, float]:
+    """Token id → logprob of the likeliest first tokens: what is compared where a near tie may turn a text."""
+    chunks = await collect(engine, ask(prompt, lora=mix, logprobs=8, params={**GREEDY, "max_tokens": 1, **params}))
+    (entry,) = [entry for chunk in chunks if isinstance(chunk, Text) for entry in chunk.logprobs][:1]
+    return {top.token_id or 0: top.logprob for top in entry.top}
+
+
+def far(one: Mapping[int, float], other: Mapping[int, float]) -> float:
+    """The largest difference of the likeliest tokens; one that the other does not name is 10 away."""
+    best = sorted(one, key=lambda token: -one[token])[:3]
+    return max(abs(one[token] - other.get(token, one[token] - 10)) for token in best)
+
+
+class TestAdapters:
+    pytestmark = needs_model
+
+    @pytest.fixture(scope="class")
+    async def engine(self, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LlamaServerEngine]:
+        folder = tmp_path_factory.mktemp("adapters")
+        files = {"lora": (
+            NamedFile("tales", str(gguf_parts.adapter(folder / "a.gguf")), 1.0),
+            NamedFile("letters", str(gguf_parts.adapter(folder / "b.gguf", seed=9)), 0.0),
+        )}  # fmt: skip
+        async with loaded_with(folder, files=files, context=512, parallel=2) as (engine, _):
+            yield engine
+
+    async def test_the_adapters_are_named_with_their_strengths(self, engine: LlamaServerEngine) -> None:
+        assert engine.info.adapters == {"tales": 1.0, "letters": 0.0}
+        assert Feature.LORA in features_of(engine.spec, engine.info)
+        loaded = await raw(engine, "/lora-adapters")
+        assert [(Path(one["path"]).name, one["scale"]) for one in loaded] == [("a.gguf", 1.0), ("b.gguf", 0.0)]
+
+    async def test_a_reply_after_a_switch_is_the_one_of_an_engine_that_had_nothing_computed(
+        self, engine: LlamaServerEngine
+    ) -> None:
+        mixes = (None, {}, {"letters": 1.0}, {"tales": 0.5, "letters": 0.5})
+        anew = [await first_logprobs(engine, STORY, mix, {"seed": 1}) for mix in mixes]
+        assert all(far(one, other) > 0.3 for one, other in itertools.combinations(anew, 2)), "each says something else"
+        other = "Quite different words about a cat and a dog and a mouse, said once. " * 3
+        tale = "Once there was a miller who had three sons, a mill, a donkey and a cat. " * 3
+        for mix in mixes:
+            _, stats = await said(engine, tale, lora=mix)
+            assert stats.cached_tokens == 0, "computed with another mix"
+            await said(engine, other, lora={"letters": 1.0})
+            await said(engine, other + "And more.", lora={})
+        for mix, wanted in zip(mixes, anew, strict=True):
+            found = await first_logprobs(engine, STORY, mix, {})
+            assert far(found, wanted) < 0.3, "the rounding of other batches is less"
+        again = await said(engine, other + "And more. Yes.", lora={})
+        assert again[1].cached_tokens > 40, "what the same mix computed is used again"
+
+    async def test_an_adapter_that_is_not_loaded_is_refused(self, engine: LlamaServerEngine) -> None:
+        error = failed_of(await collect(engine, ask("x", lora={"nobody": 1.0}))).error
+        assert (error["status"], error["param"]) == (400, "lora")
+        assert "tales" in error["message"]
+
+    async def test_prompts_are_not_saved_where_adapters_change_them(self, engine: LlamaServerEngine) -> None:
+        with pytest.raises(Unsupported):
+            await engine.save_slot("name", STORY)
+
+
+class TestImages:
+    pytestmark = needs_model
+
+    @pytest.fixture(scope="class")
+    async def engine(self, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LlamaServerEngine]:
+        folder = tmp_path_factory.mktemp("images")
+        files = {"mmproj": (NamedFile("part", str(gguf_parts.image_part(folder / "mm.gguf"))),)}
+        async with loaded_with(folder, files=files, context=512, parallel=1, context_shift=True) as (engine, _):
+            yield engine
+
+    async def test_an_image_is_read_where_its_mark_stands(self, engine: LlamaServerEngine) -> None:
+        assert Feature.VISION in features_of(engine.spec, engine.info)
+        _, plain = await said(engine, "Look:  What is it?")
+        _, one = await said(engine, f"Look: {MEDIA_MARK} What is it?", images=(picture("red"),))
+        _, two = await said(engine, f"Look: {MEDIA_MARK}{MEDIA_MARK} What?", images=(picture("red"), picture("blue")))
+        assert plain.prompt_tokens < one.prompt_tokens < two.prompt_tokens
+
+    async def test_another_image_in_the_same_place_is_not_taken_for_the_first(self, engine: LlamaServerEngine) -> None:
+        prompt = f"Look: {MEDIA_MARK} What is it?"
+        _, first = await said(engine, prompt, images=(picture("green"),))
+        _, same = await said(engine, prompt, images=(picture("green"),))
+        _, other = await said(engine, prompt, images=(picture("yellow"),))
+        assert same.cached_tokens > other.cached_tokens
+        assert same.prompt_tokens == first.prompt_tokens
+
+    async def test_a_chat_with_images_has_their_marks(self, engine: LlamaServerEngine) -> None:
+        prompt = await engine.render((Message("user", "What is it?", images=(picture("red"), picture("blue"))),), {})
+        assert prompt.count(MEDIA_MARK) == 2
+        assert prompt.index(MEDIA_MARK) < prompt.index("What is it?")
+        await said(engine, prompt, images=(picture("red"), picture("blue")))
+
+    async def test_what_is_wrong_with_images_is_the_callers_fault(self, engine: LlamaServerEngine) -> None:
+        wrong = (
+            ask("No place.", images=(picture("red"),)),
+            ask(f"{MEDIA_MARK} {MEDIA_MARK}", images=(picture("red"),)),
+            ask((1, 2), images=(picture("red"),)),
+            ask(f"{MEDIA_MARK} x", images=(base64.b64encode(b"no image at all").decode(),)),
+        )
+        for request in wrong:
+            assert failed_of(await collect(engine, request)).error["status"] == 400
+
+    async def test_the_mark_as_text_of_a_prompt_without_images_is_text(self, engine: LlamaServerEngine) -> None:
+        assert (await said(engine, f"Say {MEDIA_MARK} twice."))[1].prompt_tokens > 5
+
+    async def test_what_is_off_because_of_images_is_told(self, engine: LlamaServerEngine) -> None:
+        assert "not shifted" in engine.info.details["notes"]
+
+
+class TestWriting:
+    """One load with a draft model, where everything else of a text model is tried too."""
+
+    pytestmark = needs_model
+
+    @pytest.fixture(scope="class")
+    async def engine(self, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LlamaServerEngine]:
+        folder = tmp_path_factory.mktemp("writing")
+        files = {"draft_model": (NamedFile("draft", str(MODEL)),)}
+        async with loaded_with(
+            folder, files=files, context=512, parallel=2, draft_max=5, gpu_layers=3, context_shift=True
+        ) as (engine, _):
+            yield engine
+
+    async def test_a_draft_model_guesses_and_the_text_is_the_same(self, engine: LlamaServerEngine) -> None:
+        body = {"prompt": STORY, "n_predict": 24, "temperature": 0, "cache_prompt": False}
+        guessed = await raw(engine, "/completion", body)
+        assert guessed["timings"]["draft_n_accepted"] > 5
+        assert guessed["timings"]["draft_n"] >= guessed["timings"]["draft_n_accepted"]
+        alone = await raw(engine, "/completion", {**body, "speculative.n_max": 0})
+        assert guessed["content"] == alone["content"]
+        assert Feature.SPECULATION in features_of(engine.spec, engine.info)
+
+    async def test_a_restored_prompt_is_not_computed_again(self, engine: LlamaServerEngine) -> None:
+        saved = await engine.save_slot("a-story", STORY)
+        assert saved > 80
+        for slot in range(engine.info.slots):
+            await raw(engine, f"/slots/{slot}?action=erase", {})
+        for number in range(engine.info.slots):  # nor is it in a slot that was not erased
+            await said(engine, f"{number} other words altogether, of which there are some. " * 8)
+        assert await engine.restore_slot("a-story", STORY) == saved
+        _, stats = await said(engine, STORY + "And then?")
+        assert stats.cached_tokens >= saved - 1
+        assert stats.prompt_tokens - stats.cached_tokens < 8
+
+    @pytest.mark.parametrize("name", ["", "../a", "a/b", ".hidden", "x" * 65, "a.slot", "a\0"])
+    async def test_a_name_from_outside_cannot_be_a_path(self, engine: LlamaServerEngine, name: str) -> None:
+        with pytest.raises(BadParameter):
+            await engine.save_slot(name, STORY)
+        with pytest.raises(BadParameter):
+            await engine.restore_slot(name, STORY)
+
+    async def test_an_image_is_refused_before_the_engine(self, engine: LlamaServerEngine) -> None:
+        failed = failed_of(await collect(engine, ask(f"{MEDIA_MARK} x", images=(picture("red"),))))
+        assert failed.error["param"] == "images"
+        assert Feature.VISION not in features_of(engine.spec, engine.info)
+
+    async def test_vectors_are_refused_with_the_way_to_them(self, engine: LlamaServerEngine) -> None:
+        with pytest.raises(Unsupported, match="no embeddings") as caught:
+            await engine.embed(["x"])
+        assert "mode embeddings" in caught.value.hint
+        with pytest.raises(Unsupported):
+            await engine.rerank("x", ["y"])
+
+    async def test_a_reply_goes_on_past_a_full_context_where_it_is_shifted(self, engine: LlamaServerEngine) -> None:
+        tokens = tuple((await engine.tokenize(STORY * 8))[:480])
+        params = {"max_tokens": 60, "ban_eos_token": True, "temperature": 0.0}
+        done = done_of(await collect(engine, ask(tokens, params=params)))
+        assert done.stats.completion_tokens == 60
+
+    async def test_a_setting_that_does_nothing_here_is_told(self, engine: LlamaServerEngine) -> None:
+        if engine.info.details["graphics_cards"] == "none":
+            assert "gpu_layers has no effect" in engine.info.details["notes"]
+
+
+async def test_a_model_for_embeddings_makes_vectors_of_length_one_and_writes_nothing(tmp_path: Path) -> None:
+    async with loaded_with(tmp_path, gguf_parts.vector_model(tmp_path / "tiny.gguf")) as (engine, _):
+        assert engine.info.details["used_for"] == "embeddings"
+        assert features_of(engine.spec, engine.info) == {Feature.EMBEDDINGS}
+        texts = ["the sea", "a ship", "the sea"]
+        found = await engine.embed(texts)
+        assert len(found.vectors) == 3
+        assert all(math.fsum(value**2 for value in vector) == pytest.approx(1.0) for vector in found.vectors)
+        assert found.vectors[0] == pytest.approx(found.vectors[2])
+        assert found.vectors[0] != pytest.approx(found.vectors[1])
+        assert found.tokens > 6
+        assert (await engine.embed([])).vectors == ()
+        with pytest.raises(ContextOverflow):
+            await engine.embed(["zebra " * 60])
+        assert "does not write" in failed_of(await collect(engine, ask("the sea"))).error["message"]
+        with pytest.raises(Unsupported):
+            await engine.rerank("the", ["sea"])
+
+
+async def test_a_model_that_ranks_scores_every_document_in_its_order(tmp_path: Path) -> None:
+    async with loaded_with(tmp_path, gguf_parts.vector_model(tmp_path / "tiny.gguf", ranks=True)) as (engine, _):
+        assert engine.info.details["used_for"] == "rerank"
+        documents = ["the ship", "a cat", "sea sea sea"]
+        found = await engine.rerank("the sea", documents)
+        turned = await engine.rerank("the sea", documents[::-1])
+        assert found.scores == pytest.approx(turned.scores[::-1])
+        assert len(set(found.scores)) == 3
+        assert found.tokens > 9
+        assert (await engine.rerank("the sea", [])).scores == ()
+        with pytest.raises(Unsupported):
+            await engine.embed(["the sea"])
+
+
+@pytest.mark.real_model
+@pytest.mark.skipif(not MODEL.exists(), reason="the starter model has not been downloaded")
+async def test_a_text_model_makes_embeddings_when_asked_with_the_pooling_asked_for(tmp_path: Path) -> None:
+    vectors = []
+    for pooling in ("mean", "last"):
+        own = stand_in(tmp_path) if pooling == "last" else ""
+        settings = {"mode": "embeddings", "pooling": pooling, "context": 256, "parallel": 1}
+        async with loaded_with(tmp_path, own=own, **settings) as (engine, _):
+            vectors.append((await engine.embed(["The sea is blue."])).vectors[0])
+    assert len(vectors[0]) == gguf_parts.HIDDEN
+    assert vectors[0] != pytest.approx(vectors[1], abs=1e-3)
