@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import re
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from loaders import installed
-from loaders.base import Feature, features_of
+from loaders.base import Feature, LoadRequest, NamedFile, features_of
 from loaders.llama_cpp_python import SPEC
+from modules.engine.connect import connect
+from modules.engine.process import WorkerProcess
 from modules.engine.watch import Limits
+from modules.engine.worker_log import WorkerLog
 from modules.errors import LoadFailed
 from modules.types import GenerationRequest, Progress, Text
 from tests.engine.making import MODEL, ask, collect, done_of, failed_of, running, text_of, until, worker
@@ -124,6 +130,82 @@ class TestLlamaCppPython(Conformance):
         tokens = await engine.tokenize("<|im_start|>user\nHi<|im_end|>\n")
         assert tokens[0] != tokens[1]
         assert len(tokens) < 10, "names of special tokens are read as such"
+
+
+@asynccontextmanager
+async def with_files(folder: Path, files: dict[str, tuple[NamedFile, ...]], **settings: Any) -> AsyncIterator[Loaded]:
+    """The starter model with files that go with it."""
+    complete = SPEC.check_settings({"context": 512, "threads": 1, **settings})
+    request = LoadRequest("model", str(MODEL), SPEC.name, complete, str(folder), files)
+    process = WorkerProcess(request, SPEC.load, WorkerLog(folder / "engine.log"), Limits(), lambda: None)
+    try:
+        yield connect(process, await process.start(), SPEC), process
+    finally:
+        await process.stop()
+
+
+@pytest.mark.real_model
+@pytest.mark.skipif(not installed(SPEC), reason=ABSENT)
+@pytest.mark.skipif(not MODEL.exists(), reason="the starter model has not been downloaded")
+async def test_adapters_are_switched_for_each_reply_and_what_was_read_under_others_is_not_used(tmp_path: Path) -> None:
+    pytest.importorskip("gguf", reason="gguf is not installed: python3 start.py install transformers")
+    from tests.gguf_parts import adapter
+
+    files = {"lora": (NamedFile("a", str(adapter(tmp_path / "a.gguf", 1))),
+                      NamedFile("b", str(adapter(tmp_path / "b.gguf", 2)), 0.0))}  # fmt: skip
+    async with with_files(tmp_path, files) as (engine, _):
+        assert engine.info.adapters == {"a": 1.0, "b": 0.0}
+        assert Feature.LORA in features_of(SPEC, engine.info)
+        prompt, params = "The capital of France is a city that", {"max_tokens": 8, "temperature": 0.0}
+
+        async def said(lora: dict[str, float] | None, **more: Any) -> tuple[str, int]:
+            chunks = await collect(engine, ask(prompt, lora=lora, params={**params, **more}))
+            return text_of(chunks), done_of(chunks).stats.cached_tokens
+
+        plain, _ = await said({})
+        loaded, cached = await said(None)
+        assert (loaded != plain, cached) == (True, 0)
+        other, cached = await said({"b": 1.0})
+        assert (other not in (plain, loaded), cached) == (True, 0)
+        assert await said({"a": 1.0, "b": 0.0}) == (loaded, 0)
+        assert (await said(None))[1] > 0, "the same adapters: what was read is used again"
+        assert (await said({}))[0] == plain
+        assert failed_of(await collect(engine, ask("x", lora={"c": 1.0}))).error["status"] == 400
+
+
+@pytest.mark.real_model
+@pytest.mark.skipif(not installed(SPEC), reason=ABSENT)
+@pytest.mark.skipif(not MODEL.exists(), reason="the starter model has not been downloaded")
+async def test_settings_reach_the_engine(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {
+        "cache_type_k": "q8_0", "cache_type_v": "q4_0", "flash_attention": "on", "mmap": False, "rope_freq_base": 1e6,
+        "tensor_split": "1", "split_mode": "none", "threads_batch": 1,
+    }  # fmt: skip
+    async with with_files(tmp_path, {}, **settings) as (engine, _):
+        done_of(await collect(engine, ask("Hello", params={"max_tokens": 3})))
+        assert Feature.EMBEDDINGS not in features_of(SPEC, engine.info)
+    log = (tmp_path / "engine.log").read_text()
+    for pattern in (r"K \(q8_0\)", r"V \(q4_0\)", r"freq_base += 1000000", r"flash_attn += enabled"):
+        assert re.search(pattern, log), pattern
+
+
+@pytest.mark.real_model
+@pytest.mark.skipif(not installed(SPEC), reason=ABSENT)
+@pytest.mark.skipif(not MODEL.exists(), reason="the starter model has not been downloaded")
+async def test_loading_is_told_as_it_goes_on(tmp_path: Path) -> None:
+    told: list[float] = []
+    complete = SPEC.check_settings({"context": 256})
+    request = LoadRequest("model", str(MODEL), SPEC.name, complete, str(tmp_path))
+
+    def changed() -> None:
+        told.append(process.fraction)
+
+    process = WorkerProcess(request, SPEC.load, WorkerLog(tmp_path / "engine.log"), Limits(), changed)
+    try:
+        await process.start()
+    finally:
+        await process.stop()
+    assert len({one for one in told if 0.03 < one < 0.95}) > 3, told
 
 
 @pytest.mark.skipif(not installed(SPEC), reason=ABSENT)
