@@ -25,7 +25,7 @@ needs_model = [
     pytest.mark.real_model,
     pytest.mark.skipif(not MODEL.exists(), reason="the starter model has not been downloaded"),
 ]
-GREEDY = {"max_tokens": 12, "temperature": 0.0}
+GREEDY = {"max_tokens": 3, "temperature": 0.0}
 STORY = "The lighthouse on the coast was built in 1820, and its keeper had a dog. " * 6
 
 
@@ -98,8 +98,9 @@ class TestAdapters:
         for mix, wanted in zip(mixes, anew, strict=True):
             found = await first_logprobs(engine, STORY, mix, {})
             assert far(found, wanted) < 0.3, "the rounding of other batches is less"
-        again = await said(engine, other + "And more. Yes.", lora={})
-        assert again[1].cached_tokens > 40, "what the same mix computed is used again"
+        _, first = await said(engine, other, lora={})
+        _, again = await said(engine, other + "Yes.", lora={})
+        assert again.cached_tokens >= first.prompt_tokens - 1, "what the same mix computed is used again"
 
     async def test_an_adapter_that_is_not_loaded_is_refused(self, engine: LlamaServerEngine) -> None:
         error = failed_of(await collect(engine, ask("x", lora={"nobody": 1.0}))).error
