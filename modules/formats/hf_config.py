@@ -173,7 +173,8 @@ class HfConfig:
 
     def media(self) -> tuple[str, ...]:
         """Of "images" and "audio", what the model takes besides text."""
-        whole = {**self.whole, **(self.whole.get("thinker_config") or {})}
+        thinker = self.whole.get("thinker_config")
+        whole = {**self.whole, **(thinker if isinstance(thinker, dict) else {})}
         sight = any(isinstance(whole.get(name), dict) for name in ("vision_config", "visual", "vision_tower_config"))
         sight = sight or "mm_vision_tower" in whole or isinstance(whole.get("vision_tower"), str)
         sound = any(isinstance(whole.get(name), dict) for name in ("audio_config", "audio_encoder", "speech_config"))

@@ -7,6 +7,7 @@ clients send; the catalogue looks them up among what it found, so a name is neve
 from __future__ import annotations
 
 import difflib
+import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,7 @@ from modules.models.catalog_verdict import FORMATS, verdict
 from modules.models.catalog_walk import Found, walk
 from modules.types import Chosen
 
+logger = logging.getLogger(__name__)
 Stamp = tuple[str, int, int]
 _SILENT = (".bin",)
 """Endings that anything may have: a file with one is listed only when its content is known."""
@@ -138,7 +140,7 @@ class Catalog:
             marks = tuple(_stamp(path) for path in (*found.parts, *found.also))
             known = self._facts.get(marks)
             if known is None:
-                known = detect(found.path, found.parts)
+                known = _detected(found)
             if UNREADABLE not in known.extra:  # permissions change without a trace in the file
                 facts[marks] = known
             if known.format == "unknown" and found.path.name.lower().endswith(_SILENT):
@@ -207,6 +209,16 @@ class Catalog:
             hint = "There is no model in the models folder yet. Put a .gguf file there."
         shown = name if len(name) <= 80 else name[:77] + "..."
         return NotFound(f"There is no model called {shown!r}.", hint=hint, code="model_not_found", param="model")
+
+
+def _detected(found: Found) -> ModelFacts:
+    """What is there; one model that nobody foresaw must not hide all others."""
+    try:
+        return detect(found.path, found.parts)
+    except Exception as error:
+        logger.exception("looking at %s", found.path)
+        return ModelFacts("unknown", reason=f"It could not be understood: {type(error).__name__}.",
+                          hint="Please report this, with the log.")  # fmt: skip
 
 
 def near_names(name: str, names: list[str]) -> str:

@@ -198,7 +198,8 @@ def test_links_are_followed_and_loops_end(tmp_path: Path, catalog: Catalog) -> N
 def test_headers_are_read_again_only_when_a_file_changed(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
     real: Callable[..., Any] = modules.models.catalog.detect
-    monkeypatch.setattr(modules.models.catalog, "detect", lambda path, parts: (read.append(path.name), real(path, parts))[1])
+    spy = lambda path, parts: (read.append(path.name), real(path, parts))[1]  # noqa: E731
+    monkeypatch.setattr(modules.models.catalog, "detect", spy)
     path = write(catalog.models_dir / "a.gguf")
     write(catalog.models_dir / "b.gguf")
     catalog.scan()
