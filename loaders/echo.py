@@ -21,6 +21,8 @@ from typing import Any
 
 from loaders.base import Feature, LoaderSpec, LoadParam, LoadRequest
 from modules.errors import ContextOverflow, EngineError, LoadFailed, Unsupported
+from modules.estimates.values import Settings, Step
+from modules.formats.facts import ModelFacts
 from modules.params import ECHO, dialect
 from modules.types import (
     MEDIA_MARK,
@@ -40,6 +42,12 @@ from modules.types import (
 
 MODEL = "echo"
 
+
+def _half(settings: Settings, facts: ModelFacts) -> Settings:
+    context = settings["context"]
+    return {"context": context // 2} if isinstance(context, int) and context > 64 else {}
+
+
 SPEC = LoaderSpec(
     name="echo",
     title="Echo (no model; for tests and extensions)",
@@ -52,6 +60,8 @@ SPEC = LoaderSpec(
         LoadParam("parallel", "int", 8, "Parallel requests", "Replies that run at the same time.", 1, 1024),
         LoadParam("load_time", "float", 0.0, "Load time", "Seconds loading takes.", 0, 3600),
         LoadParam("load_error", "text", "", "Load error", "Loading fails with this reason."),
+        LoadParam("fails_above", "int", 0, "Fails above",
+                  "With a larger context loading fails as if memory ran out. 0 = never.", 0, 10_000_000),
         LoadParam("memory", "int", 0, "Memory", "MiB to hold while loaded.", 0, 1_000_000),
         LoadParam("crash_at", "int", -1, "Crash at", "Token before which it dies. -1 = never.", -1, 10_000_000),
         LoadParam("crash_signal", "choice", "SIGSEGV", "Crash signal", "The signal it dies of.",
@@ -72,6 +82,7 @@ SPEC = LoaderSpec(
     }),
     load="loaders.echo:load",
     builtin_models=(MODEL,),
+    ladder=(Step(_half, "The context is {context:,} tokens."),),
 )  # fmt: skip
 
 _WORDS = (
@@ -300,4 +311,7 @@ def load(request: LoadRequest, progress: Callable[[float, str], None]) -> EchoEn
         time.sleep(min(left, 0.05))
     if reason := request.settings["load_error"]:
         raise LoadFailed(str(reason))
+    most, context = request.settings["fails_above"], request.settings["context"]
+    if isinstance(most, int) and isinstance(context, int) and 0 < most < context:
+        raise LoadFailed("There was not enough memory.", hint="Try a smaller context.")
     return EchoEngine(request)

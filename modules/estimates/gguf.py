@@ -87,7 +87,7 @@ def _processor(
     facts: ModelFacts, settings: Settings, hardware: Hardware, weights: int, kv: int, buffers: int,
     shape: parts.Shape | None,
 ) -> Share:  # fmt: skip
-    again = parts.repacked(facts, hardware.cpu_features) if settings.get("mmap", True) is not False else 0
+    again = parts.repacked(facts, hardware.cpu_features, settings.get("mmap", True) is not False)
     return Share("cpu", weights + again, kv, buffers, parts.engine(shape))
 
 
@@ -155,7 +155,7 @@ class _Placing:
         held = self.layers.input + kept + (self.extra if count == 0 else 0)
         ratio = held / max(1, sum(blocks) + self.layers.input)
         mapped = self.settings.get("mmap", True) is not False
-        again = int(parts.repacked(self.facts, self.hardware.cpu_features) * ratio) if mapped and kept else 0
+        again = int(parts.repacked(self.facts, self.hardware.cpu_features, mapped) * ratio) if kept else 0
         on_processor = self.buffers if kept or kept_kv else self.buffers // 4
         return (Share("cpu", held + again, kept_kv, on_processor, parts.engine(self.shape)), *out)
 

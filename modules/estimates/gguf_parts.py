@@ -21,8 +21,8 @@ _TYPE_BYTES = {
     "q4_0": 18 / 32, "iq4_nl": 18 / 32,
 }  # fmt: skip
 _CELLS = 256  # the KV cache grows in steps of so many tokens
-_REPACKED = {"Q4_0": 1.0, "IQ4_NL": 1.0, "Q4_K_S": 0.85, "Q4_K_M": 0.6, "MXFP4": 0.0}
-"""Share of a layer's weights that the engine lays out anew for x86 processors, beside the file's own pages."""
+_REPACKED = ("Q4_0", "Q4_K", "IQ4_NL")
+"""Types of weights that the engine lays out anew for processors with AVX2 or NEON (ggml-cpu/repack.cpp)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,24 +144,26 @@ def compute(shape: Shape, settings: Settings, context: int) -> int:
     if not flash:
         attention += 4 * cells(context) * shape.heads
     mask = (2 if flash else 4) * masked
-    work = max(shape.ff, shape.queries, shape.hidden) * 2  # a matrix's input, in the type it is multiplied in
+    # A matrix's input is copied in the type it is multiplied in; without flash attention the scores are such an input.
+    work = 2 * max(shape.ff, shape.queries, shape.hidden, 0 if flash else cells(context) * shape.heads)
     slots = max(1, number(settings, "parallel", 1))
     return micro_batch(settings) * (max(feed, attention) + mask + work) + 4 * slots * shape.vocabulary
 
 
-def repacked(facts: ModelFacts, features: tuple[str, ...]) -> int:
-    """Bytes of weights that are laid out anew for this processor, beside the file's own pages."""
+def repacked(facts: ModelFacts, features: tuple[str, ...], mapped: bool) -> int:
+    """Bytes of weights that are laid out anew for this processor and are there twice.
+
+    With a mapped file the old pages stay. Without, only a matrix that serves as input and as output is there twice.
+    """
     if features and "avx2" not in features and "asimd" not in features:
         return 0
-    known = whole(facts, "repack_bytes")
-    if known:
-        return known
-    share = _REPACKED.get(facts.quant.upper(), 0.0)
-    outside = whole(facts, "output_bytes") or whole(facts, "embedding_bytes")  # one matrix may serve as both
-    blocks = facts.extra.get("block_bytes")
-    inside = sum(map(int, blocks)) if isinstance(blocks, tuple) else int(facts.weights or facts.size) - outside
-    whole_file = facts.quant.upper() in ("Q4_0", "IQ4_NL")
-    return int(share * (inside + (outside if whole_file else 0)))
+    size = sum(whole(facts, f"bytes_{name}") for name in _REPACKED)
+    embedding, tied = whole(facts, "embedding_bytes"), not whole(facts, "output_bytes")
+    if not size:
+        return 0
+    if not mapped:
+        return embedding if tied and facts.quant.upper() in ("Q4_0", "IQ4_NL") else 0
+    return max(0, size if tied else size - embedding)  # rows of the input are looked up, not multiplied
 
 
 def engine(shape: Shape | None) -> int:

@@ -53,6 +53,9 @@ def gguf_facts(headers: Sequence[GgufHeader], missing: Sequence[int] = ()) -> Mo
     if not reason:
         reason, hint = _reason(first, len(headers), missing)
     extra: Extra = {**numbers.extra(), **groups.extra(), "version": first.version}
+    for header in headers:
+        for name, size in header.types.items():
+            extra[f"bytes_{name}"] = int(extra.get(f"bytes_{name}", 0)) + size  # type: ignore[arg-type]
     if recurrent:
         extra["recurrent_layers"] = recurrent
     if groups.widths:

@@ -52,7 +52,7 @@ class Measuring:
 
     async def _measure(self, host: Host) -> None:
         pid = host.process.pid
-        if pid is None or host.model.builtin:
+        if pid is None:
             return
         try:
             ratio = await asyncio.to_thread(self._estimating.learn, host.model, host.spec, host.settings, pid)

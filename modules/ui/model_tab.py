@@ -16,6 +16,7 @@ import gradio as gr
 
 from loaders.base import LoaderSpec, LoadParam
 from modules.errors import EnginehouseError, NotFound
+from modules.models.companions import offered
 from modules.types import ParamValue
 from modules.ui.fields import QUIET, bind, load_field, note, toast
 from modules.ui.load_drafts import LoadDrafts
@@ -86,7 +87,7 @@ class ModelTab:
         }
         for loader, group in self.groups.items():
             out[group.column] = gr.update(visible=loader == spec.name)
-        files = {param.name: self.offered(name, param) for param in spec.params if param.kind == "files"}
+        files = {param.name: self.offered(name, spec, param) for param in spec.params if param.kind == "files"}
         return out | control_updates(self.groups[spec.name], spec, values, files) | self.follow(name, spec)
 
     def follow(self, name: str, spec: LoaderSpec) -> Updates:
@@ -102,11 +103,9 @@ class ModelTab:
             **fold_updates(self.groups[spec.name], spec, values),
         }
 
-    def offered(self, name: str, param: LoadParam) -> list[str]:
+    def offered(self, name: str, spec: LoaderSpec, param: LoadParam) -> list[str]:
         """Names of the models folder that this setting may name for this model."""
-        model = self.app.catalog.get(name)
-        files = [one for one in self.app.catalog.scan() if one.kind == param.files and one.name != name]
-        return [one.name for one in files if param.files != "model" or (one.runnable and one.format == model.format)]
+        return [one.name for one in offered(self.app.catalog, param.files, self.app.catalog.get(name), spec)]
 
 
 def settings_words(spec: LoaderSpec, values: Mapping[str, Any], saved: Mapping[str, Any]) -> str:
