@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,9 @@ class Switch:
             raise LoadFailed(f"The adapter {file.name} has no adapter_model.safetensors.",
                              hint="Pickled adapters are not read; save it again as safetensors.")  # fmt: skip
         try:
-            self._model.load_adapter(str(folder), adapter_name=self._inner[file.name], local_files_only=True)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several are what is wanted
+                self._model.load_adapter(str(folder), adapter_name=self._inner[file.name])
         except (ImportError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
             raise LoadFailed(f"The adapter {file.name} does not go with this model: {str(error)[:300]}",
                              hint="Take an adapter made for this very model.") from error  # fmt: skip

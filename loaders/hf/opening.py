@@ -88,7 +88,7 @@ def open_model(
         "device": str(place.device), "device_why": place.why,
         "dtype": str(dtype.value).removeprefix("torch."), "dtype_why": dtype.why,
         "quantisation": method or str(settings["quantization"]),
-        "attention": str(getattr(config.get_text_config(), "_attn_implementation", "") or settings["attention"]),
+        "attention": str(getattr(model.config, "_attn_implementation", None) or settings["attention"]),
     }  # fmt: skip
     if spread := getattr(model, "hf_device_map", None):
         notes["spread"] = _counted(spread)

@@ -1,8 +1,8 @@
 """Computed prompts that are kept: the next turn of a chat begins where its last one ended.
 
 What is taken for a request leaves the store and comes back, longer, when its reply is over. A prompt that shares only
-its beginning with a kept one (the same system prompt) gets a copy of that part, so that a short request does not cost
-a chat what was read for it.
+its beginning with a kept one (the same system prompt, another try at a reply) gets a copy of that part while there is
+room, so that a short request does not cost a chat what was read for it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from loaders.hf.forward import AnyCache, Forward, OwnCache
 
 WORTH_COPYING = 16
 """Tokens in common below which computing is as quick as copying."""
+A_FEW = 8
+"""Tokens at the end of a kept prompt that are no loss: a text is cut into tokens anew when it goes on."""
 
 Key = TypeVar("Key")
 
@@ -52,7 +54,7 @@ class Prefixes(Generic[Key]):
             return self.forward.cache()
         cache = best[1]
         line = cache.lines[0]
-        if isinstance(cache, SharedCache) and 2 * length < len(line.tokens):
+        if isinstance(cache, SharedCache) and length + A_FEW < len(line.tokens) and self._room_for(cache, length):
             return cache.copy(line, length)
         self._kept.remove(best)
         if isinstance(cache, SharedCache):
@@ -69,6 +71,11 @@ class Prefixes(Generic[Key]):
         sizes = [entry[1].size() for entry in self._kept]
         while self._kept and sum(sizes) > self.limit:
             del sizes[0], self._kept[0]
+
+    def _room_for(self, cache: SharedCache, length: int) -> bool:
+        """Whether a copy of so many tokens fits beside all that is kept; else the prompt itself is taken."""
+        more = cache.size() * length // max(1, cache.span.end)
+        return sum(entry[1].size() for entry in self._kept) + more <= self.limit
 
     def clear(self) -> bool:
         """Give all memory back; says whether there was any."""

@@ -72,6 +72,7 @@ class Row:
     _pieces: TextPieces = field(default_factory=TextPieces)
     _held: int = 0
     _marks: list[TokenLogprob] = field(default_factory=list)
+    _said: int = 0
 
     def put(self, chunk: Chunk) -> None:
         """Hand one chunk to whoever waits."""
@@ -108,7 +109,14 @@ class Row:
         """The reply is over; nothing is put after this."""
         if not self.ended:
             self.ended = True
+            self.say()
             self.put(Done(reason, self.stats()))
+
+    def say(self) -> None:
+        """Tell what of the parameters does not act, as far as it has not been told."""
+        for notice in self.sampler.notices[self._said :]:
+            self.put(notice)
+        self._said = len(self.sampler.notices)
 
     def fail(self, error: EnginehouseError) -> None:
         """The reply ends badly."""

@@ -24,6 +24,7 @@ from loaders.hf.guessing import Guesser
 from loaders.hf.prefixes import Prefixes
 from loaders.hf.row import Adapters, Part, Row
 from loaders.torch_sampling.chain import pick_rows
+from loaders.torch_sampling.picked import Picked
 from modules.errors import EngineError, EnginehouseError
 from modules.types import Progress
 
@@ -147,6 +148,7 @@ class Scheduler:
 
     def _begin(self, row: Row) -> None:
         row.begun = time.monotonic()
+        row.say()
         for part in row.parts:
             known = not row.fresh and part is row.parts[0]
             part.cache = (
@@ -198,9 +200,26 @@ class Scheduler:
             newest.fail(explained(error))
             give_back()
             return
-        for one, picked in zip(list(group.rows), pick_rows([row.sampler for row in group.rows], logits), strict=True):
-            if not one.took(picked):
+        for one, picked in self._picked(group, logits):
+            if isinstance(picked, Exception):
+                self._leave(group, one, keep=False)
+                one.fail(explained(picked))
+            elif not one.took(picked):
                 self._leave(group, one)
+
+    def _picked(self, group: Group, logits: Tensor) -> list[tuple[Row, Picked | Exception]]:
+        """A token for each reply; a sampler or grammar that fails is its own reply's fault."""
+        samplers = [row.sampler for row in group.rows]
+        if all(sampler.takes_the_likeliest for sampler in samplers):
+            return list(zip(group.rows, pick_rows(samplers, logits), strict=True))
+        out: list[tuple[Row, Picked | Exception]] = []
+        for row, own in zip(group.rows, logits, strict=True):
+            try:
+                out.append((row, row.sampler.pick(own)))
+            except Exception as error:
+                traceback.print_exc()
+                out.append((row, error))
+        return out
 
     def _logits(self, group: Group) -> Tensor:
         """The logits of every reply: [replies, vocabulary]."""
@@ -252,7 +271,7 @@ class Scheduler:
         group.rows.remove(row)
         if group.shared is not None:
             for part in row.parts:
-                if part.line is not None and part is row.parts[0] and keep:
+                if part.line is not None and part is row.parts[0] and keep and self._prefixes.limit:
                     part.cache = group.shared.leave(part.line)
                 elif part.line is not None:
                     group.shared.drop(part.line)
