@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from modules.engine.llama_request import completion_body, sampler_order
+from modules.engine.llama_request import Prompting, completion_body, sampler_order
 from modules.errors import BadParameter, BadRequest
-from modules.params import LLAMA, PARAMS, dialect
+from modules.params import BY_NAME, LLAMA, PARAMS, dialect
+from modules.types import MEDIA_MARK
 from tests.engine.making import ask
+from tests.loaders.conformance import odd
 
 
 def body(**params: object) -> dict[str, object]:
@@ -83,3 +85,35 @@ def test_logprobs_ask_for_at_least_the_chosen_token() -> None:
     assert "n_probs" not in completion_body(ask())
     assert completion_body(ask(logprobs=0))["n_probs"] == 1
     assert completion_body(ask(logprobs=5))["n_probs"] == 5
+
+
+@pytest.mark.parametrize("name", sorted(dialect(LLAMA)))
+def test_every_parameter_changes_what_is_sent(name: str) -> None:
+    beside = {"seed": 1, **({"dynamic_temperature": True, "dynatemp_high": 2.0} if name.startswith("dyna") else {})}
+    beside.pop(name, None)
+    assert body(**beside, **{name: odd(name)}) != body(**beside, **{name: BY_NAME[name].default})
+
+
+def test_all_adapters_are_sent_with_every_request_because_one_that_is_left_out_stays_as_it_was() -> None:
+    loaded = Prompting((("a", 1.0), ("b", 0.0)))
+    sent = completion_body(ask(), loaded)
+    assert sent["lora"] == [{"id": 0, "scale": 1.0}, {"id": 1, "scale": 0.0}]
+    assert [one["scale"] for one in completion_body(ask(lora={}), loaded)["lora"]] == [0.0, 0.0]
+    assert [one["scale"] for one in completion_body(ask(lora={"b": 2}), loaded)["lora"]] == [0.0, 2.0]
+    assert "lora" not in completion_body(ask(lora={}))
+    with pytest.raises(BadParameter, match="loaded: none"):
+        completion_body(ask(lora={"b": 1.0}))
+
+
+def test_where_a_cache_may_hold_another_mix_of_adapters_nothing_is_taken_from_it() -> None:
+    assert completion_body(ask(), Prompting((("a", 1.0),), reuse=False))["cache_prompt"] is False
+
+
+def test_an_image_goes_to_its_mark_in_the_servers_own_words() -> None:
+    request = ask(f"One {MEDIA_MARK} two", images=("aGk=",))
+    assert completion_body(request, Prompting(mark="<mark 7>"))["prompt"] == {
+        "prompt_string": "One <mark 7> two", "multimodal_data": ["aGk="],
+    }  # fmt: skip
+    assert completion_body(ask(f"One {MEDIA_MARK}"))["prompt"] == f"One {MEDIA_MARK}"
+    with pytest.raises(BadRequest, match="0 images, but 1"):
+        completion_body(ask("None", images=("aGk=",)))

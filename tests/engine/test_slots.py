@@ -153,3 +153,32 @@ def test_slots_the_server_does_not_have_are_not_believed() -> None:
     slots.found(place, 7)
     slots.ended(place, "")
     assert slots.ask(CHAT).wanted is None
+
+
+def test_a_slot_that_another_mix_of_adapters_filled_is_not_asked_for() -> None:
+    slots = Slots(2, kept=True)
+    place = slots.ask(CHAT, (1.0,))
+    slots.started(place)
+    slots.found(place, 1)
+    slots.ended(place, "")
+    assert slots.ask(CHAT, (0.5,)).wanted is None
+    assert Slots(2, kept=True).ask(CHAT, (1.0,)).wanted is None
+    slots = Slots(2, kept=True)
+    late = slots.ask(CHAT, (1.0,))
+    slots.started(late)
+    slots.ended(late, "")
+    slots.found(late, 1)
+    assert slots.ask(CHAT, (1.0,)).wanted == 1
+
+
+def test_what_is_put_into_a_slot_from_disk_is_found_there() -> None:
+    slots = Slots(2, kept=False)
+    run(slots, CHAT, in_slot=0)
+    assert slots.spare() == 1, "which holds nothing"
+    slots.holds(1, SYSTEM + "A tale.")
+    assert slots.ask(SYSTEM + "A tale. And?").wanted == 1
+    busy = Slots(1, kept=False)
+    begin(busy, CHAT)
+    assert busy.spare() is None
+    busy.holds(0, "something")
+    assert busy.ask("something else").wanted is None
