@@ -150,8 +150,8 @@ class ExLlamaV2DynamicGenerator(Crank):
         )
 
     def enqueue(self, job):
-        job.limit -= self.ahead  # dynamic.py:2094
+        job.limit -= self.ahead  # as receive_sample does, line 2094
         return super().enqueue(job)
 
-    def set_loras(self, loras):  # dynamic.py:522
+    def set_loras(self, loras):  # generator/dynamic.py:522
         told("set_loras", count=len(loras))
