@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 
@@ -9,6 +10,9 @@ import psutil
 
 from modules.engine.child import Child
 from modules.engine.worker_log import WorkerLog
+
+_WORKED = 0.005
+"""Seconds of processor time between two looks that count as work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +57,18 @@ class Watch:
         """Take the figures; one that cannot be had counts as unchanged."""
         try:
             process = psutil.Process(child.process.pid)
-            times, resident = process.cpu_times(), int(process.memory_info().rss)
-            read = int(process.io_counters().read_bytes) if hasattr(process, "io_counters") else 0
+            cpu, resident, read = _figures(process)
+            if cpu - self._cpu <= _WORKED:  # it only waits: an engine of its own may run below it
+                for below in process.children(recursive=True):
+                    with contextlib.suppress(psutil.Error, OSError):  # it has just ended
+                        more = _figures(below)
+                        cpu, resident, read = cpu + more[0], resident + more[1], read + more[2]
         except (psutil.Error, OSError):
             self.moved = self.computing = False
             return
-        cpu = float(times.user + times.system)
         seen = (resident >> 20, read >> 20, log.size())
         self.moved, self._seen = seen != self._seen, seen
-        self.computing, self._cpu = cpu - self._cpu > 0.005, cpu
+        self.computing, self._cpu = cpu - self._cpu > _WORKED, cpu
         self._first_bytes = self._first_bytes or resident
         self.fraction = max(self.fraction, min(0.95, (resident - self._first_bytes) / self._file_bytes()))
 
@@ -70,3 +77,10 @@ class Watch:
             return max(1, os.path.getsize(self.path)) if os.path.isfile(self.path) else 1 << 62
         except OSError:
             return 1 << 62
+
+
+def _figures(process: psutil.Process) -> tuple[float, int, int]:
+    """Seconds of processor time, resident bytes, bytes read. Raises psutil.Error."""
+    times = process.cpu_times()
+    read = int(process.io_counters().read_bytes) if hasattr(process, "io_counters") else 0
+    return float(times.user + times.system), int(process.memory_info().rss), read
