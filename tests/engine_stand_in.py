@@ -97,7 +97,7 @@ class Lender:
     names: list[str | None] = field(default_factory=list)
 
     def lease(
-        self, name: str | None, on_progress: Callable[[Progress], None] | None = None
+        self, name: str | None, on_progress: Callable[[Progress], None] | None = None, writes: bool = False
     ) -> AbstractAsyncContextManager[Any]:
         return self._lend(name, on_progress)
 

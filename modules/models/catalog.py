@@ -12,6 +12,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 from loaders import Registry, installed
 from loaders.base import LoaderSpec
@@ -234,7 +235,16 @@ def check_runnable(model: ModelFile) -> None:
         raise Unsupported(f"{model.name} cannot be loaded: {model.reason}", code="model_not_runnable")
 
 
-def check_writes_text(model: ModelFile) -> None:
+class Named(Protocol):
+    """What is needed to tell what a model is for."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+
+
+def check_writes_text(model: Named) -> None:
     """Raises Unsupported (code "model_writes_no_text") when `model` makes embeddings or rankings only."""
     what = {"embedding": "embeddings", "reranker": "rankings"}.get(model.kind)
     if what:

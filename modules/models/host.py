@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from loaders.base import LoaderSpec, LoadRequest
+from loaders.base import LoaderSpec, LoadRequest, NamedFile
 from modules.engine.connect import ConnectedEngine, connect
 from modules.engine.process import WorkerProcess
 from modules.engine.watch import Limits
@@ -37,6 +37,8 @@ class ModelLike(Protocol):
     def runnable(self) -> bool: ...
     @property
     def reason(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
 
 
 class Host:
@@ -50,11 +52,13 @@ class Host:
     def __init__(
         self, model: ModelLike, spec: LoaderSpec, why: str, settings: Mapping[str, ParamValue], log: WorkerLog,
         scratch: Path, limits: Limits | None, on_change: Callable[[Host], None], options: Mapping[str, str],
+        files: Mapping[str, tuple[NamedFile, ...]],
     ) -> None:  # fmt: skip
         self.model = model
         self.spec = spec
         self.why = why
         self.settings = settings
+        self.files = files
         self.log = log
         self.users = 0
         self.idle = asyncio.Event()
@@ -71,7 +75,7 @@ class Host:
         self._rss = (0.0, 0)
         self._was_ready = False
         path = model.name if model.builtin else str(model.path)
-        request = LoadRequest(model.name, path, spec.name, settings, str(scratch), options=options)
+        request = LoadRequest(model.name, path, spec.name, settings, str(scratch), files, options)
         self.process = WorkerProcess(request, spec.load, log, limits, self._changed)
         self.loading = asyncio.create_task(self._load(), name=f"load {model.name}")
 

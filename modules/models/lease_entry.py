@@ -14,7 +14,7 @@ class Leases(Protocol):
     """The part of modules.models.pool.Models that is needed here."""
 
     def lease(
-        self, name: str | None, on_progress: Callable[[Progress], None] | None = None
+        self, name: str | None, on_progress: Callable[[Progress], None] | None = None, writes: bool = False
     ) -> AbstractAsyncContextManager[Any]: ...
 
 
@@ -24,7 +24,7 @@ class Entering:
     def __init__(self, models: Leases, name: str | None) -> None:
         self._latest: Progress | None = None
         self._wake = asyncio.Event()
-        self._context = models.lease(name, on_progress=self._report)
+        self._context = models.lease(name, on_progress=self._report, writes=True)
         self._task: asyncio.Task[Any] | None = None
 
     @property

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from loaders import Registry
-from loaders.base import LoaderSpec
+from loaders.base import LoaderSpec, NamedFile
 from modules.errors import BadParameter, EnginehouseError, NotFound, NotReady
 from modules.models.catalog import check_runnable
 from modules.models.choose import pick_loader
+from modules.models.companions import Companions, resolve
 from modules.models.estimating import Estimating
 from modules.models.host import ModelLike
 from modules.models.last_used import LastUsed
@@ -20,6 +21,10 @@ from modules.types import Chosen, ParamValue
 class CatalogLike(Protocol):
     """What is needed of the catalogue."""
 
+    @property
+    def models_dir(self) -> Any: ...
+    @property
+    def allow_pickle(self) -> bool: ...
     def scan(self) -> Iterable[Any]: ...
     def get(self, name: str) -> Any: ...
 
@@ -39,6 +44,7 @@ class Plan:
     why: str
     settings: Mapping[str, ParamValue]
     options: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, tuple[NamedFile, ...]] = field(default_factory=dict)
 
 
 class Planner:
@@ -60,18 +66,23 @@ class Planner:
         spec, why = self._spec(model, loader, self._last.of(model.name)[0])
         last_settings = self._last.settings_of(model.name, spec.name)
         complete: dict[str, ParamValue] | None = None
+        named = Companions()
         if settings is None and last_settings:
             try:
                 complete = spec.check_settings(last_settings)
+                named = resolve(self._catalog, spec, complete, model)
                 why = f"{why} It is loaded with the settings it had last."
             except BadParameter as error:
                 why = f"{why} Its last settings do not fit any more ({error.message}), so defaults are used."
+                complete = None
         if complete is None:
             complete = spec.check_settings(settings or {})
+            named = resolve(self._catalog, spec, complete, model)
+        why = " ".join((why, *named.why))
         expected = self._estimating.estimate(model, spec, complete)
         if expected.verdict == "too large":
             why = f"{why} It may not fit: {expected.why}"
-        return Plan(model, spec, why, complete, self._options(spec))
+        return Plan(model, spec, why, complete, self._options(spec), named.files)
 
     def _options(self, spec: LoaderSpec) -> dict[str, str]:
         """The program settings this loader has to know."""
@@ -111,7 +122,7 @@ class Planner:
         """The model meant by a request that names none; the one that just crashed, if any. Raises NotReady."""
         if crashed is not None:
             return Chosen(crashed, "")
-        runnable = [model.name for model in self._catalog.scan() if model.runnable and not model.builtin]
+        runnable = [model.name for model in self._catalog.scan() if _writes(model)]
         if (wanted := str(self._settings.get("model") or "")) and self._known(wanted):
             return Chosen(wanted, f"No model was loaded, so {wanted} was loaded: it is the one in the settings.")
         if (last := self._last.last) and self._known(last):
@@ -125,6 +136,12 @@ class Planner:
 
     def _known(self, name: str) -> bool:
         try:
-            return bool(self._catalog.get(name).runnable)
+            model = self._catalog.get(name)
         except NotFound:
             return False
+        return _writes(model) or bool(model.builtin)
+
+
+def _writes(model: Any) -> bool:
+    """Whether a request that names no model can be meant for this one: one on disk that writes text."""
+    return bool(model.runnable and not model.builtin and model.kind == "model")

@@ -22,6 +22,7 @@ from modules.errors import Cancelled, EngineCrashed, EnginehouseError, LoadFaile
 from modules.estimates.learned import Footprints
 from modules.hardware_reader import HardwareReader
 from modules.models import memory
+from modules.models.catalog import check_writes_text
 from modules.models.estimating import Estimating
 from modules.models.fallback import MOST_TRIES, said
 from modules.models.host import Host
@@ -168,17 +169,20 @@ class Models:
 
     # ── leases ──────────────────────────────────────────────────────────────────────────────────────
 
-    def lease(self, name: str | None, on_progress: OnProgress | None = None) -> AbstractAsyncContextManager[Lease]:
+    def lease(
+        self, name: str | None, on_progress: OnProgress | None = None, writes: bool = False
+    ) -> AbstractAsyncContextManager[Lease]:
         """The engine of that model for one request; loaded when it is not.
 
-        None = the model in the foreground, else the one used last (said in a Notice). Raises NotFound,
+        None = the model in the foreground, else the one used last (said in a Notice). With `writes` it has to be one
+        that writes text: any other is refused before it is loaded. Raises NotFound, Unsupported,
         LoadFailed, NotReady (nothing to load), EngineCrashed (it crashed too often), Cancelled.
         """
-        return self._lend(name, on_progress or (lambda progress: None))
+        return self._lend(name, on_progress or (lambda progress: None), writes)
 
     @asynccontextmanager
-    async def _lend(self, name: str | None, on_progress: OnProgress) -> AsyncIterator[Lease]:
-        host, notices = await self._host_for(name, on_progress)
+    async def _lend(self, name: str | None, on_progress: OnProgress, writes: bool) -> AsyncIterator[Lease]:
+        host, notices = await self._host_for(name, on_progress, writes)
         left = MOST_TRIES
         try:
             while True:
@@ -199,10 +203,14 @@ class Models:
         finally:
             host.leave()
 
-    async def _host_for(self, name: str | None, on_progress: OnProgress) -> tuple[Host, tuple[Notice, ...]]:
+    async def _host_for(
+        self, name: str | None, on_progress: OnProgress, writes: bool
+    ) -> tuple[Host, tuple[Notice, ...]]:
         """A host with the caller entered, and the reasons."""
         unloads = self._unloads
         host = self._focus if name is None else self._hosts.get(name)
+        if host is not None and writes and host.model.kind != "model":
+            host = None  # without a name another one is meant; with one, the check below says what is wrong
         if host is not None and host.usable:
             host.enter()
             return host, ()
@@ -212,6 +220,8 @@ class Models:
             chosen = await asyncio.to_thread(self._planner.default, crashed)
             name, why = chosen.value, chosen.why
         plan = await asyncio.to_thread(self._planner.plan, name, None, None)
+        if writes:
+            check_writes_text(plan.model)
         old = self._hosts.get(plan.model.name)
         notices = [Notice("model_loaded", why)] if why else []
         if old is not None and old.crashed:
@@ -258,7 +268,8 @@ class Models:
         try:
             async with self._gate:
                 host = self._hosts.get(plan.model.name)
-                same = host is not None and host.spec.name == plan.spec.name and host.settings == plan.settings
+                wanted = (plan.spec.name, plan.settings, plan.files)
+                same = host is not None and (host.spec.name, host.settings, host.files) == wanted
                 if host is None or not host.usable or (anew and not same):
                     await self._make_room(plan.model.name, impatient=anew)
                     if unloads != self._unloads:
@@ -271,7 +282,7 @@ class Models:
 
     def _launch(self, plan: Plan) -> Host:
         host = Host(plan.model, plan.spec, plan.why, plan.settings, self._free_log(), self._paths.scratch,
-                    self._limits, self._changed, plan.options)  # fmt: skip
+                    self._limits, self._changed, plan.options, plan.files)  # fmt: skip
         host.plan, host.explain = plan, self._measuring.explain
         self._hosts[plan.model.name] = self._focus = host
         host.loading.add_done_callback(lambda task: self._load_ended(host, task))
