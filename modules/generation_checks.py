@@ -79,11 +79,12 @@ def checked_against(request: GenerationRequest, engine: Engine) -> list[Notice]:
 
 def lacking(spec: LoaderSpec, info: EngineInfo, feature: Feature, name: str, hint: str = "") -> Unsupported:
     """The error for something the loaded model does not offer; whose fault that is, the loader's or the model's."""
+    needs = "" if name == feature.value else f", which {name} needs"
     if feature in spec.features:
-        said = f"The model {info.model}, as it is loaded now, does not offer {feature.value}, which {name} needs."
+        said = f"The model {info.model}, as it is loaded now, does not offer {feature.value}{needs}."
         hint = hint or "Leave it out, or load a model (or the part or setting it needs) that offers it."
     else:
-        said = f"The loader {spec.name} does not offer {feature.value}, which {name} needs."
+        said = f"The loader {spec.name} does not offer {feature.value}{needs}."
         hint = hint or "Leave it out, or load the model with a loader that offers it."
     return Unsupported(said, hint=hint, param=name)
 
