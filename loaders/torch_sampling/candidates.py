@@ -18,17 +18,15 @@ class Candidates:
     count    as many candidates as llama.cpp would count here. It keeps forbidden tokens in its list, and the dynamic
              temperature compares with that list's length
     ordered  likeliest first
-    holes    some logits may be -inf
     """
 
-    __slots__ = ("count", "holes", "ids", "logits", "ordered")
+    __slots__ = ("count", "ids", "logits", "ordered")
 
     def __init__(self, logits: Tensor) -> None:
         self.logits = logits
         self.ids: Tensor | None = None
         self.count = len(logits)
         self.ordered = False
-        self.holes = False
 
     def __len__(self) -> int:
         return len(self.logits)
@@ -86,7 +84,7 @@ class Candidates:
         logits = self.logits.index_fill(0, at, NEVER)
         if float(logits.amax()) == NEVER:
             return False
-        self.logits, self.ordered, self.holes = logits, False, True
+        self.logits, self.ordered = logits, False
         return True
 
     def allow(self, mask: Tensor) -> None:
@@ -95,7 +93,12 @@ class Candidates:
         if len(index) * 2 < len(mask):
             self.keep(index, count=self.count)
         elif len(index) < len(mask):
-            self.logits, self.holes = self.logits.masked_fill(~mask, NEVER), True
+            self.logits = self.logits.masked_fill(~mask, NEVER)
+
+    @property
+    def holes(self) -> bool:
+        """Whether some logits are -inf: forbidden here, or by the model itself."""
+        return float(self.logits.amin()) == NEVER
 
     def token(self, place: int) -> int:
         return place if self.ids is None else int(self.ids[place])

@@ -60,6 +60,10 @@ class GrammarTokenizer:
         made = LLMatcher(self._tokenizer, grammar, log_level=0)  # lets go of the interpreter meanwhile
         if made.is_error():
             raise refused(_reason(made.get_error()))
+        probe = made.deep_copy()
+        probe.compute_bitmask()
+        if probe.is_error():
+            raise refused(f"no text fits it ({_reason(probe.get_error())}).")
         with self._lock:
             self._compiled[grammar] = made
             while len(self._compiled) > _REMEMBERED:
@@ -98,7 +102,7 @@ class Grammar:
         mask = np.unpackbits(bits, count=size, bitorder="little").view(np.bool_)
         if self._matcher.is_error() or not mask.any():
             raise EngineError(
-                f"The grammar could not be followed further: {_reason(self._matcher.get_error()) or 'no token fits'}",
+                f"The grammar cannot be followed further: {_reason(self._matcher.get_error()) or 'no token fits'}.",
                 hint="Make the grammar simpler, or leave it out.",
                 code="grammar_failed",
             )
@@ -145,5 +149,5 @@ class _Pieces:
 
 def _reason(said: str) -> str:
     """llguidance's words without the state of its parser that may follow."""
-    said = " ".join(said.split("\n\n", 1)[0].split())
+    said = " ".join(said.partition("<state>")[0].partition("\n\n")[0].split())
     return said if len(said) <= _LONGEST_REASON else said[:_LONGEST_REASON] + "…"

@@ -11,9 +11,12 @@ from loaders.torch_sampling.candidates import Candidates
 from loaders.torch_sampling.cuts import greedy
 
 
+_LOWEST = 1e-6  # below, logits that differ in their last bit are worlds apart, and quotients soon too large
+
+
 def temperature(value: float) -> Callable[[Candidates], None]:
-    """Divides the logits; 0 or less leaves only the likeliest."""
-    if value <= 0:
+    """Divides the logits; 0, or next to it, leaves only the likeliest."""
+    if value < _LOWEST:
         return greedy
 
     def change(c: Candidates) -> None:
