@@ -148,7 +148,7 @@ def explained(request: LoadRequest) -> Iterator[None]:
     except ImportError as error:
         raise LoadFailed(f"A package is missing: {_short(error)}", code="package_missing",
                          hint="Install it into the program's environment, then load again.") from error  # fmt: skip
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError) as error:
+    except Exception as error:
         said = _short(error)
         if "trust_remote_code" in said or "custom code" in said:
             raise LoadFailed(
