@@ -18,8 +18,8 @@ SPECULATION = (
 NEEDS_DRAFT = frozenset({"draft-simple", "draft-eagle3", "draft-dflash", "draft-dspark"})
 """Kinds of speculation that cannot do without a second file."""
 
-MEMORY, SPEED, CONTEXT, ADAPTERS, GUESSING, IMAGES, VECTORS = (
-    "Memory", "Speed", "Context", "Adapters", "Speculation", "Images", "Embeddings",
+MEMORY, SPEED, CONTEXT, STRETCH, ADAPTERS, GUESSING, IMAGES, VECTORS = (
+    "Memory", "Speed", "Context", "Longer context", "Adapters", "Speculation", "Images", "Embeddings",
 )  # fmt: skip
 _WHOLE = 2**31 - 1
 
@@ -60,20 +60,21 @@ SETTINGS: tuple[LoadParam, ...] = (
     _i("cache_reuse", "Reuse moved prompt parts",
        "Parts of a prompt of at least this many tokens that only moved are not computed again; the result is nearly, "
        "not exactly, the same. 0 = off.", 0, 0, _WHOLE, CONTEXT, 64),
+
     _c("rope_scaling", "RoPE scaling", "How positions beyond the trained context are squeezed in. model = as it says.",
-       ("model", "none", "linear", "yarn"), CONTEXT),
+       ("model", "none", "linear", "yarn"), STRETCH),
     _f("rope_scale", "RoPE stretch", "How many times longer the context becomes than the model was made for. 0 = as "
-       "the model says.", 0.0, 0.0, 1024.0, CONTEXT),
+       "the model says.", 0.0, 0.0, 1024.0, STRETCH),
     _f("rope_freq_base", "RoPE base frequency", "For NTK-aware scaling. 0 = as the model says.",
-       0.0, 0.0, 1e9, CONTEXT),
+       0.0, 0.0, 1e9, STRETCH),
     _i("yarn_orig_ctx", "YaRN: original context", "Tokens the model was trained for. 0 = as the model says.",
-       0, 0, _WHOLE, CONTEXT, 256),
+       0, 0, _WHOLE, STRETCH, 256),
     _f("yarn_ext_factor", "YaRN: extrapolation", "0 = interpolation only. -1 = the usual value.", -1.0, -1.0, 100.0,
-       CONTEXT),
+       STRETCH),
     _f("yarn_attn_factor", "YaRN: attention", "Scales the attention. -1 = the usual value.", -1.0, -1.0, 100.0,
-       CONTEXT),
-    _f("yarn_beta_fast", "YaRN: beta fast", "Low correction. -1 = the usual value.", -1.0, -1.0, 1000.0, CONTEXT),
-    _f("yarn_beta_slow", "YaRN: beta slow", "High correction. -1 = the usual value.", -1.0, -1.0, 1000.0, CONTEXT),
+       STRETCH),
+    _f("yarn_beta_fast", "YaRN: beta fast", "Low correction. -1 = the usual value.", -1.0, -1.0, 1000.0, STRETCH),
+    _f("yarn_beta_slow", "YaRN: beta slow", "High correction. -1 = the usual value.", -1.0, -1.0, 1000.0, STRETCH),
 
     _i("gpu_layers", "GPU layers", "Layers on the graphics card. -1 = as many as fit, 0 = none.", -1, -1, 1000, MEMORY),
     _c("cache_type_k", "KV cache type, keys", "Smaller types save memory.", KV_TYPES, MEMORY),

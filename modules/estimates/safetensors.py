@@ -14,6 +14,8 @@ CARD_BYTES = 550 << 20
 """What CUDA and torch's kernels take on a device."""
 KEPT_FREE = 0.10
 """Part of a device that a device map leaves free for what is computed."""
+BATCH = 256
+"""Prompt tokens a processor computes at once, unless set."""
 TYPICAL_TOKENS = 2048
 """Tokens the growing cache is counted with where no limit is set."""
 
@@ -21,6 +23,7 @@ _DTYPE_BYTES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0, "fp32": 4.0, "f
                 "f32": 4.0, "f16": 2.0, "float8_e4m3fn": 1.0}  # fmt: skip
 _QUANT_BYTES = (("4bit", 0.56), ("nf4", 0.56), ("fp4", 0.56), ("int4", 0.56), ("8bit", 1.06), ("int8", 1.06),
                 ("fp8", 1.03), ("float8", 1.03))  # fmt: skip
+_KINDS = {"auto": ("cuda", "rocm", "xpu", "metal"), "cuda": ("cuda", "rocm"), "mps": ("metal",), "xpu": ("xpu",)}
 _QUANT_SETTINGS = ("quantisation", "quantization", "quantize", "load_in")
 _DTYPE_SETTINGS = ("dtype", "torch_dtype")
 
@@ -34,15 +37,14 @@ def estimate_safetensors(facts: ModelFacts, settings: Settings, hardware: Hardwa
     weights, kept, each = _weights(facts, settings, partial)
     context = parts.number(settings, "context", 0)
     tokens = context or min(facts.context_length or TYPICAL_TOKENS, TYPICAL_TOKENS)
-    slots = max(1, parts.number(settings, "parallel", 1))
     cache = buffers = 0
     if shape is not None:
         row = (shape.keys + shape.values) * each
         window = min(tokens, shape.window or tokens)
         cache = int(row * (shape.full_layers * tokens + shape.window_layers * window))
-        chunk = min(tokens, parts.number(settings, "prompt_chunk", 512))
+        chunk = min(tokens, parts.number(settings, "batch_size", 0) or BATCH)
         buffers = int(chunk * each * (4 * shape.hidden + 3 * shape.ff + 2 * shape.queries))
-        buffers += 8 * shape.vocabulary * slots
+        buffers += 8 * shape.vocabulary
         partial.append(f"The KV cache grows with the chat: it is counted with {tokens:,} tokens.")
     weights += parts.whole(facts, "companion_bytes")
     shares, said = _placed(weights, kept, cache, buffers, settings, hardware)
@@ -86,7 +88,9 @@ def _placed(
     shares: list[Share] = []
     left, total = weights, max(1, weights)
     for device in devices:
-        room = left if device.free is None else int(device.free * (1 - KEPT_FREE)) - CARD_BYTES - cache - buffers
+        room = left
+        if device.free is not None and _spread(settings):
+            room = int(device.free * (1 - KEPT_FREE)) - CARD_BYTES - cache - buffers
         mine = max(0, min(left, room))
         if mine:
             own = CARD_BYTES if device.kind == CUDA else CARD_BYTES // 4
@@ -101,14 +105,12 @@ def _placed(
 
 
 def _devices(settings: Settings, hardware: Hardware) -> tuple[Device, ...]:
-    """Where a device map puts layers; () = the processor."""
-    wanted = str(settings.get("device_map") or settings.get("device") or "auto").lower()
-    if wanted.startswith("cpu"):
-        return ()
-    for kind in ("cuda", "rocm", "xpu", "metal"):
-        if found := hardware.of_kind(kind):
-            _, _, index = wanted.partition(":")
-            if wanted.split(":")[0] in (kind, "cuda") and index.isdigit():
-                return tuple(device for device in found if device.index == int(index))
-            return found
-    return ()
+    """Where the weights go; () = the processor. Without spreading it is one device, whether it has room or not."""
+    kinds = _KINDS.get(str(settings.get("device", "auto")), ())
+    found = next((devices for kind in kinds if (devices := hardware.of_kind(kind))), ())
+    return found if _spread(settings) else found[:1]
+
+
+def _spread(settings: Settings) -> bool:
+    asked = settings.get("max_memory") or settings.get("disk_offload")
+    return settings.get("device_map", "off") != "off" or bool(asked)

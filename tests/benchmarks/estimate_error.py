@@ -49,6 +49,15 @@ GGUF_PAIRS: tuple[dict[str, Any], ...] = (
     {"context": 2048, "mmap": False},
     {"context": 1024, "flash_attention": "off"},
 )
+TORCH_PAIRS: tuple[dict[str, Any], ...] = (
+    {"context": 1024},
+    {"context": 4096},
+    {"context": 1024, "dtype": "bfloat16"},
+    {"context": 1024, "quantization": "bnb-8bit"},
+    {"context": 1024, "quantization": "bnb-nf4"},
+    {"context": 1024, "cache": "static"},
+    {"context": 2048, "batch_size": 1024},
+)
 OTHER_PAIRS: tuple[dict[str, Any], ...] = ({"context": 2048}, {"context": 1024, "mmap": False})
 
 
@@ -78,11 +87,10 @@ def pairs(paths: list[Path], loader: str) -> Iterator[tuple[Path, LoaderSpec, di
             if spec.estimate is None or not installed(spec) or (loader and spec.name != loader):
                 continue
             known = {param.name for param in spec.params}
-            for wanted in GGUF_PAIRS if path == STARTER else OTHER_PAIRS:
+            usual = GGUF_PAIRS if path == STARTER else OTHER_PAIRS
+            for wanted in TORCH_PAIRS if "dtype" in known else usual:
                 if set(wanted) <= known:
                     yield path, spec, wanted
-                elif wanted is OTHER_PAIRS[0]:
-                    yield path, spec, {}
 
 
 async def measured(path: Path, spec: LoaderSpec, settings: dict[str, Any], context: int, batch: int) -> tuple[int, int]:
@@ -94,7 +102,7 @@ async def measured(path: Path, spec: LoaderSpec, settings: dict[str, Any], conte
             info = await process.start()
             loaded = memory.tree_bytes(process.pid or 0) or 0
             engine = connect(process, info, spec)
-            tokens = min(context - 64, max(batch, 1024))
+            tokens = min(context - 64, max(batch, 1024)) if spec.formats[0] == "gguf" else context - 64
             ids = tuple(1000 + number % 20000 for number in range(tokens))
             asked = GenerationRequest("pair", prompt=ids, params={"max_tokens": 8}, stop=())
             async for chunk in engine.generate(asked):

@@ -43,13 +43,15 @@ def test_a_quantisation_nobody_knows_is_said() -> None:
 
 def test_what_does_not_fit_on_the_card_stays_in_main_memory() -> None:
     large = replace(model(), weights=30 * GB, size=30 * GB)
-    estimate = estimate_safetensors(large, {}, machine(free=40 * GB, total=64 * GB, cards=(24 * GB,)))
+    estimate = estimate_safetensors(large, {"device_map": "auto"}, machine(free=40 * GB, total=64 * GB, cards=(24 * GB,)))
     card = next(share for share in estimate.shares if share.device == "cuda:0")
     assert card.total <= 24 * GB
     assert card.overhead == CARD_BYTES
     assert estimate.shares[0].weights + card.weights == 30 * GB
     assert "stay in main memory" in estimate.why
-    only = estimate_safetensors(model(), {"device_map": "cpu"}, machine(cards=(24 * GB,)))
+    one = estimate_safetensors(large, {}, machine(free=40 * GB, total=64 * GB, cards=(24 * GB, 24 * GB)))
+    assert one.verdict == "too large", "without spreading all of it goes to one card"
+    only = estimate_safetensors(model(), {"device": "cpu"}, machine(cards=(24 * GB,)))
     assert [share.device for share in only.shares] == ["cpu"]
 
 

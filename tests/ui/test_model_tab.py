@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.ui.conftest import Visit, VisitMaker
 
@@ -118,3 +118,116 @@ def test_a_real_model_takes_the_place_of_the_one_that_is_loaded(visit: VisitMake
     expect(state(page)).to_contain_text("Loaded with llama.cpp", timeout=60_000)
     expect(row(page, "echo").locator(".eht-badge")).to_have_count(0)
     assert seen.live.call("GET", "/api/state")["model"]["model"] == small_model
+
+
+def fold(page: Page, name: str) -> Locator:
+    """The heading of a group of settings."""
+    return page.locator(f"#eh-fold-llama-cpp-{name} > button")
+
+
+@pytest.mark.real_model
+def test_settings_stand_in_groups_and_only_the_first_is_open(visit: VisitMaker, small_model: str) -> None:
+    seen = visit(phone=True)
+    page = seen.tab("Model").page
+    row(page, small_model).click()
+    expect(page.locator('[id="load-llama-cpp-context"]')).to_be_visible()
+    expect(page.locator('[id="load-llama-cpp-cache-type-k"]')).to_be_hidden()
+    fold(page, "memory").click()
+    expect(page.locator('[id="load-llama-cpp-cache-type-k"]')).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.real_model
+def test_the_memory_a_load_takes_follows_its_settings_and_the_heading_counts_the_changes(
+    visit: VisitMaker, small_model: str
+) -> None:
+    seen = visit()
+    page = seen.tab("Model").page
+    row(page, small_model).click()
+    bar = page.locator("#eh-memory-bar")
+    expect(bar.locator(".eht-fit-verdict")).to_contain_text(re.compile(r"It takes about \d+ MB of the"))
+    expect(bar.locator(".eht-fit-legend")).to_contain_text("KV cache 189 MB")
+    context = page.locator('[id="load-llama-cpp-context"] input').first
+    context.fill("2048")
+    context.blur()
+    expect(bar.locator(".eht-fit-legend")).to_contain_text("KV cache 47 MB")
+    expect(page.locator("#eh-fold-llama-cpp-context > button")).to_contain_text("Context · 1 changed")
+    expect(page.locator("#eh-load-saved")).to_contain_text("Changed for the next load: Context.")
+    page.locator("#eh-load-defaults").click()
+    expect(bar.locator(".eht-fit-legend")).to_contain_text("KV cache 189 MB")
+    expect(page.locator("#eh-load-saved")).to_have_text("")
+    assert seen.bad == []
+
+
+@pytest.mark.real_model
+def test_a_load_that_cannot_fit_is_said_before_in_words_and_not_only_in_colour(
+    visit: VisitMaker, small_model: str
+) -> None:
+    seen = visit()
+    seen.page.route("**/api/models/estimate", lambda route: route.fulfill(json={
+        "shares": [{"device": "cpu", "name": "Memory", "weights": 30e9, "kv_cache": 5e9, "compute": 1e9,
+                    "overhead": 1e9, "sum": 37e9, "device_total": 25e9, "device_free": 20e9}],
+        "verdict": "too large", "why": "It takes about 37 GB, but there are only 25 GB.", "partial": ["Not the cache."],
+        "total": 37e9, "factor": 1,
+    }))  # fmt: skip
+    page = seen.tab("Model").page
+    row(page, small_model).click()
+    bar = page.locator("#eh-memory-bar")
+    expect(bar.locator(".eht-badge")).to_have_text("Too large")
+    expect(bar).to_contain_text("It takes about 37 GB, but there are only 25 GB.")
+    expect(bar.locator(".eht-fit-device")).to_contain_text(re.compile(r"about 37 GB of 20 GB free"))
+    expect(page.get_by_role("button", name="Load", exact=True)).to_be_enabled()
+
+
+def test_a_load_that_did_not_fit_has_a_button_that_loads_it_with_less(visit: VisitMaker) -> None:
+    seen = visit()
+    page = choose_echo(seen)
+    set_load(page, "context", "4096")
+    set_load(page, "fails-above", "2048")
+    page.get_by_role("button", name="Load", exact=True).click()
+    expect(page.locator(".eht-alert").first).to_contain_text("There was not enough memory.")
+    expect(page.locator(".eht-offer")).to_contain_text("The context is 2,048 tokens.")
+    page.get_by_role("button", name="Load with these settings").click()
+    expect(state(page)).to_contain_text("Loaded with echo")
+    expect(page.locator("#load-echo-context input").first).to_have_value("2048")
+    expect(page.locator(".eht-alert")).to_have_count(0)
+    expect(page.locator("#eh-load-saved")).to_contain_text("Context")
+    page.locator("#eh-load-defaults").click()
+    expect(page.locator("#load-echo-context input").first).to_have_value("8192")
+    assert seen.bad == []
+
+
+def test_saved_settings_are_named_and_reset_forgets_them(visit: VisitMaker) -> None:
+    seen = visit()
+    page = choose_echo(seen)
+    set_load(page, "tokens", "7")
+    page.get_by_role("button", name="Load", exact=True).click()
+    expect(state(page)).to_contain_text("Loaded with echo")
+    page.reload()
+    page = choose_echo(seen)
+    expect(page.locator("#eh-load-saved")).to_contain_text(
+        "Saved settings of this model, from its last load: Reply length."
+    )
+    page.locator("#eh-load-defaults").click()
+    expect(page.locator("#eh-load-saved")).to_have_text("")
+    page.reload()
+    page = choose_echo(seen)
+    expect(page.locator("#load-echo-tokens input").first).to_have_value("0")
+
+
+def test_what_a_model_can_do_its_languages_and_where_its_text_goes_are_shown(visit: VisitMaker) -> None:
+    seen = visit()
+
+    def models(route: Route) -> None:
+        told = route.fetch().json()
+        for model in told["models"]:
+            if model["name"] == "echo":
+                model |= {"capabilities": ["images", "tools", "template"], "languages": ["de", "en", "<b>"]}
+        route.fulfill(json=told)
+
+    seen.page.route("**/api/models", models)
+    page = choose_echo(seen)
+    expect(page.locator(".eht-chip")).to_have_text(["sees images", "calls tools", "German", "English", "<b>"])
+    page.get_by_role("button", name="Load", exact=True).click()
+    expect(state(page)).to_contain_text("Loaded with echo")
+    expect(page.locator(".eht-leaves")).to_have_count(0)

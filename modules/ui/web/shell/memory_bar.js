@@ -47,7 +47,7 @@ function draw(box, estimate) {
     h("p", { class: "eht-fit-verdict" },
       h("span", { class: `eht-badge is-${name}`, text: WORDS[estimate.verdict] ?? estimate.verdict }),
       h("span", { text: estimate.why })),
-    estimate.shares.map((share) => device(share)),
+    estimate.shares.map((share) => device(share, estimate.shares.length > 1)),
     estimate.shares.length > 0 && legend(estimate.shares),
     estimate.partial.length > 0 && h("details", { class: "eht-fit-more" },
       h("summary", { text: "What is not counted" }),
@@ -56,13 +56,13 @@ function draw(box, estimate) {
 }
 
 /** One device: its parts against what is free. A bar that is full and red does not fit. */
-function device(share) {
+function device(share, named) {
   const free = share.device_free ?? share.device_total;
   const scale = Math.max(share.sum, free ?? share.sum, 1);
   const over = free !== null && share.sum > free;
   const words = `${share.name}: about ${bytes(share.sum)}${free === null ? "" : ` of ${bytes(free)} free`}`;
   return h("div", { class: `eht-fit-device${over ? " is-over" : ""}` },
-    h("span", { class: "eht-fit-name" }, over && icon("alert"), h("span", { text: words, dir: "auto" })),
+    (named || over) && h("span", { class: "eht-fit-name" }, over && icon("alert"), h("span", { text: words, dir: "auto" })),
     h("div", { class: "eht-fit-bar", "aria-hidden": "true" },
       PARTS.map(([key], at) => h("span", { class: `is-part-${at}`, vars: { "--eh-part": `${(share[key] / scale) * 100}%` } })),
       over && h("i", { vars: { "--eh-part": `${(free / scale) * 100}%` } })));
