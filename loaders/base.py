@@ -84,7 +84,7 @@ class LoaderSpec:
 
     formats   what it opens, in the catalogue's words ("gguf")
     samplers  PARAMS name → the engine's own name; a name that is not here is not honoured
-    load      "package.module:function", imported in the worker only
+    load      "package.module:function", or ".module:function" of an extension's folder; imported in the worker only
     needs     the module to look for (without importing it) to know whether the engine is installed; "!name" = a program
     requirements  the file under requirements/ that installs it
     install   the command that installs it where no such file does: an engine that lives in an environment of its own

@@ -93,7 +93,7 @@ class Extensions:
         for name, value in self.hooks.call_each("loaders"):
             for spec in value if isinstance(value, (list, tuple)) else [value]:
                 if isinstance(spec, LoaderSpec):
-                    specs.append(spec)
+                    specs.append(_with_folder(spec, self._found[name].folder))
                 else:
                     self.hooks.fault(name, "loaders", f"it returned {type(spec).__name__} instead of a LoaderSpec")
         return tuple(specs)
@@ -150,6 +150,15 @@ class Extensions:
     def _note(self, name: str, problem: str) -> None:
         if name in self._infos:
             self._infos[name] = replace(self._infos[name], ok=False, problem=problem)
+
+
+def _with_folder(spec: LoaderSpec, folder: Path) -> LoaderSpec:
+    """A spec whose load function ".module:name" is in its extension's folder, with the file's place: a worker, which
+    knows no extensions, can import that."""
+    if not spec.load.startswith("."):
+        return spec
+    module, _, function = spec.load[1:].partition(":")
+    return replace(spec, load=f"{folder / module}.py:{function}")
 
 
 def _import_script(name: str, folder: Path) -> types.ModuleType:

@@ -21,17 +21,20 @@ import signal
 import sys
 import threading
 import traceback
+import types
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from loaders.base import EngineBackend
+from loaders.base import EngineBackend, LoadFunction
 from modules.engine import protocol
 from modules.errors import EngineError, EnginehouseError, LoadFailed
 from modules.types import Chunk, Done, Failed, GenerationRequest, Progress
 
 _PR_SET_PDEATHSIG = 1
+_EXTENSION = "enginehouse_extension"
 
 
 @dataclass(slots=True)
@@ -72,9 +75,8 @@ class Worker:
         """Load the model, on the main thread. False when that failed; the server has been told why."""
         try:
             request, function = protocol.read_load(line)
-            module, _, name = function.partition(":")
             self._progress(0.0, "starting the engine")
-            backend: EngineBackend = getattr(importlib.import_module(module), name)(request, self._progress)
+            backend: EngineBackend = load_function(function)(request, self._progress)
         except BaseException as error:  # also SystemExit of a library: the server has to hear of it
             traceback.print_exc()
             self._wire.send(protocol.encode({"event": "failed", "error": _load_error(error)}))
@@ -177,6 +179,22 @@ def _called(backend: EngineBackend, method: str, arguments: Mapping[str, Any]) -
         case "embed":
             return backend.embed(arguments["texts"])
     raise EngineError(f"The engine has no method {method!r}.")
+
+
+def load_function(where: str) -> LoadFunction:
+    """The function at "package.module:name", or at "folder/module.py:name" for a loader of an extension.
+
+    The extension's folder becomes a package, so that its files can import each other with a dot.
+    """
+    place, _, name = where.rpartition(":")
+    if place.endswith(".py"):
+        file = Path(place)
+        package = types.ModuleType(_EXTENSION)
+        package.__path__ = [str(file.parent)]
+        sys.modules[_EXTENSION] = package
+        place = f"{_EXTENSION}.{file.stem}"
+    function: LoadFunction = getattr(importlib.import_module(place), name)
+    return function
 
 
 def _error(error: BaseException) -> dict[str, Any]:
