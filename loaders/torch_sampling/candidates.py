@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 NEVER = float("-inf")
 _SMALL = 4096  # candidates that a graphics card hands to the processor: from here on each step is a wait for it
-_FIRST_LOOK = 256
+_FIRST_LOOK, _SECOND_LOOK = 256, 8192
+_FEW = 1024  # up to here PyTorch finds the largest quicker than NumPy
 
 
 class Candidates:
@@ -53,11 +55,6 @@ class Candidates:
             self.keep(index, ordered=self.ordered, count=count)
         elif count is None:
             self.count = len(self.logits)
-
-    def order(self) -> None:
-        """Sort, likeliest first."""
-        if not self.ordered:
-            self.keep(torch.sort(self.logits, descending=True, stable=True).indices, ordered=True, count=self.count)
 
     def probabilities(self) -> Tensor:
         """Of each candidate, summing to 1."""
@@ -116,20 +113,43 @@ def best(values: Tensor) -> int:
     return int(values.argmax()) if values.is_cuda else int(values.numpy().argmax())
 
 
+def descending(values: Tensor) -> Tensor:
+    """Places by value, the largest first, and of equal ones the first.
+
+    On the processor as whole numbers that hold both, value before place: NumPy sorts those 20 times as fast as
+    PyTorch sorts 50,000 floats.
+    """
+    if values.is_cuda:
+        return torch.sort(values, descending=True, stable=True).indices
+    bits = values.to(torch.float32).numpy().view(np.int32)
+    keys = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).astype(np.int64) << 32  # as whole numbers they have the floats' order
+    last = len(keys) - 1
+    keys |= np.arange(last, -1, -1, dtype=np.int64)
+    keys.sort()
+    return torch.from_numpy(last - (keys[::-1] & 0xFFFFFFFF))
+
+
+def largest(values: Tensor, amount: int) -> Tensor:
+    """Places of the largest values, largest first."""
+    if amount * 8 > len(values):
+        return descending(values)[:amount]
+    if amount <= _FEW or values.is_cuda:
+        return values.topk(amount).indices
+    some = torch.from_numpy(np.argpartition(values.numpy(), len(values) - amount)[-amount:])
+    return some[descending(values[some])]
+
+
 def largest_until(values: Tensor, weights: Tensor, total: float, *, over: bool) -> Tensor:
     """Places of the largest values whose weights together reach `total` (`over`: exceed it), largest first.
 
-    Looks at a few and then at more, because sorting a whole vocabulary takes milliseconds.
+    Looks at a few first, which mostly is enough; all are sorted when it has to be.
     """
-    amount = _FIRST_LOOK
-    while True:
-        amount = min(amount, len(values))
-        if amount * 8 >= len(values):
-            index = torch.sort(values, descending=True, stable=True).indices
-        else:
-            index = values.topk(amount).indices
+    for amount in (_FIRST_LOOK, _SECOND_LOOK, len(values)):
+        if amount == _SECOND_LOOK and amount * 8 > len(values):
+            continue
+        index = largest(values, min(amount, len(values)))
         sums = weights[index].cumsum(0, dtype=torch.float64)
         enough = int(torch.searchsorted(sums, total, right=over)) + 1
-        if enough <= len(index) or len(index) == len(values):
+        if enough <= len(index):
             return index[:enough]
-        amount *= 8
+    return index

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from loaders.torch_sampling.candidates import NEVER, Candidates, best
+from loaders.torch_sampling.candidates import NEVER, Candidates, best, largest
 from modules.errors import EngineError
 
 _ESTIMATE = 100  # likeliest tokens from which mirostat 1 estimates how steep the distribution is; llama.cpp's number
@@ -45,7 +45,7 @@ class Mirostat:
         if self._version == 1:
             amount = self._amount(c)
             if amount < len(c):
-                c.keep(c.logits.topk(amount).indices, ordered=True)
+                c.keep(largest(c.logits, amount), ordered=True)
         else:
             c.keep_where(-torch.log2(c.probabilities()) <= self._limit)
         self._weights = c.probabilities()

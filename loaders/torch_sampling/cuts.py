@@ -11,7 +11,9 @@ from collections.abc import Callable
 
 import torch
 
-from loaders.torch_sampling.candidates import NEVER, Candidates, best, largest_until, places
+from loaders.torch_sampling.candidates import NEVER, Candidates, best, descending, largest, largest_until, places
+
+_FIRST_LOOK = 1024  # candidates in which the tail mostly begins
 
 
 def top_k(k: int) -> Callable[[Candidates], None]:
@@ -24,7 +26,7 @@ def top_k(k: int) -> Callable[[Candidates], None]:
         elif c.ordered:
             c.keep_first(k, count=count)
         else:
-            c.keep(c.logits.topk(k).indices, ordered=True, count=count)
+            c.keep(largest(c.logits, k), ordered=True, count=count)
 
     return cut
 
@@ -147,15 +149,13 @@ def tfs(z: float) -> Callable[[Candidates], None]:
         if c.ordered:
             c.keep_first(_before_tail(c.probabilities(), 0.0, z) or len(c))
             return
-        probabilities, looked_at = c.probabilities(), 1024
-        amount = None
-        while amount is None and looked_at * 4 < len(c):
-            sorted_, index = probabilities.topk(looked_at)
+        probabilities, amount = c.probabilities(), None
+        if len(c) > 8 * _FIRST_LOOK:
+            index = largest(probabilities, _FIRST_LOOK)
             # Differences of numbers that fall from p to zero differ by 2p in all, at most.
-            amount = _before_tail(sorted_, 2 * float(sorted_[-1]), z)
-            looked_at *= 4
+            amount = _before_tail(probabilities[index], 2 * float(probabilities[index[-1]]), z)
         if amount is None:
-            index = torch.sort(c.logits, descending=True, stable=True).indices
+            index = descending(c.logits)
             amount = _before_tail(probabilities[index], 0.0, z)
         c.keep(index[:amount], ordered=True)
 

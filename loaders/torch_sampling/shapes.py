@@ -10,7 +10,6 @@ import torch
 from loaders.torch_sampling.candidates import Candidates
 from loaders.torch_sampling.cuts import greedy
 
-
 _LOWEST = 1e-6  # below, logits that differ in their last bit are worlds apart, and quotients soon too large
 
 
