@@ -26,6 +26,7 @@ _TELLING: tuple[tuple[str, str], ...] = (
     ("quant_state.bitsandbytes__nf4", "bitsandbytes"), ("quant_state.bitsandbytes__fp4", "bitsandbytes"),
     ("SCB", "bitsandbytes"),
 )  # fmt: skip
+_BNB_OWN = ("absmax", "quant_map")
 _CHECKED = frozenset({"gptq", "awq", "exl2", "exl3", "bitsandbytes"})
 """Formats whose tensors cannot look like plain ones."""
 
@@ -185,8 +186,12 @@ def parameters(format_: str, bits: float | None, marks: Mapping[str, Mark], elem
         )
         return total - aside - packed.elements + round(packed.elements * 32 / bits)
     if format_ == "bitsandbytes" and bits == 4:
-        aside = sum(mark.elements for name, mark in marks.items() if name.startswith(("quant_state", "absmax")))
-        return total - aside - elements.get("U8", 0) + 2 * max(0, elements.get("U8", 0) - aside)
+        own = [mark for name, mark in marks.items() if name.startswith("quant_state") or name.endswith(_BNB_OWN)]
+        bytes_own = sum(mark.elements for mark in own if mark.dtype == "U8")
+        packed_bytes = max(0, elements.get("U8", 0) - bytes_own)  # two weights in each
+        return total - sum(mark.elements for mark in own) + packed_bytes
+    if format_ == "bitsandbytes" and "SCB" in marks:
+        return total - marks["SCB"].elements - elements.get("U8", 0)
     if format_ == "mxfp4" and "_blocks" in marks and "_scales" in marks:
         return total - marks["_scales"].elements + marks["_blocks"].elements
     if format_ == "exl3" and "trellis" in marks and bits:

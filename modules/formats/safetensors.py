@@ -41,7 +41,7 @@ _USUAL = re.compile(
 _MARKS = re.compile(
     r"lora_[AB]|lora_(?:up|down)|lora_magnitude_vector|hada_w|oft_|ia3_|lokr_"
     r"|(?:q_weight|qweight|qzeros|g_idx|trellis|SCB|W_q|weight_packed|weight_scale_inv|weight_scale|weight_shape)$"
-    r"|quant_state\.bitsandbytes__(?:nf4|fp4)$|(?:absmax|_blocks|_scales|scales|biases)$"
+    r"|quant_state\.bitsandbytes__(?:nf4|fp4)$|(?:nested_absmax|absmax|nested_quant_map|quant_map|_blocks|_scales|scales|biases)$"
     r"|(?:q_proj|k_proj|q_norm)\.weight$|embed_tokens\.weight$|wte\.weight$"
     r"|^(?:model\.diffusion_model|first_stage_model|double_blocks|single_blocks|joint_blocks|down_blocks|up_blocks"
     r"|transformer_blocks|lora_unet_\w+?|cond_stage_model|decoder\.up|conditioner|control_model)(?=[._])"

@@ -17,6 +17,7 @@ _EMBEDDING = re.compile(
     r"(?:^|\.)(?:token_embd|embed_tokens|wte|word_embeddings|tok_embeddings|embed_in|embeddings)\.weight$"
 )
 _OUTPUT = re.compile(r"(?:^|\.)(?:output|lm_head|embed_out)\.(?:weight|qweight|q_weight|trellis|weight_packed)$")
+_READS_HIDDEN = re.compile(r"(?:attn_(?:q|k|v|qkv)|[qkv]_proj|qkv_proj|query_key_value|c_attn)\b.*lora_[aA]")
 _EXPERTS = re.compile(r"\.experts\.|_exps\.")
 
 
@@ -82,6 +83,7 @@ class Tally:
         self._experts: dict[int, int] = {}
         self._embedding = self._output = self._towers = self._other = 0
         self._widths: set[int] = set()
+        self._sure: set[int] = set()
 
     def add(self, name: str, size: int, shape: tuple[int, ...]) -> None:
         """One tensor of `size` bytes."""
@@ -100,6 +102,8 @@ class Tally:
                 self._other += size
             if "lora_" in name and len(self._widths) < MAX_WIDTHS:
                 self._widths.update(shape)
+                if _READS_HIDDEN.search(name):
+                    self._sure.update(shape)
         elif _EMBEDDING.search(name):
             self._embedding += size
         elif _OUTPUT.search(name):
@@ -118,5 +122,5 @@ class Tally:
             self._output,
             self._towers,
             self._other,
-            frozenset(self._widths),
+            frozenset(self._sure or self._widths),
         )

@@ -160,9 +160,7 @@ class Catalog:
         self._facts, self._stamps, self._aliases, self._files = facts, stamps, aliases, tuple(files)
         return self._files
 
-    def _described(
-        self, name: str, found: Found, facts: ModelFacts, size: int, here: Mapping[str, bool]
-    ) -> ModelFile:
+    def _described(self, name: str, found: Found, facts: ModelFacts, size: int, here: Mapping[str, bool]) -> ModelFile:
         judged = verdict(facts, self._registry.for_format(facts.format), here, self.allow_pickle)
         reason = "It is still being downloaded." if found.unfinished else judged.reason
         return ModelFile(

@@ -83,9 +83,7 @@ def beside_it(catalog: CatalogLike, model: ModelFile) -> Chosen[ModelFile] | Non
     return Chosen(part, f"{part.name} lies beside it and was made for it, so it takes {takes} (none = without).")
 
 
-def offered(
-    catalog: CatalogLike, kind: str, model: ModelFile, spec: LoaderSpec | None = None
-) -> tuple[ModelFile, ...]:
+def offered(catalog: CatalogLike, kind: str, model: ModelFile, spec: LoaderSpec | None = None) -> tuple[ModelFile, ...]:
     """What can be named in a setting of that kind for `model`: what lies beside it first, then by name."""
     found = list(catalog.scan())
     if kind == "model":

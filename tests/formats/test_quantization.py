@@ -113,3 +113,14 @@ def test_a_part_for_text_may_name_the_quantisation(tmp_path: Path) -> None:
     config = {**LLAMA_CONFIG, "text_config": {"quantization_config": {"quant_method": "awq", "bits": 4}}}
     found = detect(hf_folder(tmp_path / "m", config=config, tensors={**NORM, **AWQ}))
     assert found.format == "awq"
+
+
+DOUBLE: Tensors = {f"{P}.weight": ("U8", (2048, 1)), f"{P}.weight.absmax": ("U8", (64,)),
+                   f"{P}.weight.nested_absmax": ("F32", (1,)), f"{P}.weight.nested_quant_map": ("F32", (256,)),
+                   f"{P}.weight.quant_map": ("F32", (16,)),
+                   f"{P}.weight.quant_state.bitsandbytes__nf4": ("U8", (80,))}  # fmt: skip
+
+
+@pytest.mark.parametrize("tensors", [NF4, DOUBLE, INT8])
+def test_bitsandbytes_keeps_its_own_numbers_beside_the_weights(tmp_path: Path, tensors: Tensors) -> None:
+    assert facts(tmp_path, tensors).parameters == 64 * 64 + 64

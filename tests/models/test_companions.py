@@ -1,4 +1,4 @@
-"""Files a setting names are looked up in the catalogue, checked against the model, or chosen where they lie beside it."""
+"""Files a setting names are found in the catalogue, checked against the model, or chosen where they lie beside it."""
 
 from __future__ import annotations
 
