@@ -22,6 +22,11 @@ from tests.loaders.conformance import Loaded
 DOOR = Door(4242, "the-key")
 
 
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
 def request(folder: Path, files: dict[str, tuple[NamedFile, ...]] | None = None, **settings: Any) -> LoadRequest:
     return LoadRequest("m", str(folder), "vllm", vllm.SPEC.check_settings(settings), str(folder), files or {})
 
@@ -118,10 +123,6 @@ HOW = (
 @pytest.mark.skipif(not (REAL and MODEL), reason=HOW)
 class TestRealVllm:
     """What is promised of the driver, with the true server."""
-
-    @pytest.fixture(scope="class")
-    def anyio_backend(self) -> str:
-        return "asyncio"
 
     @pytest.fixture(scope="class")
     async def loaded(self, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Loaded]:
