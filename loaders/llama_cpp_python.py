@@ -49,6 +49,8 @@ SPEC = LoaderSpec(
                   choices=("off", "distribute", "isolate", "numactl", "mirror")),
         LoadParam("lora", "files", "", "LoRA adapters", "GGUF adapters for this model, as name or name=scale.",
                   files="adapter", group="Adapters"),
+        LoadParam("mmproj", "files", "", "Image part", "The file that lets this model see (mmproj…gguf).",
+                  files="mmproj"),
         LoadParam("embeddings", "bool", False, "Embeddings",
                   "Also make embeddings; they get a context of their own, as large as the other."),
         LoadParam("split_mode", "choice", "layer", "Split", "How a model is divided over several graphics cards.",
@@ -69,7 +71,7 @@ SPEC = LoaderSpec(
     samplers=dialect(LLAMA_PYTHON),
     features=frozenset({
         Feature.PROMPT_CACHE, Feature.LOGPROBS, Feature.GRAMMAR, Feature.JSON_SCHEMA, Feature.CONTINUE, Feature.LORA,
-        Feature.EMBEDDINGS,
+        Feature.EMBEDDINGS, Feature.VISION,
     }),
     load="loaders.llama_cpp_python:load",
     needs="llama_cpp",
@@ -94,6 +96,7 @@ def load(request: LoadRequest, progress: Callable[[float, str], None]) -> Engine
         raise LoadFailed(f"llama-cpp-python cannot be loaded: {error}",
                          hint=f"Build it again on this machine: {INSTALL}") from error  # fmt: skip
     from loaders.llama_python.backend import LlamaPythonEngine
+    from loaders.llama_python.images import ImagePart
     from loaders.llama_python.model import LoadedModel, check_interface
     from loaders.llama_python.vocabulary import Vocabulary
 
@@ -102,7 +105,14 @@ def load(request: LoadRequest, progress: Callable[[float, str], None]) -> Engine
     context = choose_context(int(wanted) if isinstance(wanted, (int, float)) else 0, header.context_length)
     loaded = LoadedModel(request, context.value, progress)
     progress(0.96, "reading the vocabulary")
-    batch = request.settings["batch_size"]
+    vocabulary = Vocabulary(loaded.model)
+    batch, threads = (int(str(request.settings[name])) for name in ("batch_size", "threads"))
+    images, parts = None, request.files.get("mmproj", ())
+    if len(parts) > 1:
+        raise LoadFailed("A model has one image part, and several are named.")
+    if parts:
+        progress(0.97, "loading the image part")
+        images = ImagePart(loaded, vocabulary, parts[0], batch, threads)
     template = bool(loaded.metadata("tokenizer.chat_template"))
     adapters = {file.name: file.scale for file in request.files.get("lora", ())}
     info = EngineInfo(
@@ -110,7 +120,7 @@ def load(request: LoadRequest, progress: Callable[[float, str], None]) -> Engine
         details=_details(request, header, context.why, llama_cpp), adapters=adapters,
         features=tuple(sorted(feature.value for feature in _features(request, loaded.generates))),
     )  # fmt: skip
-    engine = LlamaPythonEngine(info, loaded, Vocabulary(loaded.model), int(batch) if isinstance(batch, int) else 512)
+    engine = LlamaPythonEngine(info, loaded, vocabulary, images, batch)
     progress(1.0, "ready")
     return engine
 
@@ -120,6 +130,8 @@ def _features(request: LoadRequest, generates: bool) -> frozenset[Feature]:
     without = set() if request.settings["embeddings"] else {Feature.EMBEDDINGS}
     if not request.files.get("lora"):
         without.add(Feature.LORA)
+    if not request.files.get("mmproj"):
+        without.add(Feature.VISION)
     return SPEC.features - without if generates else frozenset({Feature.EMBEDDINGS})
 
 

@@ -7,6 +7,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import llama_cpp
@@ -15,7 +16,9 @@ import numpy.typing as npt
 
 from loaders.llama_python.chain import Chain, unused
 from loaders.llama_python.constraint import Constraint, Schemas, constraint_of
+from loaders.llama_python.images import ImagePart
 from loaders.llama_python.model import LoadedModel
+from loaders.llama_python.sequence import Prompt, Sequence
 from loaders.llama_python.vocabulary import Vocabulary
 from loaders.text.pieces import TextPieces
 from loaders.text.ranks import logprob_of
@@ -36,65 +39,81 @@ from modules.types import (
     TokenLogprob,
 )  # fmt: skip
 
-_ABORTED = 2  # llama_decode: the callback asked for it
-_NEVER = llama_cpp.ggml_abort_callback()
-
 Values = Mapping[str, Any]
 
 
 class LlamaPythonEngine:
     """The backend. The worker calls `generate` from one thread; the other methods read only, or have their own lock."""
 
-    def __init__(self, info: EngineInfo, loaded: LoadedModel, vocabulary: Vocabulary, batch: int) -> None:
+    def __init__(
+        self, info: EngineInfo, loaded: LoadedModel, vocabulary: Vocabulary, images: ImagePart | None, batch: int
+    ) -> None:
         self.info = info
         self._loaded = loaded
         self._vocabulary = vocabulary
-        self._batch = batch
+        self._images = images
+        self._sequence = Sequence(loaded.context, batch)
         self._template = ChatTemplate(
             loaded.metadata("tokenizer.chat_template"), vocabulary.name(vocabulary.bos), vocabulary.name(vocabulary.eos)
         )
         self._schemas = Schemas(vocabulary)
-        self._held: list[int] = []  # the tokens whose keys and values are in the context
         self._embedding = threading.Lock()
 
     def generate(self, request: GenerationRequest, cancelled: Callable[[], bool]) -> Iterator[Chunk]:
         """Answer `request.prompt`."""
         started = time.monotonic()
-        prompt, values = self._prompt(request), _values(request)
+        values = _values(request)
         seed = int(values["seed"])
         fresh = seed >= 0  # rounding differs between batches: with a seed the prompt is computed from its start
         seed = seed if seed >= 0 else secrets.randbelow(2**31)
-        constraint = constraint_of(request, self._vocabulary, self._schemas)
-        chain = Chain(values, self._vocabulary, seed, self.info.context)
-        try:
+        with ExitStack() as made:
+            prompt = self._prompt(request)
+            made.callback(prompt.close)
+            constraint = constraint_of(request, self._vocabulary, self._schemas)
+            if constraint is not None:
+                made.callback(constraint.close)
+            chain = Chain(values, self._vocabulary, seed, self.info.context)
+            made.callback(chain.close)
             if notice := unused(values):
                 yield notice
-            cached = self._keep(prompt, fresh or self._adapters(request))
-            for done in self._read(prompt, cached, cancelled):
-                yield Progress("prompt", done, len(prompt), cached)
-            chain.read(prompt)
-            reply = _Reply(self, request, values, chain, constraint, len(prompt))
+            other = self._adapters(request)
+            cached = self._sequence.keep(prompt, fresh or other)
+            for done in self._sequence.read(prompt, cached, cancelled):
+                yield Progress("prompt", done, len(prompt.slots), cached)
+            chain.read([slot for slot in prompt.slots if slot >= 0])
+            reply = _Reply(self, request, values, chain, constraint, prompt.tokens)
             read = time.monotonic()
-            if len(self._held) == len(prompt):
+            if len(self._sequence.held) == len(prompt.slots):
                 yield from reply.write(cancelled)
-        finally:
-            chain.close()
-            if constraint is not None:
-                constraint.close()
         now = time.monotonic()
         yield Done(reply.reason, Stats(
-            prompt_tokens=len(prompt), cached_tokens=cached, completion_tokens=reply.count, seed=seed,
+            prompt_tokens=prompt.tokens, cached_tokens=cached, completion_tokens=reply.count, seed=seed,
             prompt_ms=(read - started) * 1000, completion_ms=(now - (reply.first or now)) * 1000,
             first_token_ms=((reply.first or now) - started) * 1000, context_limit=self.info.context,
         ))  # fmt: skip
 
-    def _prompt(self, request: GenerationRequest) -> list[int]:
-        """The tokens of the prompt. Raises for one that is empty, too long, or has images."""
+    def _prompt(self, request: GenerationRequest) -> Prompt:
+        """The prompt place by place. Raises for one that is empty or too long, and for images without their part."""
         if not self._loaded.generates:
             raise Unsupported("This model makes embeddings, not text.", param="model")
-        if request.images:
-            raise Unsupported("The loader llama-cpp-python takes no images.", hint="The loader llama.cpp does.",
-                              param="images")  # fmt: skip
+        prompt = self._with_images(request) if request.images else self._plain(request)
+        if prompt.tokens >= self.info.context:
+            prompt.close()
+            raise ContextOverflow(
+                f"The prompt has {prompt.tokens} tokens, but the context is {self.info.context}.",
+                hint="Shorten it, or load the model with a larger context.",
+            )
+        return prompt
+
+    def _with_images(self, request: GenerationRequest) -> Prompt:
+        if self._images is None:
+            raise Unsupported("This model was loaded without an image part.", param="images",
+                              hint="Load it with mmproj, the file that belongs to it.")  # fmt: skip
+        if not isinstance(request.prompt, str):
+            raise BadRequest("Images need a prompt of text.", param="images")
+        return self._images.prompt(request.prompt, request.images)
+
+    def _plain(self, request: GenerationRequest) -> Prompt:
         prompt = request.prompt
         tokens = self.tokenize(prompt, True) if isinstance(prompt, str) else list(prompt or ())
         if not tokens:
@@ -102,12 +121,7 @@ class LlamaPythonEngine:
         if not all(0 <= token < self._vocabulary.size for token in tokens):
             raise BadRequest(f"The prompt has a token that is not from 0 to {self._vocabulary.size - 1}.",
                              param="prompt")  # fmt: skip
-        if len(tokens) >= self.info.context:
-            raise ContextOverflow(
-                f"The prompt has {len(tokens)} tokens, but the context is {self.info.context}.",
-                hint="Shorten it, or load the model with a larger context.",
-            )
-        return tokens
+        return Prompt(tokens, tokens=len(tokens))
 
     def _adapters(self, request: GenerationRequest) -> bool:
         """Set the adapters of this request. True when they are others than before."""
@@ -117,57 +131,6 @@ class LlamaPythonEngine:
                 known = ", ".join(self._loaded.adapters) or "none"
                 raise BadParameter(f"No LoRA adapter {name!r} is loaded.", hint=f"Loaded: {known}.", param="lora")
         return self._loaded.use_adapters(scales)
-
-    def _keep(self, prompt: list[int], fresh: bool) -> int:
-        """Drop from the context what is not the beginning of this prompt. Returns how many tokens stay."""
-        same = 0
-        if not fresh:
-            most = min(len(self._held), len(prompt) - 1)  # the last one is computed: its logits are wanted
-            same = next((i for i in range(most) if self._held[i] != prompt[i]), most)
-        memory = llama_cpp.llama_get_memory(self._loaded.context)
-        if same < len(self._held) or not same:
-            # A model with a running state cannot go back to a place in the middle.
-            if not same or not llama_cpp.llama_memory_seq_rm(memory, 0, same, -1):
-                llama_cpp.llama_memory_clear(memory, True)
-                same = 0
-            del self._held[same:]
-        return same
-
-    def _read(self, prompt: list[int], start: int, cancelled: Callable[[], bool]) -> Iterator[int]:
-        """Compute the prompt, a batch at a time; yields how much of it is read. A cancel ends it within a batch."""
-        asked = llama_cpp.ggml_abort_callback(lambda _: cancelled())
-        llama_cpp.llama_set_abort_callback(self._loaded.context, asked, None)
-        try:
-            yield start
-            while start < len(prompt) and not cancelled():
-                batch = prompt[start : start + self._batch]
-                if not self._decode(batch):
-                    return
-                start += len(batch)
-                yield start
-        finally:
-            llama_cpp.llama_set_abort_callback(self._loaded.context, _NEVER, None)
-
-    def _decode(self, tokens: list[int]) -> bool:
-        """Compute these tokens behind those held. False when a cancel stopped it: the context is as before then."""
-        given = (llama_cpp.llama_token * len(tokens))(*tokens)
-        code = llama_cpp.llama_decode(self._loaded.context, llama_cpp.llama_batch_get_one(given, len(tokens)))
-        if code == 0:
-            self._held += tokens
-            return True
-        memory = llama_cpp.llama_get_memory(self._loaded.context)
-        if not llama_cpp.llama_memory_seq_rm(memory, 0, len(self._held), -1):
-            llama_cpp.llama_memory_clear(memory, True)
-            self._held.clear()
-        if code == _ABORTED:
-            return False
-        raise EngineError(f"llama.cpp could not compute the next tokens (llama_decode returned {code}).",
-                          hint="The worker's log has the details.")  # fmt: skip
-
-    def logits(self) -> npt.NDArray[np.float32]:
-        """The logits behind the last token. A view: the next step writes over it."""
-        pointer = llama_cpp.llama_get_logits_ith(self._loaded.context, -1)
-        return np.ctypeslib.as_array(pointer, shape=(self._vocabulary.size,))
 
     def render(self, messages: tuple[Message, ...], variables: Mapping[str, Any], continue_last: bool) -> str:
         """The chat through the template in the file's header, or a plain one."""
@@ -205,9 +168,13 @@ class LlamaPythonEngine:
             raise EngineError("llama.cpp gave no embedding for a text.", hint="The worker's log has the details.")
         return np.ctypeslib.as_array(pointer, shape=(width,)).copy()
 
-    def write(self, token: int) -> bool:
+    def logits(self) -> npt.NDArray[np.float32]:
+        """The logits behind the last token. A view: the next step writes over it."""
+        return self._sequence.logits(self._vocabulary.size)
+
+    def write(self, token: int) -> None:
         """Compute one token of the reply."""
-        return self._decode([token])
+        self._sequence.write(token)
 
     def piece(self, token: int) -> bytes:
         return self._vocabulary.piece(token)
@@ -217,6 +184,8 @@ class LlamaPythonEngine:
         return token in self._vocabulary.ends
 
     def close(self) -> None:
+        if self._images is not None:
+            self._images.close()
         self._loaded.close()
 
 

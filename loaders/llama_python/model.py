@@ -86,6 +86,11 @@ class LoadedModel:
         """Tokens of prompt and reply together, as the engine made it."""
         return int(llama_cpp.llama_n_ctx(self.context or self.embedder))
 
+    @property
+    def reason(self) -> str:
+        """The engine's last error, "" when there was none."""
+        return self._log.reason
+
     def use_adapters(self, scales: Mapping[str, float]) -> bool:
         """Compute with these adapters and no others. True when that is a change: what was computed is void then."""
         wanted = {name: scale for name, scale in scales.items() if scale}

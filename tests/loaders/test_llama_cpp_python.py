@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import importlib.util
+import io
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from loaders import installed
 from loaders.base import Feature, LoadRequest, NamedFile, features_of
@@ -20,7 +23,7 @@ from modules.engine.process import WorkerProcess
 from modules.engine.watch import Limits
 from modules.engine.worker_log import WorkerLog
 from modules.errors import LoadFailed
-from modules.types import GenerationRequest, Progress, Text
+from modules.types import MEDIA_MARK, GenerationRequest, Progress, Stats, Text
 from tests.engine.making import MODEL, ask, collect, done_of, failed_of, running, text_of, until, worker
 from tests.loaders.conformance import Conformance, Loaded, spent
 
@@ -111,7 +114,7 @@ class TestLlamaCppPython(Conformance):
 
         assert near(first, same) > near(first, other)
 
-    async def test_an_image_is_refused(self, loaded: Loaded) -> None:
+    async def test_an_image_is_refused_without_the_part_for_it(self, loaded: Loaded) -> None:
         error = failed_of(await collect(loaded[0], ask("<__media__> What is this?", images=("aGVsbG8=",)))).error
         assert error["status"] == 422
 
@@ -171,6 +174,53 @@ async def test_adapters_are_switched_for_each_reply_and_what_was_read_under_othe
         assert (await said(None))[1] > 0, "the same adapters: what was read is used again"
         assert (await said({}))[0] == plain
         assert failed_of(await collect(engine, ask("x", lora={"c": 1.0}))).error["status"] == 400
+
+
+@pytest.mark.real_model
+@pytest.mark.skipif(not installed(SPEC), reason=ABSENT)
+@pytest.mark.skipif(not MODEL.exists(), reason="the starter model has not been downloaded")
+async def test_images_are_read_in_their_place_and_not_again_in_the_next_turn(tmp_path: Path) -> None:
+    pytest.importorskip("gguf", reason="gguf is not installed: python3 start.py install transformers")
+    from tests.gguf_parts import image_part
+
+    files = {"mmproj": (NamedFile("part", str(image_part(tmp_path / "mmproj.gguf"))),)}
+    async with with_files(tmp_path, files, batch_size=32, ubatch_size=32) as (engine, process):
+        assert Feature.VISION in features_of(SPEC, engine.info)
+        red, blue = picture("red"), picture("blue")
+        params = {"max_tokens": 8, "temperature": 0.0, "ban_eos_token": True}
+
+        async def said(prompt: str, *images: str) -> tuple[tuple[str, float], Stats]:
+            """The text and how likely its first token was: a part of random numbers does not change every text."""
+            chunks = await collect(engine, ask(prompt, images=images, logprobs=0, params=params))
+            begun = next(chunk for chunk in chunks if isinstance(chunk, Text))
+            return (text_of(chunks), round(begun.logprobs[0].chosen.logprob, 3)), done_of(chunks).stats
+
+        prompt = f"Here is a picture, {MEDIA_MARK} and I see"
+        without = len(await engine.tokenize(prompt.replace(MEDIA_MARK, "")))
+        first, stats = await said(prompt, red)
+        assert stats.prompt_tokens > without, "the image takes tokens of its own"
+        again, stats = await said(prompt, red)
+        assert again == first
+        assert stats.cached_tokens >= without + 2
+        other, stats = await said(prompt, blue)
+        assert other != first
+        assert stats.cached_tokens < without
+        longer, stats = await said(f"{prompt}{other[0]} Then {MEDIA_MARK}.", blue, red)
+        assert stats.cached_tokens > without, "the first image is not read again"
+        same, _ = await said(f"{prompt}{other[0]} Then {MEDIA_MARK}.", blue, red)
+        assert same == longer
+        for wrong in ("no mark", f"at the end: {MEDIA_MARK}", f"{MEDIA_MARK} and {MEDIA_MARK}.",
+                      MEDIA_MARK + " word" * 600):  # fmt: skip
+            assert failed_of(await collect(engine, ask(wrong, images=(red,)))).error["status"] == 400
+        assert (await said("Hello"))[0][0]
+        assert process.alive
+
+
+def picture(colour: str) -> str:
+    """A small PNG, as requests have it."""
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64), colour).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
 
 
 @pytest.mark.real_model
