@@ -57,9 +57,14 @@ def _weights(facts: ModelFacts, settings: Settings, partial: list[str]) -> tuple
     stored = facts.weights or facts.size
     dtype = _first(settings, _DTYPE_SETTINGS)
     own = _DTYPE_BYTES.get(facts.quant.lower(), 0.0)
+    if facts.format == "gguf" and facts.parameters:  # every weight is unpacked
+        stored, own = int(4 * facts.parameters), 4.0
     each = _DTYPE_BYTES.get(dtype, own or 2.0)
     quant = _first(settings, _QUANT_SETTINGS)
     outside = parts.whole(facts, "embedding_bytes") + parts.whole(facts, "output_bytes")
+    if facts.format == "gguf":
+        matrices = 2 if parts.whole(facts, "output_bytes") else 1
+        outside = int(own * (facts.vocabulary or 0) * (facts.hidden or 0) * matrices)
     if facts.parameters and own and quant not in ("", "none", "off", "no", "auto"):
         ratio = next((size for word, size in _QUANT_BYTES if word in quant.replace("-", "").replace("_", "")), None)
         if ratio is None:

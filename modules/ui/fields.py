@@ -230,6 +230,8 @@ def triggers(control: Component) -> list[Any]:
     """The events that mean "the person is done": never `change`, which our own updates fire as well."""
     if isinstance(control, gr.Slider):
         return [control.release]
+    if isinstance(control, gr.Dropdown) and control.multiselect:
+        return [control.input, control.blur]  # a name that was typed is told of when the box is left
     if isinstance(control, (gr.Checkbox, gr.Dropdown)):
         return [control.input]
     return [control.blur, control.submit]

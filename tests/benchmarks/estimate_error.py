@@ -88,7 +88,9 @@ def pairs(paths: list[Path], loader: str) -> Iterator[tuple[Path, LoaderSpec, di
                 continue
             known = {param.name for param in spec.params}
             usual = GGUF_PAIRS if path == STARTER else OTHER_PAIRS
-            for wanted in TORCH_PAIRS if "dtype" in known else usual:
+            if "dtype" in known:
+                usual = TORCH_PAIRS if fmt != "gguf" else TORCH_PAIRS[:1]
+            for wanted in usual:
                 if set(wanted) <= known:
                     yield path, spec, wanted
 

@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, Page, Response, WebSocket, expect
 from modules.app import App
 from modules.settings import Settings
 from tests.conftest import LiveServer, start_server
+from tests.gguf_maker import write
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -136,6 +137,9 @@ def page_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer
     if MODEL.exists():
         (folder / "models" / MODEL.name).symlink_to(MODEL)
     (folder / "models" / "cut short.gguf").write_bytes(b"GGUF" + b"\x03" * 40)
+    for name, arch in (("style lora", "llama"), ("another lora", "qwen3")):
+        write(folder / "models" / f"{name}.gguf", tensors=[("blk.0.attn_q.weight.lora_a", (576, 4), 0)],
+              metadata={"general.architecture": arch, "general.type": "adapter", "adapter.type": "lora"})  # fmt: skip
     live = start_server(folder, ui=True)
     deadline = time.monotonic() + 180
     while live.http.get("/").status_code != 200:

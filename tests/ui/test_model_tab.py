@@ -41,7 +41,7 @@ def test_the_list_says_what_each_file_is_and_why_one_cannot_run(visit: VisitMake
     page = visit().tab("Model").page
     broken = row(page, "cut short")
     expect(broken).to_be_visible()
-    expect(page.locator(".eht-model-group")).to_contain_text("Cannot run (1)")
+    expect(page.locator(".eht-model-group")).to_have_text(["Goes with a model (2)", "Cannot run (1)"])
     broken.click()
     expect(page.locator(".eht-alert")).to_contain_text("This file cannot run")
     expect(page.get_by_role("button", name="Load", exact=True)).to_be_disabled()
@@ -231,3 +231,24 @@ def test_what_a_model_can_do_its_languages_and_where_its_text_goes_are_shown(vis
     page.get_by_role("button", name="Load", exact=True).click()
     expect(state(page)).to_contain_text("Loaded with echo")
     expect(page.locator(".eht-leaves")).to_have_count(0)
+
+
+@pytest.mark.real_model
+def test_files_that_go_with_a_model_are_offered_by_name_and_a_strength_can_be_typed(
+    visit: VisitMaker, small_model: str
+) -> None:
+    seen = visit()
+    page = seen.tab("Model").page
+    row(page, small_model).click()
+    page.locator("#eh-fold-llama-cpp-adapters > button").click()
+    box = page.locator('[id="load-llama-cpp-lora"]')
+    box.locator("input").click()
+    expect(page.get_by_role("option", name="style lora")).to_be_visible()
+    expect(page.get_by_role("option", name="another lora")).to_have_count(0)  # made for a model of another kind
+    box.locator("input").fill("style lora=0.5")
+    box.locator("input").press("Enter")
+    with page.expect_request(lambda one: "style lora=0.5" in (one.post_data or "") and "estimate" in one.url):
+        box.locator("input").blur()
+    expect(page.locator("#eh-fold-llama-cpp-adapters > button")).to_contain_text("Adapters · 1 changed")
+    page.locator("#eh-load-defaults").click()
+    expect(box).not_to_contain_text("style lora")

@@ -4,7 +4,7 @@ import { button, fill, h, refill } from "../core/dom.js";
 import { bytes, count, gigabytes, plural, short } from "../core/format.js";
 import { icon } from "../core/icons.js";
 import { api, attempt, start, store } from "./model_store.js";
-import { STATES } from "./models_list.js";
+import { COMPANIONS, STATES } from "./models_list.js";
 
 export function mount({ element, trigger }) {
   const head = h("div", { class: "eht-detail-head" });
@@ -94,7 +94,7 @@ function drawState(state) {
     return;
   }
   const mine = status.model === store.get("selected");
-  const words = mine ? "" : `${status.model} is `;
+  const words = mine ? "" : `${status.model}${status.state === "failed" ? "" : " is"} `;
   const parts = [dot(status.state), h("span", { text: mine ? sentence(describe(status)) : words + describe(status) })];
   if (status.state === "starting") parts.push(bar(status));
   if (RUNNING.includes(status.state) && status.info?.leaves) parts.push(leaves(status.info.leaves));
@@ -144,7 +144,7 @@ function drawCards(cards, trigger) {
   refill(cards, shown, () => [
     problem && card(problem.message, problem.hint),
     failed && card(failed.message, failed.hint, offer && smaller(offer, trigger)),
-    model && !model.runnable && card(`This file cannot run: ${model.reason}`, ""),
+    model && !model.runnable && card(`This file cannot run${COMPANIONS.includes(model.kind) ? " by itself" : ""}: ${model.reason}`, ""),
     replaced && h("p", { class: "eht-muted", text: `Loading it ends ${status.model}, once its replies are done.` })]);
 }
 

@@ -5,6 +5,7 @@ import { bytes, count, plural } from "../core/format.js";
 import { icon } from "../core/icons.js";
 import { rescan, start, store } from "./model_store.js";
 
+export const COMPANIONS = ["adapter", "mmproj", "control-vector"]; // named in a model's settings, never loaded by themselves
 const SEARCH_FROM = 8; // fewer models than this fit on the screen
 
 export function mount({ element, trigger, props }) {
@@ -43,10 +44,13 @@ function rowNodes(rows, models, query) {
   const focused = rows.contains(document.activeElement) ? document.activeElement.dataset.name : null;
   const found = models.filter((model) => `${model.name} ${model.quant} ${model.arch}`.toLowerCase().includes(query));
   const runnable = found.filter((model) => model.runnable);
-  const rest = found.filter((model) => !model.runnable);
+  const companions = found.filter((model) => !model.runnable && COMPANIONS.includes(model.kind));
+  const rest = found.filter((model) => !model.runnable && !COMPANIONS.includes(model.kind));
   if (focused) queueMicrotask(() => rows.querySelector(`[data-name="${CSS.escape(focused)}"]`)?.focus());
   return [
     runnable.map(row),
+    companions.length > 0 && h("h4", { class: "eht-model-group", text: `Goes with a model (${companions.length})` }),
+    companions.map(row),
     rest.length > 0 && h("h4", { class: "eht-model-group", text: `Cannot run (${rest.length})` }),
     rest.map(row),
     found.length === 0 && h("p", { class: "eht-muted", text: models.length ? "No model is called that." : "There is no model yet." }),
