@@ -101,6 +101,7 @@ class TestLlamaCppPython(Conformance):
         assert replies[0] == replies[1]
         assert replies[0].chosen == replies[0].top[0]
 
+    @pytest.mark.cell("embeddings")
     async def test_embeddings_are_of_length_one_and_near_for_what_means_the_same(self, loaded: Loaded) -> None:
         engine, _ = loaded
         assert Feature.EMBEDDINGS in features_of(SPEC, engine.info)
@@ -147,6 +148,7 @@ async def with_files(folder: Path, files: dict[str, tuple[NamedFile, ...]], **se
         await process.stop()
 
 
+@pytest.mark.cell("lora adapters", loader=SPEC.name)
 @pytest.mark.real_model
 @pytest.mark.skipif(not installed(SPEC), reason=ABSENT)
 @pytest.mark.skipif(not MODEL.exists(), reason="the starter model has not been downloaded")
@@ -176,6 +178,7 @@ async def test_adapters_are_switched_for_each_reply_and_what_was_read_under_othe
         assert failed_of(await collect(engine, ask("x", lora={"c": 1.0}))).error["status"] == 400
 
 
+@pytest.mark.cell("images", loader=SPEC.name)
 @pytest.mark.real_model
 @pytest.mark.skipif(not installed(SPEC), reason=ABSENT)
 @pytest.mark.skipif(not MODEL.exists(), reason="the starter model has not been downloaded")
