@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from loaders.base import Feature
+from loaders.base import Feature, features_of
 from modules.engine.connect import ConnectedEngine
 from modules.engine.process import WorkerProcess
 from modules.errors import EnginehouseError, Unsupported
@@ -129,7 +129,7 @@ class Conformance:
     @cell("parallel")
     async def test_requests_run_at_the_same_time(self, loaded: Loaded) -> None:
         engine, _ = loaded
-        if Feature.PARALLEL not in engine.spec.features:
+        if Feature.PARALLEL not in features_of(engine.spec, engine.info):
             pytest.skip("this loader answers one request after the other")
 
         async def one(number: int) -> tuple[float, float]:
@@ -151,7 +151,7 @@ class Conformance:
     @cell("logprobs")
     async def test_logprobs_are_of_the_chosen_token_and_its_best_rivals(self, loaded: Loaded) -> None:
         engine, _ = loaded
-        if Feature.LOGPROBS not in engine.spec.features:
+        if Feature.LOGPROBS not in features_of(engine.spec, engine.info):
             pytest.skip("this loader has no logprobs")
         chunks = await collect(engine, ask("The sky is", logprobs=3, params={"max_tokens": 6, "seed": 1}))
         done_of(chunks)
@@ -254,7 +254,7 @@ class Conformance:
         self, loaded: Loaded, feature: Feature, record_property: Any
     ) -> None:
         engine, _ = loaded
-        if feature in engine.spec.features:
+        if feature in features_of(engine.spec, engine.info):
             return  # its own test, marked with this cell, shows that it works
         record_property("cell", [self.column or engine.spec.name, feature.value])
         record_property("offered", False)
@@ -300,7 +300,7 @@ class Conformance:
     @cell("grammar")
     async def test_a_grammar_is_kept(self, loaded: Loaded) -> None:
         engine, _ = loaded
-        if Feature.GRAMMAR not in engine.spec.features:
+        if Feature.GRAMMAR not in features_of(engine.spec, engine.info):
             pytest.skip("this loader has no grammars")
         chunks = await collect(engine, ask("Is it so?", grammar='root ::= "yes" | "no"', params={"max_tokens": 20}))
         assert text_of(chunks) in ("yes", "no")
@@ -310,7 +310,7 @@ class Conformance:
     @cell("JSON schema")
     async def test_a_json_schema_is_kept(self, loaded: Loaded) -> None:
         engine, _ = loaded
-        if Feature.JSON_SCHEMA not in engine.spec.features:
+        if Feature.JSON_SCHEMA not in features_of(engine.spec, engine.info):
             pytest.skip("this loader has no JSON schemas")
         schema = {"type": "object", "properties": {"age": {"type": "integer", "minimum": 0, "maximum": 99}},
                   "required": ["age"], "additionalProperties": False}  # fmt: skip
@@ -320,7 +320,7 @@ class Conformance:
     @cell("prompt reuse")
     async def test_a_second_turn_computes_only_what_is_new(self, loaded: Loaded) -> None:
         engine, _ = loaded
-        if Feature.PROMPT_CACHE not in engine.spec.features:
+        if Feature.PROMPT_CACHE not in features_of(engine.spec, engine.info):
             pytest.skip("this loader keeps no prompts")
         first = "A story about a lighthouse keeper and the sea. " * 20
         params = {"max_tokens": 4, "temperature": 0.0}
