@@ -76,9 +76,14 @@ def top_n_sigma(n: float) -> Callable[[Candidates], None]:
     def cut(c: Candidates) -> None:
         if c.count <= 1:
             return
-        known = c.logits[c.logits > NEVER] if c.holes else c.logits
-        edge = known.amax() - n * known.std(correction=0)
-        c.keep_where(c.logits >= edge, count=c.count)
+        if c.holes:
+            known = c.logits > NEVER
+            amount = known.sum()
+            distance = c.logits.masked_fill(~known, 0) - c.logits.masked_fill(~known, 0).sum() / amount
+            deviation = ((distance * known) ** 2).sum().div(amount).sqrt()
+        else:
+            deviation = c.logits.std(correction=0)
+        c.keep_where(c.logits >= c.logits.amax() - n * deviation, count=c.count)
 
     return cut
 

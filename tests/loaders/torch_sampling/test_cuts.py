@@ -92,6 +92,13 @@ def test_tokens_whose_score_is_equal_at_the_edge_are_not_all_lost() -> None:
     assert kept({"tfs": 0.5}, torch.zeros(6)).keys() == set(range(6))
 
 
+def test_a_sum_that_is_reached_exactly_is_enough_for_top_p_and_not_for_typical_p() -> None:
+    """As in llama.cpp: at least p, and more than p."""
+    assert len(kept({"top_p": 0.5}, torch.zeros(4))) == 2
+    assert len(kept({"top_k": 4, "top_p": 0.5, "sampler_priority": ["top_k"]}, torch.zeros(5))) == 2
+    assert len(kept({"typical_p": 0.5}, torch.zeros(4))) == 3
+
+
 @pytest.mark.parametrize("name", ["top_p", "typical_p", "tfs"])
 def test_a_single_candidate_stays(name: str) -> None:
     assert kept({"top_k": 1, name: 0.01}, WIDE) == {0: 1.0}
