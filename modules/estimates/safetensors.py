@@ -8,7 +8,7 @@ from modules.estimates.verdict import amount, device_name, judged
 from modules.formats.facts import ModelFacts
 from modules.hardware import CUDA, Device, Hardware
 
-ENGINE_BYTES = 420 << 20
+ENGINE_BYTES = 430 << 20
 """The worker without a model on the processor: Python, torch, Transformers."""
 CARD_BYTES = 550 << 20
 """What CUDA and torch's kernels take on a device."""
@@ -16,6 +16,8 @@ KEPT_FREE = 0.10
 """Part of a device that a device map leaves free for what is computed."""
 BATCH = 256
 """Prompt tokens a processor computes at once, unless set."""
+GROWN = 1.12
+"""A cache's buffer grows by a quarter at most, so that on average an eighth of it waits for tokens."""
 TYPICAL_TOKENS = 2048
 """Tokens the growing cache is counted with where no limit is set."""
 
@@ -40,10 +42,11 @@ def estimate_safetensors(facts: ModelFacts, settings: Settings, hardware: Hardwa
     cache = buffers = 0
     if shape is not None:
         row = (shape.keys + shape.values) * each
-        window = min(tokens, shape.window or tokens)
-        cache = int(row * (shape.full_layers * tokens + shape.window_layers * window))
+        layers = shape.full_layers + shape.window_layers  # windows are kept whole (loaders/hf/cache.py)
+        cache = int(row * layers * tokens * GROWN) + parts.states(facts, shape, {"parallel": 1})
         chunk = min(tokens, parts.number(settings, "batch_size", 0) or BATCH)
-        buffers = int(chunk * each * (4 * shape.hidden + 3 * shape.ff + 2 * shape.queries))
+        scores = shape.heads * tokens
+        buffers = int(chunk * each * (4 * shape.hidden + 3 * shape.ff + 2 * shape.queries + scores))
         buffers += 8 * shape.vocabulary
         partial.append(f"The KV cache grows with the chat: it is counted with {tokens:,} tokens.")
     weights += parts.whole(facts, "companion_bytes")

@@ -43,7 +43,8 @@ def test_a_quantisation_nobody_knows_is_said() -> None:
 
 def test_what_does_not_fit_on_the_card_stays_in_main_memory() -> None:
     large = replace(model(), weights=30 * GB, size=30 * GB)
-    estimate = estimate_safetensors(large, {"device_map": "auto"}, machine(free=40 * GB, total=64 * GB, cards=(24 * GB,)))
+    one_card = machine(free=40 * GB, total=64 * GB, cards=(24 * GB,))
+    estimate = estimate_safetensors(large, {"device_map": "auto"}, one_card)
     card = next(share for share in estimate.shares if share.device == "cuda:0")
     assert card.total <= 24 * GB
     assert card.overhead == CARD_BYTES

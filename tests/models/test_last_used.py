@@ -20,7 +20,9 @@ def test_what_was_used_is_known_to_the_next_run(tmp_path: Path) -> None:
     assert again.problems == []
 
 
-@pytest.mark.parametrize("text", ["[1, 2", "- a list", "last: 5", "models: {a: 3, b: {loader: [], settings: x, others: [1]}}"])
+@pytest.mark.parametrize(
+    "text", ["[1, 2", "- a list", "last: 5", "models: {a: 3, b: {loader: [], settings: x, others: [1]}}"]
+)
 def test_a_file_that_makes_no_sense_is_nothing_lost_but_memory(tmp_path: Path, text: str) -> None:
     file = tmp_path / "models.yaml"
     file.write_text(text)
@@ -51,6 +53,8 @@ def test_each_loader_of_a_model_keeps_its_own_settings(tmp_path: Path) -> None:
     used.remember("a", "llama.cpp", {})
     assert LastUsed(file).settings_of("a", "llama.cpp") == {}
     assert LastUsed(file).settings_of("a", "transformers") == {"dtype": "float16"}
+    used.remember("a", "transformers", {})
+    assert LastUsed(file).settings_of("a", "llama.cpp") == {}
 
 
 def test_forgetting_is_for_one_model_and_one_loader(tmp_path: Path) -> None:
