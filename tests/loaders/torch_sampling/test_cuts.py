@@ -64,6 +64,7 @@ def test_top_n_sigma_leaves_the_second_where_the_deviation_reaches_it() -> None:
 def test_top_n_sigma_does_not_count_forbidden_tokens() -> None:
     row = torch.tensor([4.0, 0.0, 2.0, 900.0])
     assert sorted(kept({"top_n_sigma": 1.3, "logit_bias": {"3": -100}}, row)) == [0, 2]
+    assert sorted(kept({"top_n_sigma": 1.1, "logit_bias": {"3": -100}}, row)) == [0]
 
 
 def test_xtc_acts_as_often_as_it_is_told() -> None:
