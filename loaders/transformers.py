@@ -87,6 +87,7 @@ SPEC = LoaderSpec(
     features=frozenset({
         Feature.PARALLEL, Feature.PROMPT_CACHE, Feature.LOGPROBS, Feature.GRAMMAR, Feature.JSON_SCHEMA,
         Feature.CONTINUE, Feature.EMBEDDINGS, Feature.LORA, Feature.SPECULATION, Feature.NEGATIVE_PROMPT,
+        Feature.VISION,
     }),
     load="loaders.transformers:load",
     needs="transformers",

@@ -11,6 +11,7 @@ row.py         one reply while it is computed
 scheduler.py   the one thread that computes: prompts in pieces, all replies a token at a time
 guessing.py    tokens guessed ahead and checked in one call (draft model, prompt lookup)
 adapters.py    LoRA adapters, switched between replies
+pictures.py    images: the marks of a prompt become tokens and pixels
 engine.py      the backend the worker speaks to
 embedding.py   the backend for embedding models
 """

@@ -14,6 +14,7 @@ from loaders.hf.adapters import Switch
 from loaders.hf.forward import Forward
 from loaders.hf.guessing import Draft, Guesser, PromptLookup
 from loaders.hf.opening import Opened, main_device, open_model, read_model_config
+from loaders.hf.pictures import Pictures
 from loaders.hf.prefixes import Prefixes
 from loaders.hf.row import Adapters, Part, Row
 from loaders.hf.scheduler import Scheduler
@@ -34,8 +35,9 @@ class HfEngine:
 
     def __init__(
         self, info: EngineInfo, words: Words, template: ChatTemplate, scheduler: Scheduler, switch: Switch,
-        device: torch.device,
+        device: torch.device, pictures: Pictures | None = None,
     ) -> None:  # fmt: skip
+        self._pictures = pictures
         self.info = info
         self._words = words
         self._template = template
@@ -51,16 +53,15 @@ class HfEngine:
 
     def _row(self, request: GenerationRequest, cancelled: Callable[[], bool]) -> Row:
         """What the request asks for, made ready to compute. Raises a BadRequest for what cannot be done."""
-        if request.images:
-            raise Unsupported("This model takes no images.", param="images")
-        prompt = self._prompt(request.prompt or "")
+        part, images = self._part(request)
+        prompt = part.prompt
         params = request.params
         seed = params.get("seed", -1)
         sampler = Sampler(
             params, self._words.vocabulary, prompt, seed=int(seed) if isinstance(seed, (int, float)) else -1,
             grammar=self._grammar(request), logprobs=request.logprobs, device=self._device,
         )  # fmt: skip
-        parts, guidance = [Part(prompt)], _number(params.get("guidance_scale", 1.0))
+        parts, guidance = [part], _number(params.get("guidance_scale", 1.0))
         if guidance != 1.0:
             parts.append(Part(self._negative(request, prompt)))
         room = self.info.context - max(len(part.prompt) for part in parts)
@@ -68,7 +69,22 @@ class HfEngine:
         return Row(
             self._words, sampler, parts, max(1, min(limit, room)), self.info.context, cancelled,
             self._switch.wanted(request.lora), guidance, fresh=isinstance(seed, int) and seed >= 0,
+            images=images,
         )  # fmt: skip
+
+    def _part(self, request: GenerationRequest) -> tuple[Part, str]:
+        """The prompt, with its pictures, and what tells them from others."""
+        if not request.images:
+            prompt = request.prompt or ""
+            if self._pictures is not None and isinstance(prompt, str):
+                prompt = self._pictures.without(prompt)
+            return Part(self._prompt(prompt)), ""
+        if self._pictures is None:
+            raise Unsupported("This model takes no images.", param="images")
+        if not isinstance(request.prompt, str):
+            raise BadRequest("Images go with a prompt of text, not of token ids.", param="images")
+        read = self._pictures.read(request.prompt, request.images)
+        return Part(self._prompt(tuple(read.tokens)), inputs=read.inputs, pictured=read.pictured), read.mark
 
     def _prompt(self, prompt: str | tuple[int, ...]) -> list[int]:
         tokens = self._words.encode(prompt) if isinstance(prompt, str) else list(prompt)
@@ -97,6 +113,8 @@ class HfEngine:
 
     def render(self, messages: tuple[Message, ...], variables: Mapping[str, Any], continue_last: bool) -> str:
         """The model's own template, or a plain one."""
+        if self._pictures is not None and self._pictures.in_parts:
+            return self._pictures.render(messages, variables, continue_last)
         return self._template.render(messages, variables, continue_last)
 
     def tokenize(self, text: str, special: bool) -> list[int]:
@@ -135,6 +153,7 @@ def build(
     source = chat_template(opened.tokenizer)
     tokenizer = opened.tokenizer
     template = ChatTemplate(source, str(tokenizer.bos_token or ""), str(tokenizer.eos_token or ""))
+    pictures = None if opened.processor is None else Pictures(opened.processor, device, opened.dtype)
     progress(0.98, "trying it out")
     _try_out(forward, words)
     info = EngineInfo(
@@ -142,7 +161,8 @@ def build(
         chat_template=bool(source), adapters=switch.scales,
         features=tuple(sorted(
             feature for feature in spec.features - {Feature.EMBEDDINGS}
-            if feature != Feature.SPECULATION or guesser is not None
+            if (feature != Feature.SPECULATION or guesser is not None)
+            and (feature != Feature.VISION or pictures is not None)
         )),
         details={
             **opened.notes, "context_why": context.why, "threads": threads,
@@ -151,7 +171,8 @@ def build(
             "process": os.getpid(),
         },
     )  # fmt: skip
-    return HfEngine(info, words, template, Scheduler(forward, prefixes, piece, switch.use, guesser), switch, device)
+    scheduler = Scheduler(forward, prefixes, piece, switch.use, guesser)
+    return HfEngine(info, words, template, scheduler, switch, device, pictures)
 
 
 def words_of(opened: Opened) -> Words:

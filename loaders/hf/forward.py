@@ -24,6 +24,7 @@ class OwnCache:
     def __init__(self, inner: Cache) -> None:
         self.inner = inner
         self.lines = [Line()]
+        self.deltas: Any = None
 
     def grown(self, tokens: list[list[int]]) -> None:
         """What was computed is part of the line from now on."""
@@ -45,11 +46,18 @@ def can_share(model: Any, static: bool) -> Chosen[bool]:
     text = model.config.get_text_config(decoder=True)
     types = set(getattr(text, "layer_types", None) or ())
     cache = DynamicCache(config=model.config)
+    if _keeps_positions(model):
+        return Chosen(False, "This architecture keeps the positions of images in the model itself.")
     if types - _KNOWN_TYPES or not cache.layers or any(type(layer) not in _KNOWN_LAYERS for layer in cache.layers):
         return Chosen(False, "This architecture keeps more than keys and values for each token.")
     if "position_ids" not in inspect.signature(model.forward).parameters:
         return Chosen(False, "This architecture does not take the positions of its tokens.")
     return Chosen(True, "Keys and values of all replies stand in one buffer.")
+
+
+def _keeps_positions(model: Any) -> bool:
+    """Whether what images did to the positions is remembered by the model (Qwen-VL): then it is put back each time."""
+    return hasattr(getattr(model, "model", None), "rope_deltas")
 
 
 class Forward:
@@ -66,6 +74,7 @@ class Forward:
         self.calls = 0
         self.context = context
         self._static = static
+        self._keeps_positions = _keeps_positions(model)
         self._keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
         self._layers = len(DynamicCache(config=model.config).layers) if self.shared.value else 0
         self._step = torch.compile(model.forward, dynamic=not static) if compiled else model.forward
@@ -94,10 +103,14 @@ class Forward:
                 values["position_ids"] = (starts + torch.arange(new)[None, :]).to(self.device)
         else:
             values["past_key_values"] = cache.inner
+            if self._keeps_positions:
+                self.model.model.rope_deltas = cache.deltas
         if self._keeps:
             values["logits_to_keep"] = keep
         call = self._step if ids.shape[1] == 1 else self.model
         with torch.inference_mode():
             logits: Tensor = call(input_ids=ids, use_cache=True, **values).logits
+        if isinstance(cache, OwnCache) and self._keeps_positions:
+            cache.deltas = self.model.model.rope_deltas
         cache.grown(tokens)
         return logits[:, -keep:]

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 from transformers.utils import logging as hf_logging
 
 from loaders.base import EngineBackend, LoaderSpec, LoadRequest
@@ -33,6 +33,7 @@ class Opened:
     place: Place
     dtype: torch.dtype
     notes: Mapping[str, Any]
+    processor: Any = None
 
 
 def open_backend(request: LoadRequest, spec: LoaderSpec, progress: Report) -> EngineBackend:
@@ -69,6 +70,9 @@ def open_model(
     quantisation = while_loading(settings, method, dtype.value, place.device)
     progress(0.05, "reading the tokenizer")
     tokenizer = AutoTokenizer.from_pretrained(**where, local_files_only=True, trust_remote_code=False)
+    processor = None
+    if sees(config) and "gguf_file" not in where:
+        processor = AutoProcessor.from_pretrained(**where, local_files_only=True, trust_remote_code=False)
     kind = AutoModelForImageTextToText if sees(config) else AutoModelForCausalLM
     values: dict[str, Any] = {"dtype": dtype.value, "local_files_only": True, "trust_remote_code": False}
     if "gguf_file" not in where:  # pickled weights are read only where there are no others, and only as numbers
@@ -92,7 +96,7 @@ def open_model(
     }  # fmt: skip
     if spread := getattr(model, "hf_device_map", None):
         notes["spread"] = _counted(spread)
-    return Opened(model, tokenizer, place, dtype.value, notes)
+    return Opened(model, tokenizer, place, dtype.value, notes, processor)
 
 
 def sees(config: Any) -> bool:

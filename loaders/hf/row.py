@@ -25,12 +25,17 @@ Adapters = tuple[tuple[str, float], ...]
 
 @dataclass(slots=True)
 class Part:
-    """One prompt of a reply and its cache: the prompt itself, or the negative one of guidance."""
+    """One prompt of a reply and its cache: the prompt itself, or the negative one of guidance.
+
+    inputs    what the model gets besides tokens (pixels), once, with the whole prompt
+    pictured  tokens up to the end of the last picture
+    """
 
     prompt: list[int]
     cache: AnyCache | None = None
     line: Line | None = None
     inputs: Mapping[str, Any] | None = None
+    pictured: int = 0
     logits: Tensor | None = None
 
     @property

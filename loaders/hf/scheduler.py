@@ -28,6 +28,8 @@ from loaders.torch_sampling.picked import Picked
 from modules.errors import EngineError, EnginehouseError
 from modules.types import Progress
 
+_PATIENCE = 10.0  # seconds a call of the model may take until the program ends without waiting for it
+
 
 @dataclass(slots=True)
 class Group:
@@ -66,8 +68,9 @@ class Scheduler:
         self._inbox.put(row)
 
     def close(self) -> None:
-        """End the thread after its present call."""
+        """End the thread; returns when its present call is over."""
         self._inbox.put(None)
+        self._thread.join(_PATIENCE)
 
     # ── the thread ──────────────────────────────────────────────────────────────────────────────────
 
@@ -150,11 +153,14 @@ class Scheduler:
         row.begun = time.monotonic()
         row.say()
         for part in row.parts:
-            known = not row.fresh and part is row.parts[0]
-            part.cache = (
-                self._prefixes.take(row.adapters, part.prompt, row.images) if known else self._forward.cache()
-            )  # fmt: skip
+            part.cache = self._forward.cache()
+            if not row.fresh and part is row.parts[0]:
+                known = self._prefixes.take(row.adapters, part.prompt, row.images)
+                if len(known.lines[0].tokens) >= part.pictured:
+                    part.cache = known
             part.line = part.cache.lines[0]
+            if part.line.tokens:
+                part.inputs = None  # the pictures are in what is known
             part.line.images = row.images
         row.cached = len(row.parts[0].prompt) - row.parts[0].left
         self._tell(row)
