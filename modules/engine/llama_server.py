@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from loaders.base import Feature, LoaderSpec, features_of
-from modules.engine import llama_vectors, saved_prompts
+from modules.engine import llama_vectors, openai_errors, saved_prompts
 from modules.engine.endpoint_client import client_of
 from modules.engine.http_client import Connection, ConnectionLost, events, read_all
 from modules.engine.llama_errors import refusal
@@ -43,6 +43,7 @@ from modules.types import (
 _log = logging.getLogger(__name__)
 _GONE = (OSError, TimeoutError, ConnectionLost)
 WAITING_IN_ENGINE = 16
+_BEFORE_IT = frozenset({301, 302, 303, 307, 308, 401, 402, 403, 404, 405, 429, 502, 504})
 _NOTICE_DEATH = 2.0
 """Seconds to wait for the worker's end to be known after its connection broke."""
 
@@ -56,6 +57,8 @@ class LlamaServerEngine:
         self.info = info
         self.spec = spec
         self._http = client_of(endpoint)
+        self._where = openai_errors.shown(endpoint.url)
+        self._endpoint = endpoint
         # The engine queues what has no slot, but a waiting stream holds one of its HTTP threads; beyond a few,
         # requests wait here, where they cost nothing and short calls stay quick.
         self._room = asyncio.Semaphore(info.slots + WAITING_IN_ENGINE)
@@ -87,10 +90,12 @@ class LlamaServerEngine:
             reader.sent(body)
             try:
                 connection = await self._http.stream("/completion", body)
+            except OSError:  # a certificate that is not trusted is a ValueError too
+                raise
             except (TypeError, ValueError) as error:  # such as a number of more than 64 bits in a JSON schema
                 raise BadRequest(f"This cannot be sent to the engine: {error}") from None
             if connection.status != 200:
-                raise refusal(connection.status, await read_all(connection))
+                raise self._refusal(connection.status, await read_all(connection))
             connection.heard = None if self._process is None else self._process.sign
             async for batch in events(connection):
                 if not begun:
@@ -105,9 +110,9 @@ class LlamaServerEngine:
                             pass
                         return
             raise ConnectionLost(True)
-        except _GONE:
+        except _GONE as error:
             turn.end()
-            yield Failed((await self._why_gone()).as_dict())
+            yield Failed((await self._why_gone(error, connection is not None)).as_dict())
         except EnginehouseError as error:
             turn.end()
             reader.refused()
@@ -233,15 +238,25 @@ class LlamaServerEngine:
     async def _ask(self, path: str, body: Any, timeout: float = 60.0) -> Any:
         try:
             status, answer = await self._http.post(path, body, timeout)
-        except _GONE:
-            raise (await self._why_gone()) from None
+        except _GONE as error:
+            raise (await self._why_gone(error)) from None
         except (TypeError, ValueError) as error:
             raise BadRequest(f"This cannot be sent to the engine: {error}") from None
         if status != 200 or not isinstance(answer, dict):
-            raise refusal(status, orjson.dumps(answer))
+            raise self._refusal(status, orjson.dumps(answer))
         return answer
 
-    async def _why_gone(self) -> EngineError:
+    def _refusal(self, status: int, raw: bytes) -> EnginehouseError:
+        """Why an answer is not 200; where the server is somebody else's, what stands before it may have answered."""
+        if not self._endpoint.hosted and status in _BEFORE_IT:
+            return openai_errors.refusal(status, raw, self._where)
+        return refusal(status, raw)
+
+    async def _why_gone(self, error: BaseException, begun: bool = False) -> EngineError:
         """The reason of a broken connection: the end of the worker, if that is it."""
-        error = None if self._process is None else await self._process.ended(_NOTICE_DEATH)
-        return error or EngineCrashed("The engine closed the connection.", hint="Try again.", code="engine_unreachable")
+        if not self._endpoint.hosted:
+            if isinstance(error, ConnectionLost) and error.given_up:
+                return openai_errors.silent(self._endpoint.timeout, self._where)
+            return openai_errors.unreachable(error, self._where, begun)
+        ended = None if self._process is None else await self._process.ended(_NOTICE_DEATH)
+        return ended or EngineCrashed("The engine closed the connection.", hint="Try again.", code="engine_unreachable")

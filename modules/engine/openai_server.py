@@ -136,6 +136,8 @@ class OpenAIServerEngine:
         for _ in range(_MOST_REFUSED):
             try:
                 connection = await self._http.stream(self._endpoint.api + ask.path, body)
+            except OSError:  # a certificate that is not trusted is a ValueError too
+                raise
             except (TypeError, ValueError) as error:  # such as a number of more than 64 bits in a JSON schema
                 raise BadRequest(f"This cannot be sent to the engine: {error}") from None
             if connection.status == 200:

@@ -8,8 +8,21 @@ from typing import Any
 
 import pytest
 
+from loaders.openai_endpoint import SPEC
+from modules.engine.llama_server import LlamaServerEngine
 from modules.errors import EnginehouseError, Unsupported
-from modules.types import Done, Failed, GenerationRequest, Message, Notice, Progress, Reasoning, Text
+from modules.types import (
+    Done,
+    Endpoint,
+    EngineInfo,
+    Failed,
+    GenerationRequest,
+    Message,
+    Notice,
+    Progress,
+    Reasoning,
+    Text,
+)  # fmt: skip
 from tests.engine.making import ask, collect, done_of, failed_of, text_of, until
 from tests.engine.openai_making import (
     DONE,
@@ -396,3 +409,34 @@ async def test_what_cannot_be_written_as_json_is_the_callers_fault() -> None:
 async def test_usage_after_the_end_is_waited_for_but_not_for_long() -> None:
     assert done_of(await replied(saying(piece("a", "stop"), event(USAGE), DONE))).stats.prompt_tokens == 5
     assert isinstance((await replied(saying(piece("a", "stop"))))[-1], Done)
+
+
+@pytest.mark.parametrize(
+    ("url", "answer", "code"),
+    [
+        ("http://127.0.0.1:1", None, "engine_unreachable"),
+        ("", giving(plain({"error": "no"}, 401)), "endpoint_key_refused"),
+        ("", giving(plain(b"<html>Bad Gateway</html>", 502)), "engine_unavailable"),
+        ("", giving(plain(b"", 302)), "endpoint_moved"),
+    ],
+)
+async def test_a_llama_server_of_others_is_told_of_in_the_same_words(url: str, answer: Any, code: str) -> None:
+    async with faking(answer or GOOD) as fake:
+        endpoint = Endpoint(url or fake.url, "secret-key", "llama-server", hosted=False, timeout=5.0)
+        engine = LlamaServerEngine(endpoint, EngineInfo("m", "x", 1000, endpoint=endpoint), SPEC)
+        error = failed_of(await collect(engine, ask("Hi"))).error
+        assert error["code"] == code
+        assert error["hint"]
+        assert "secret-key" not in json.dumps(dict(error))
+        await engine.close()
+
+
+async def test_a_llama_server_of_others_that_falls_silent_is_hung_up_on() -> None:
+    async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(30)
+
+    async with faking(answer) as fake:
+        endpoint = Endpoint(fake.url, "", "llama-server", hosted=False, timeout=0.3)
+        engine = LlamaServerEngine(endpoint, EngineInfo("m", "x", 1000, endpoint=endpoint), SPEC)
+        assert failed_of(await collect(engine, ask("Hi"))).error["code"] == "engine_timeout"
+        await engine.close()
