@@ -73,7 +73,7 @@ def read_gbnf(text: str) -> dict[str, Part]:
 def refused(reason: str) -> BadParameter:
     return BadParameter(
         f"The grammar cannot be used: {reason}",
-        hint="It has to be GBNF, llama.cpp's notation, with a rule called root: docs/http-api.md has an example.",
+        hint='It has to be GBNF, llama.cpp\'s notation, with a rule called root, such as: root ::= "yes" | "no"',
         param="grammar",
     )
 

@@ -58,6 +58,15 @@ def test_a_breaker_ends_a_repetition() -> None:
     assert lost("abcdabc", dry_sequence_breakers=["g"]) == {"d": 2.0}
 
 
+def test_a_breaker_far_back_is_still_known_where_it_stands() -> None:
+    """42 tokens after the breaker, of which the last 35 stand 7 tokens earlier too."""
+    for cut in (0, 1, 10, 43):
+        text = "h" + "abcdefg" * 6
+        got = lost(text[:cut], text[cut:], dry_base=1.05, dry_sequence_breakers=["h"])
+        assert got == pytest.approx({"a": 1.05 ** (35 - 2)}, rel=1e-3)
+        assert lost(text[1:], dry_base=1.05, dry_sequence_breakers=["h"]) == got
+
+
 def test_a_breaker_itself_is_never_penalised() -> None:
     assert lost("abcdabc", dry_sequence_breakers=["d"]) == {}
 
