@@ -29,6 +29,10 @@ async def answers(request: bytes, writer: asyncio.StreamWriter) -> None:
         writer.write(OK + b"Content-Length: %d\r\n\r\n" % len(body) + body)
         return
     body = json.loads(request.split(b"\r\n\r\n", 1)[1])
+    if request.startswith(b"POST /slots/"):
+        answer = b'{"n_restored": 3}'
+        writer.write(OK + b"Content-Length: %d\r\n\r\n" % len(answer) + answer)
+        return
     answers.seed = body["seed"]  # type: ignore[attr-defined]
     if body["prompt"] == "bad":
         writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\n{}")
@@ -41,7 +45,9 @@ async def answers(request: bytes, writer: asyncio.StreamWriter) -> None:
 
 def asked(server: Server) -> list[Any]:
     """The slots asked for, in order; None where none was."""
-    bodies = [request.split(b"\r\n\r\n", 1)[1] for request in server.requests if request.startswith(b"POST")]
+    bodies = [
+        request.split(b"\r\n\r\n", 1)[1] for request in server.requests if request.startswith(b"POST /completion")
+    ]
     return [json.loads(body).get("id_slot") for body in bodies]
 
 
@@ -58,6 +64,21 @@ async def test_a_second_turn_asks_for_the_slot_the_server_had_chosen(tmp_path: P
         done_of(await collect(engine, ask((1, 2), prompt_text="A story.a And then?a More?")))
         assert asked(server) == [None, SLOT, SLOT]
         assert sum(request.startswith(b"GET /slots") for request in server.requests) == 1
+        await engine.close()
+
+
+async def test_what_was_read_back_from_disk_is_asked_for(tmp_path: Path) -> None:
+    async with served(answers) as (server, client), running(tmp_path) as (_, process):
+        engine = engine_at(client._port, process)
+        done_of(await collect(engine, ask("A story.")))
+        assert await engine.restore_slot("a-tale", "Once there was a miller.") == 3
+        (restored,) = [request for request in server.requests if request.startswith(b"POST /slots/")]
+        assert b"action=restore" in restored
+        assert b'"a-tale.slot"' in restored
+        slot = int(restored.split(b"/slots/")[1][:1])
+        assert slot != SLOT, "which holds something"
+        done_of(await collect(engine, ask("Once there was a miller. And?")))
+        assert asked(server) == [None, slot]
         await engine.close()
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -12,6 +14,7 @@ import psutil
 import pytest
 
 from loaders.base import Feature, NamedFile, features_of
+from loaders.llama import own_server
 from loaders.llama_cpp import SPEC
 from modules.engine.llama_server import LlamaServerEngine
 from modules.engine.process import WorkerProcess
@@ -134,3 +137,23 @@ async def test_a_server_that_answers_without_its_key_is_not_used(tmp_path: Path)
     careless = program(tmp_path, f"unset LLAMA_API_KEY; exec '{stand_in(tmp_path)}' \"$@\"")
     error = await refusal(tmp_path, careless)
     assert "without the key" in error.message
+
+
+KEEPS = """
+import os, subprocess, sys
+words = [sys.executable, "-I", sys.argv[1], str(os.getpid()), "/bin/sleep", "60"]
+child = subprocess.Popen(words, stdin=subprocess.PIPE)
+print(child.pid, flush=True)
+child.wait()
+"""
+
+
+async def test_what_the_keeper_starts_ends_when_its_starter_is_killed() -> None:
+    keeper = Path(own_server.__file__).with_name("keeper.py")
+    starter = await asyncio.create_subprocess_exec(sys.executable, "-c", KEEPS, str(keeper), stdout=subprocess.PIPE)
+    assert starter.stdout is not None
+    pid = int(await starter.stdout.readline())
+    await until(lambda: psutil.Process(pid).cmdline()[:1] == ["/bin/sleep"])
+    starter.kill()
+    await starter.wait()
+    await until(lambda: gone(pid))

@@ -158,11 +158,18 @@ def test_a_stretched_context_reaches_further(tmp_path: Path) -> None:
 
 
 def test_prompts_are_saved_apart_for_every_form_of_a_model(tmp_path: Path) -> None:
-    folders = {decided(tmp_path, **settings).slots
-               for settings in ({}, {"cache_type_k": "q8_0"}, {"context": 512}, {"rope_freq_base": 5.0})}  # fmt: skip
-    assert len(folders) == 4
-    same = decided(tmp_path, batch_size=64).slots
-    assert same == decide(request_for(tmp_path, tmp_path / "model.gguf"), read_header(tmp_path / "model.gguf")).slots
+    decided(tmp_path)
+    path = tmp_path / "model.gguf"
+
+    def folder(**settings: Any) -> str:
+        return decide(request_for(tmp_path, path, **settings), read_header(path)).slots
+
+    apart: list[dict[str, Any]] = [{}, {"cache_type_k": "q8_0"}, {"context": 512}, {"rope_freq_base": 5.0}]
+    assert len({folder(**settings) for settings in apart}) == len(apart)
+    assert folder(batch_size=64) == folder()
+    path.write_bytes(path.read_bytes() + b"\0")
+    assert folder() not in {folder(**settings) for settings in apart[1:]}
+    assert Path(folder()).parent == tmp_path / "slots"
 
 
 def test_experts_and_a_persons_own_patterns_are_one_list_and_theirs_come_first() -> None:
