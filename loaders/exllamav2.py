@@ -11,6 +11,7 @@ from pathlib import Path
 
 from loaders.base import EngineBackend, Feature, LoaderSpec, LoadParam, LoadRequest
 from loaders.llama_cpp import choose_context
+from modules.estimates.exllama import STEPS, estimate_exllama
 from modules.params import EXL2, dialect
 from modules.types import EngineInfo
 
@@ -58,6 +59,8 @@ SPEC = LoaderSpec(
     needs="exllamav2",
     requirements="exllamav2",
     hardware=("cuda",),
+    estimate=estimate_exllama,
+    ladder=STEPS,
 )  # fmt: skip
 
 

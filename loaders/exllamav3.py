@@ -8,6 +8,7 @@ from pathlib import Path
 
 from loaders.base import EngineBackend, Feature, LoaderSpec, LoadParam, LoadRequest
 from loaders.llama_cpp import choose_context
+from modules.estimates.exllama import STEPS, estimate_exllama
 from modules.params import EXL3, dialect
 from modules.types import EngineInfo
 
@@ -64,6 +65,8 @@ SPEC = LoaderSpec(
     needs="exllamav3",
     requirements="exllamav3",
     hardware=("cuda",),
+    estimate=estimate_exllama,
+    ladder=STEPS,
 )  # fmt: skip
 
 

@@ -8,17 +8,35 @@ llama.cpp computes several.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from loaders.base import EngineBackend, Feature, LoaderSpec, LoadParam, LoadRequest
+from loaders.llama.ladder import LADDER
 from loaders.llama_cpp import DEFAULT_CONTEXT, choose_context
 from modules.errors import LoadFailed
+from modules.estimates.gguf import estimate_gguf
+from modules.estimates.values import Estimate, Settings
+from modules.formats.facts import ModelFacts
 from modules.formats.gguf import read_header
+from modules.hardware import Hardware
 from modules.params import LLAMA_PYTHON, dialect
 from modules.types import EngineInfo
 
 _KV_TYPES = ("f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "f32")
+
+
+def _estimate(facts: ModelFacts, settings: Settings, hardware: Hardware) -> Estimate:
+    """As for llama.cpp. Here -1 layers are all of them, and a window is kept whole so that prompts can be reused."""
+    layers = settings["gpu_layers"]
+    made = estimate_gguf(
+        facts, {**settings, "gpu_layers": 1000 if layers == -1 else layers, "swa_full": True}, hardware
+    )
+    return replace(made, partial=(*made.partial, _NO_CARD)) if layers and hardware.devices else made
+
+
+_NO_CARD = "A build without support for the graphics card keeps everything in main memory."
 
 SPEC = LoaderSpec(
     name="llama-cpp-python",
@@ -76,6 +94,8 @@ SPEC = LoaderSpec(
     load="loaders.llama_cpp_python:load",
     needs="llama_cpp",
     requirements="llama-cpp-python",
+    estimate=_estimate,
+    ladder=LADDER,
 )  # fmt: skip
 
 INSTALL = "python3 start.py install llama-cpp-python"

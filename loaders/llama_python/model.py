@@ -165,6 +165,7 @@ class LoadedModel:
         params.n_batch = min(_whole(settings["batch_size"]), context)
         params.n_ubatch = min(_whole(settings["ubatch_size"]), params.n_batch)
         params.n_seq_max = 1
+        params.swa_full = True  # else a window's past is gone, and with it every prompt that could be used again
         if threads := _whole(settings["threads"]):
             params.n_threads = threads
         if threads := _whole(settings["threads_batch"]) or _whole(settings["threads"]):
