@@ -65,7 +65,7 @@ def find_fallback(
             continue
         smaller = spec.check_settings(now | change)
         then = estimate(smaller)
-        if last is not None and then is not None and then.shares == last.shares:
+        if last is not None and then is not None and not _saves(then, last):
             continue  # it saves nothing here: no graphics card, for example
         says = [said for said in says if said.split(" is ")[0] != step.says.split(" is ")[0]]
         says.append(step.says.format(**change, was=[now.get(name) for name in change]))
@@ -73,6 +73,12 @@ def find_fallback(
         if then is None or first is None or _enough(then, first):
             break
     return Fallback(now, tuple(says)) if says else None
+
+
+def _saves(then: Estimate, before: Estimate) -> bool:
+    """Whether some device has less to hold."""
+    now = {share.device: share.total for share in then.shares}
+    return any(now.get(share.device, 0) < share.total for share in before.shares)
 
 
 def _enough(then: Estimate, first: Estimate) -> bool:

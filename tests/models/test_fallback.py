@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 
 from loaders import Registry
-from loaders.base import LoaderSpec
+from loaders.base import LoaderSpec, LoadParam
 from modules.errors import LoadFailed
 from modules.estimates.gguf import estimate_gguf
+from modules.estimates.safetensors import estimate_safetensors
+from modules.estimates.torch_ladder import TORCH_LADDER
 from modules.estimates.values import Estimate
 from modules.formats.facts import ModelFacts
 from modules.models.fallback import Fallback, find_fallback, looks_like_memory
@@ -76,6 +79,38 @@ def test_a_quantised_cache_is_not_offered_where_flash_attention_is_off() -> None
 def test_nothing_is_offered_when_nothing_is_left_to_save() -> None:
     assert offered(smol(), machine(free=10 * MB), context=512, cache_type_k="q8_0", cache_type_v="q8_0",
                    ubatch_size=128) is None  # fmt: skip
+
+
+TORCH = dataclasses.replace(
+    LLAMA,
+    params=(
+        LoadParam("context", "int", 0, "Context", "", 0, 2**22),
+        LoadParam("dtype", "choice", "auto", "Number type", "", choices=("auto", "float32", "bfloat16")),
+        LoadParam("device", "choice", "auto", "Device", "", choices=("auto", "cpu", "cuda")),
+        LoadParam("device_map", "choice", "off", "Spread", "", choices=("off", "auto")),
+    ),
+    ladder=TORCH_LADDER,
+)
+
+
+def torch_offered(hardware: Any, size: int, **settings: Any) -> Fallback | None:
+    facts = dataclasses.replace(smol(quant="float32", weights=size), format="safetensors")
+    complete = TORCH.check_settings(settings)
+    return find_fallback(TORCH, facts, complete, lambda tried: estimate_safetensors(facts, tried, hardware))
+
+
+def test_under_pytorch_numbers_get_shorter_before_the_card_is_left() -> None:
+    found = torch_offered(machine(cards=(24 * GB,)), 30 * GB)  # a stated context would be counted higher
+    assert found is not None
+    assert (found.settings["dtype"], found.settings["device"]) == ("bfloat16", "auto")
+    assert found.says == ("The weights are kept as bfloat16.",)
+
+
+def test_under_pytorch_a_model_too_large_for_its_card_is_spread() -> None:
+    found = torch_offered(machine(free=90 * GB, total=96 * GB, cards=(8 * GB,)), 60 * GB)
+    assert found is not None
+    assert found.settings["device_map"] == "auto"
+    assert "spread over all devices" in found.says[-1]
 
 
 @pytest.mark.parametrize(

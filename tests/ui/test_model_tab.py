@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import Locator, Page, Route, WebSocketRoute, expect
 
 from tests.ui.conftest import Visit, VisitMaker
 
@@ -252,3 +252,17 @@ def test_files_that_go_with_a_model_are_offered_by_name_and_a_strength_can_be_ty
     expect(page.locator("#eh-fold-llama-cpp-adapters > button")).to_contain_text("Adapters · 1 changed")
     page.locator("#eh-load-defaults").click()
     expect(box).not_to_contain_text("style lora")
+
+
+def test_text_that_leaves_this_machine_is_said_with_where_it_goes(visit: VisitMaker) -> None:
+    seen = visit()
+
+    def elsewhere(socket: WebSocketRoute) -> None:
+        server = socket.connect_to_server()
+        server.on_message(lambda text: socket.send(re.sub(r'"leaves": ?""', '"leaves":"api.example.com"', str(text))))
+
+    seen.page.route_web_socket("**/api/events", elsewhere)
+    seen.page.reload()
+    page = choose_echo(seen)
+    page.get_by_role("button", name="Load", exact=True).click()
+    expect(page.locator(".eht-leaves")).to_have_text("Text you send leaves this machine: api.example.com")
