@@ -6,13 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from loaders import openai_endpoint
 from loaders.echo import SPEC
 from modules.engine.connect import connect
+from modules.engine.fleet import Fleet
 from modules.engine.llama_server import LlamaServerEngine
+from modules.engine.openai_server import OpenAIServerEngine
 from modules.engine.pipe_engine import PipeEngine
 from modules.errors import LoadFailed
-from modules.types import Endpoint, EngineInfo
-from tests.engine.making import worker
+from modules.types import Endpoint, EngineInfo, GenerationRequest, Message, Notice
+from tests.engine.making import collect, text_of, worker
+from tests.engine.openai_making import GOOD, faking
 
 pytestmark = pytest.mark.anyio
 
@@ -25,3 +29,41 @@ async def test_the_endpoint_decides_on_the_driver(tmp_path: Path) -> None:
     strange = EngineInfo("m", "x", 10, endpoint=Endpoint("http://127.0.0.1:1", "k", "telegraph"))
     with pytest.raises(LoadFailed, match="telegraph"):
         connect(process, strange, SPEC)
+
+
+@pytest.mark.parametrize("flavour", ["openai", "vllm", "sglang", "tensorrt-llm"])
+async def test_a_server_of_others_offers_only_what_its_kind_has(tmp_path: Path, flavour: str) -> None:
+    there = Endpoint("http://127.0.0.1:1", "k", flavour, hosted=False)
+    info = EngineInfo("m", "x", 10, endpoint=there, features=("logprobs", "parallel"))
+    engine = connect(worker(tmp_path), info, openai_endpoint.SPEC)
+    assert isinstance(engine, OpenAIServerEngine)
+    assert ("min_p" in engine.spec.samplers) is (flavour != "openai")
+    assert "dry_multiplier" in openai_endpoint.SPEC.samplers
+    assert "dry_multiplier" not in engine.spec.samplers
+    assert {str(feature) for feature in engine.spec.features} == {"logprobs", "parallel"}
+    await engine.close()
+
+
+async def test_several_addresses_are_a_fleet_with_the_places_of_each(tmp_path: Path) -> None:
+    more = tuple(Endpoint(f"http://127.0.0.1:{port}", "k", "vllm", hosted=False, slots=3) for port in (2, 3))
+    first = Endpoint("http://127.0.0.1:1", "k", "vllm", hosted=False, slots=3, more=more)
+    engine = connect(worker(tmp_path), EngineInfo("m", "x", 10, 9, endpoint=first), openai_endpoint.SPEC)
+    assert isinstance(engine, Fleet)
+    assert [(member.where, member.slots) for member in engine.members] == [
+        ("127.0.0.1:1", 3), ("127.0.0.1:2", 3), ("127.0.0.1:3", 3)]  # fmt: skip
+    await engine.close()
+
+
+async def test_the_first_reply_says_that_text_leaves_the_machine(tmp_path: Path) -> None:
+    async with faking(GOOD) as fake:
+        there = Endpoint(fake.url, "", "openai", hosted=False)
+        info = EngineInfo("m", "x", 10, endpoint=there, leaves="far.example")
+        engine = connect(worker(tmp_path), info, openai_endpoint.SPEC)
+        request = GenerationRequest("t", messages=(Message("user", "Hi"),))
+        first, second = [await collect(engine, request) for _ in range(2)]
+        (notice,) = [one for one in first if isinstance(one, Notice)]
+        assert notice.code == "leaves_machine"
+        assert "far.example" in notice.message
+        assert text_of(first) == text_of(second) == "Hello"
+        assert not [one for one in second if isinstance(one, Notice)]
+        await engine.close()
