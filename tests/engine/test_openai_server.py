@@ -170,12 +170,22 @@ async def test_a_server_that_never_answers_is_hung_up_on() -> None:
 
 
 async def test_a_reader_that_takes_its_time_is_no_silence_of_the_server() -> None:
-    async with faking(GOOD) as fake:
-        engine = driver(fake.url, timeout=0.2)
+    go_on = asyncio.Event()
+
+    async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        writer.write(STREAM + chunk(piece("a")))
+        await go_on.wait()
+        writer.write(chunk(piece("b", "stop")) + chunk(DONE) + END)
+
+    async with faking(answer) as fake:
+        engine = driver(fake.url, timeout=2.0)
         chunks = []
         async for one in engine.generate(chat()):
             chunks.append(one)
-            await asyncio.sleep(0.5)
+            if not go_on.is_set():
+                await asyncio.sleep(2.6)
+                go_on.set()
+        assert text_of(chunks) == "ab"
         done_of(chunks)
         await engine.close()
 
