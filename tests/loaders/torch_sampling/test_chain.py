@@ -118,6 +118,14 @@ def test_a_seed_repeats_and_another_does_not() -> None:
     assert reply(2**32 - 2)[0] == 2**32 - 2
 
 
+def test_asking_for_the_candidates_does_not_change_the_reply() -> None:
+    rows = torch.randn(40, 50, generator=torch.Generator().manual_seed(1))
+    asked, other = (sampler({"xtc_probability": 0.5, "xtc_threshold": 0.05}, 50) for _ in range(2))
+    for row in rows:
+        asked.candidates(row)
+        assert asked.pick(row).token == other.pick(row).token
+
+
 def test_all_samplers_together_leave_the_models_logits_as_they_are() -> None:
     row = torch.randn(500, generator=torch.Generator().manual_seed(2)) * 3
     before = row.clone()
@@ -137,7 +145,7 @@ def test_logprobs_are_the_models_own_with_every_tokens_bytes() -> None:
     known = vocabulary(pieces=[b"a", "é".encode()[:1], "é".encode()[1:], b"d", b"e"])
     one = sampler({"temperature": 0.0, "presence_penalty": 2.0, "logit_bias": {"2": 9}}, prompt=[0], vocabulary=known,
                   logprobs=3)  # fmt: skip
-    found = one.pick(WIDE).logprob
+    found = one.pick(WIDE + 3).logprob
     assert found is not None
     assert (found.chosen.token_id, found.chosen.bytes, found.chosen.token) == (2, (0xA9,), "�")
     assert found.chosen.logprob == pytest.approx(math.log(0.125), rel=1e-5)
