@@ -136,7 +136,7 @@ def load(request: LoadRequest, progress: Callable[[float, str], None]) -> Engine
     template = bool(loaded.metadata("tokenizer.chat_template"))
     adapters = {file.name: file.scale for file in request.files.get("lora", ())}
     info = EngineInfo(
-        request.model, SPEC.name, context=loaded.context_size, slots=1, chat_template=template,
+        request.model, SPEC.name, context=min(loaded.context_size, context.value), slots=1, chat_template=template,
         details=_details(request, header, context.why, llama_cpp), adapters=adapters,
         features=tuple(sorted(feature.value for feature in _features(request, loaded.generates))),
     )  # fmt: skip
@@ -147,12 +147,14 @@ def load(request: LoadRequest, progress: Callable[[float, str], None]) -> Engine
 
 def _features(request: LoadRequest, generates: bool) -> frozenset[Feature]:
     """What this load offers: embeddings where they were asked for, adapters where there are some."""
+    if not generates:
+        return frozenset({Feature.EMBEDDINGS})
     without = set() if request.settings["embeddings"] else {Feature.EMBEDDINGS}
     if not request.files.get("lora"):
         without.add(Feature.LORA)
     if not request.files.get("mmproj"):
         without.add(Feature.VISION)
-    return SPEC.features - without if generates else frozenset({Feature.EMBEDDINGS})
+    return SPEC.features - without
 
 
 def _details(request: LoadRequest, header: Any, why: str, llama_cpp: Any) -> dict[str, Any]:

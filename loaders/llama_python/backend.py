@@ -150,8 +150,8 @@ class LlamaPythonEngine:
         width = llama_cpp.llama_model_n_embd_out(self._loaded.model)
         for text in texts:
             tokens = self.tokenize(text, True) or [max(0, self._vocabulary.eos)]
-            if len(tokens) > (limit := int(llama_cpp.llama_n_batch(context))):
-                raise ContextOverflow(f"A text has {len(tokens)} tokens, but the context is {limit}.")
+            if len(tokens) > self.info.context:
+                raise ContextOverflow(f"A text has {len(tokens)} tokens, but the context is {self.info.context}.")
             total += len(tokens)
             with self._embedding:
                 vectors.append(_unit(self._embedded(context, tokens, width)))

@@ -70,10 +70,13 @@ class LoadedModel:
         self.model = llama_cpp.llama_model_load_from_file(request.path.encode(), self._model_params(progress))
         if not self.model:
             raise LoadFailed(f"llama.cpp did not load the file: {self._log.reason or 'it gave no reason'}")
-        self.generates = bool(llama_cpp.llama_model_has_decoder(self.model))
         self.context: Any = None
-        if self.generates:
+        if llama_cpp.llama_model_has_decoder(self.model):
             self.context = self._new_context(self._context_params(context))
+            if not llama_cpp.llama_get_memory(self.context):  # it reads a text whole: no reply can be written
+                llama_cpp.llama_free(self.context)
+                self.context = None
+        self.generates = self.context is not None
         self.embedder: Any = None
         if request.settings["embeddings"] or not self.generates:
             self.embedder = self._new_context(self._embedding_params(context))

@@ -22,7 +22,7 @@ from modules.engine.connect import connect
 from modules.engine.process import WorkerProcess
 from modules.engine.watch import Limits
 from modules.engine.worker_log import WorkerLog
-from modules.errors import LoadFailed
+from modules.errors import ContextOverflow, LoadFailed
 from modules.types import MEDIA_MARK, GenerationRequest, Progress, Stats, Text
 from tests.engine.making import MODEL, ask, collect, done_of, failed_of, running, text_of, until, worker
 from tests.loaders.conformance import Conformance, Loaded, spent
@@ -134,6 +134,24 @@ class TestLlamaCppPython(Conformance):
         tokens = await engine.tokenize("<|im_start|>user\nHi<|im_end|>\n")
         assert tokens[0] != tokens[1]
         assert len(tokens) < 10, "names of special tokens are read as such"
+
+
+@pytest.mark.skipif(not installed(SPEC), reason=ABSENT)
+async def test_a_model_that_only_makes_embeddings_needs_no_setting_and_writes_no_reply(tmp_path: Path) -> None:
+    pytest.importorskip("gguf", reason="gguf is not installed: python3 start.py install transformers")
+    from tests.gguf_parts import vector_model
+
+    path = vector_model(tmp_path / "vectors.gguf")
+    async with running(tmp_path, SPEC, str(path), Limits()) as (engine, process):
+        assert features_of(SPEC, engine.info) == {Feature.EMBEDDINGS}
+        made = await engine.embed(["the sea", "the ship", "the sea"])
+        assert made.vectors[0] == made.vectors[2] != made.vectors[1]
+        assert sum(x * x for x in made.vectors[0]) == pytest.approx(1, abs=1e-4)
+        assert engine.info.context == 64
+        with pytest.raises(ContextOverflow, match="64"):
+            await engine.embed(["the sea " * 60])
+        assert failed_of(await collect(engine, ask("the sea"))).error["status"] == 422
+        assert process.alive
 
 
 @asynccontextmanager
