@@ -177,14 +177,14 @@ async def shift(llama: Llama, logprobs: Mapping[int, float]) -> float:
     """What logits are above logprobs here. The server tells only logprobs, but a repetition penalty multiplies logits
     below 0 and divides those above, so that each penalised token has two explanations; the one they share is true."""
     penalty = 2.0
-    after = await llama.candidates({"repetition_penalty": penalty}, 5000)
+    after = await llama.candidates({"repetition_penalty": penalty}, 20_000)
     other = next(token for token in logprobs if token not in llama.prompt)
     explanations = []
     for token in set(llama.prompt):
         if after.get(token, 0) > 1e-9:
             lost = math.log(after[token] / after[other]) - (logprobs[token] - logprobs[other])
             explanations.append((lost / (1 / penalty - 1) - logprobs[token], lost / (penalty - 1) - logprobs[token]))
-    assert len(explanations) > 3
+    assert len(explanations) >= 3
     return min(
         (one for pair in explanations for one in pair),
         key=lambda one: sum(min(abs(one - first), abs(one - second)) for first, second in explanations),

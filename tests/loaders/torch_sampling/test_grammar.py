@@ -82,6 +82,13 @@ def test_the_end_cannot_be_ignored_where_nothing_else_fits(tokens: GrammarTokeni
     assert "The grammar allowed nothing but" in one.notices[0].message
 
 
+def test_a_grammar_that_allows_nearly_everything_still_forbids_the_rest(tokens: GrammarTokenizer) -> None:
+    for params in (GREEDY, {}):
+        text, _ = reply(params, Grammar.for_gbnf("root ::= [^q]*", tokens), most=10, likes=WORDS.index(b"q"))
+        assert text
+        assert "q" not in text
+
+
 def test_an_ignored_end_is_not_taken_where_more_fits(tokens: GrammarTokenizer) -> None:
     text, ended = reply({"ban_eos_token": True}, Grammar.for_gbnf('root ::= "a"+', tokens), most=30, likes=END)
     assert text.strip("a") == ""
