@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from loaders.llama.guesses import LEAST_GUESSED, LENGTHS
-from loaders.llama.launch import RERANK, TEXT, Launch, no_effect, without_card
+from loaders.llama.launch import RERANK, TEXT, Launch, without_card
 from loaders.llama.rows import ROWS, Row, default
 from loaders.llama.tensors import places
 from loaders.llama.threads import processor_threads
@@ -47,8 +47,7 @@ def notes(launch: Launch, cards: list[str]) -> list[str]:
         return without_card(launch.values)
     shares = [part for part in launch.text("tensor_split").split(",") if part.strip()]
     if len(shares) > len(cards):
-        said = no_effect(["tensor_split"], f"it has {len(shares)} parts for {len(cards)} graphics cards")
-        return [said[0].replace("has no effect", "has no effect beyond the last card", 1)]
+        return [f"tensor_split has {len(shares)} parts for {len(cards)} graphics cards; the last ones have no effect."]
     return []
 
 

@@ -186,14 +186,14 @@ def without_card(values: Mapping[str, ParamValue]) -> list[str]:
     about = "tensor_split", "main_gpu", "split_mode", "kv_offload", "op_offload", "mmproj_offload", "cpu_moe"
     changed = [name for name in about if values[name] != _DEFAULTS[name]]
     changed += [name for name in ("gpu_layers", "draft_gpu_layers") if values[name] not in (-1, 0)]
-    return no_effect(changed, "this engine uses no graphics card")
+    return no_effect(changed, "because this engine uses no graphics card")
 
 
 def no_effect(names: list[str], why: str) -> list[str]:
     """One sentence about settings that do nothing; none for none."""
     if not names:
         return []
-    return [f"{', '.join(names)} {'has' if len(names) == 1 else 'have'} no effect: {why}."]
+    return [f"{', '.join(names)} {'has' if len(names) == 1 else 'have'} no effect {why}."]
 
 
 def _identity(request: LoadRequest, context: int) -> str:

@@ -272,3 +272,15 @@ async def test_a_text_model_makes_embeddings_when_asked_with_the_pooling_asked_f
             vectors.append((await engine.embed(["The sea is blue."])).vectors[0])
     assert len(vectors[0]) == gguf_parts.HIDDEN
     assert vectors[0] != pytest.approx(vectors[1], abs=1e-3)
+
+
+@pytest.mark.real_model
+@pytest.mark.skipif(not MODEL.exists(), reason="the starter model has not been downloaded")
+async def test_what_was_written_before_is_guessed_without_a_draft_model(tmp_path: Path) -> None:
+    settings = {"speculation": "ngram-simple", "ngram_match": 3, "ngram_draft": 8, "context": 256, "parallel": 1}
+    async with loaded_with(tmp_path, **settings) as (engine, _):
+        counted = "one two three four five " * 4 + "one two"
+        body = {"prompt": counted, "n_predict": 16, "temperature": 0}
+        timings = (await raw(engine, "/completion", body))["timings"]
+        assert timings["draft_n_accepted"] > 5
+        assert "notes" not in engine.info.details
