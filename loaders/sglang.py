@@ -141,15 +141,14 @@ def _speculation(request: LoadRequest) -> tuple[str, ...]:
     kind, drafts = text(request, "speculation"), request.files.get("draft_model", ())
     if kind == "off":
         return ()
-    out = [
-        "--speculative-algorithm",
-        _METHODS[kind],
-        "--speculative-num-draft-tokens",
-        str(whole(request, "draft_tokens")),
-    ]
-    if kind != "ngram":
-        if not drafts:
-            raise LoadFailed(f"Speculation by {kind} needs a draft model.", hint="Name one in draft_model.",
-                             param="draft_model")  # fmt: skip
-        out += ["--speculative-draft-model-path", drafts[0].path]
+    guessed = whole(request, "draft_tokens")
+    out = ["--speculative-algorithm", _METHODS[kind]]
+    if kind == "ngram":
+        return (*out, "--speculative-num-draft-tokens", str(guessed))
+    if not drafts:
+        raise LoadFailed(f"Speculation by {kind} needs a draft model.", hint="Name one in draft_model.",
+                         param="draft_model")  # fmt: skip
+    # It wants all three or none: so many steps, one candidate each, and the token that is checked anyway.
+    out += ["--speculative-num-steps", str(guessed), "--speculative-eagle-topk", "1"]
+    out += ["--speculative-num-draft-tokens", str(guessed + 1), "--speculative-draft-model-path", drafts[0].path]
     return tuple(out)

@@ -48,7 +48,7 @@ class Server(Engine, Protocol):
 
 @dataclass(slots=True, eq=False)
 class Member:
-    """One server of the fleet. `down` is why it cannot be used, None when it can."""
+    """One server of the fleet. `down` is why it cannot be used, None when it can; `last` counts up with each use."""
 
     server: Server
     health: Health
@@ -56,6 +56,7 @@ class Member:
     down: EnginehouseError | None = None
     read: Prefixes = field(default_factory=Prefixes)
     told: bool = False
+    last: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -80,6 +81,7 @@ class Fleet:
         self.spec = spec
         self.members = [Member(server, health) for server, health in servers]
         self._watching: list[asyncio.Task[None]] = []
+        self._uses = 0
         self.check_up, self.check_first, self.check_last = CHECK_UP, CHECK_FIRST, CHECK_LAST
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
@@ -98,6 +100,8 @@ class Fleet:
             tried.append(member)
             lost: Failed | None = None
             begun = False
+            self._uses += 1
+            member.last = self._uses
             member.running += 1
             member.read.add(hashes)
             try:
@@ -126,7 +130,7 @@ class Fleet:
         up = [member for member in self.members if member.down is None and member not in tried]
         if not up:
             raise self._none_left()
-        least = min(up, key=lambda member: member.load)
+        least = min(up, key=lambda member: (member.load, member.last))  # equals take turns
         known = max(up, key=lambda member: (member.read.shared(hashes), -member.load))
         if known.read.shared(hashes) and known is not least:
             ahead = known.running - least.running

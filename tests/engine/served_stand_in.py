@@ -107,6 +107,8 @@ class Handler(BaseHTTPRequestHandler):
             self.event({"choices": [choice]})
             time.sleep(PLAN.get("token", 0))
             if PLAN.get("die in reply") == place:
+                if PLAN.get("by") == "exit":
+                    os._exit(3)
                 os.kill(os.getpid(), getattr(signal, PLAN.get("by", "SIGKILL")))
         self.event({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": len(words),
                     "prompt_tokens_details": {"cached_tokens": 3}}})  # fmt: skip

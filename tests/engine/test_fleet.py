@@ -75,17 +75,18 @@ def codes(chunks: list[object]) -> list[str]:
     return [one.code for one in chunks if isinstance(one, Notice)]
 
 
-async def test_a_conversation_stays_where_it_was_read() -> None:
+async def test_a_conversation_stays_where_it_was_read_and_new_ones_take_turns() -> None:
     async with two() as (one, other, fleet):
         texts = ["Tell me a story"]
         done_of(await collect(fleet, chat(*texts)))
-        home = one if one.asked else other
-        for turn in range(4):
+        assert (len(one.asked), len(other.asked)) == (1, 0)
+        for turn in range(3):
             texts += ["Hello", f"and then {turn}?"]
             done_of(await collect(fleet, chat(*texts)))
-        assert len(home.asked) == 5
-        for number in range(4):  # others go where least is done, so not all to one
+        assert (len(one.asked), len(other.asked)) == (4, 0)
+        for number in range(4):
             done_of(await collect(fleet, chat(f"another {number}")))
+        assert (len(one.asked), len(other.asked)) == (6, 2)
 
 
 async def test_requests_at_the_same_time_are_spread() -> None:

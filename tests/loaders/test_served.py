@@ -175,16 +175,17 @@ async def test_a_load_the_system_ends_is_told_as_memory(tmp_path: Path, install:
     assert "memory" in (await load_error(tmp_path, model)).message
 
 
+@pytest.mark.parametrize(("by", "words"), [("SIGKILL", "memory"), ("exit", "exit code 3")])
 async def test_a_server_that_dies_in_a_reply_keeps_the_text_and_ends_the_worker(
-    tmp_path: Path, install: Install
+    tmp_path: Path, install: Install, by: str, words: str
 ) -> None:
-    model = install(token=0.02, **{"die in reply": 3})
+    model = install(token=0.02, by=by, **{"die in reply": 3})
     async with loaded(tmp_path, model) as (engine, process):
         chunks = await collect(engine, chat("Hello"))
         assert text_of(chunks).startswith("Once upon")
         error = failed_of(chunks).error
         assert error["code"] == "engine_crashed"
-        assert "memory" in error["message"]
+        assert words in error["message"]
         await until(lambda: process.state == "crashed")
 
 

@@ -53,6 +53,10 @@ def test_adapters_and_speculation(tmp_path: Path) -> None:
     assert after(start.arguments, "--max-lora-rank") == "16"
     assert after(start.arguments, "--speculative-algorithm") == "STANDALONE"
     assert after(start.arguments, "--speculative-draft-model-path") == "/d"
+    steps = {"--speculative-num-steps": "5", "--speculative-eagle-topk": "1", "--speculative-num-draft-tokens": "6"}
+    assert {switch: after(start.arguments, switch) for switch in steps} == steps
+    ngram = sglang.plan(request(tmp_path, speculation="ngram"), DOOR).arguments
+    assert after(ngram, "--speculative-num-draft-tokens") == "5"
     assert start.adapters == ("red",)
     with pytest.raises(LoadFailed, match="draft model"):
         sglang.plan(request(tmp_path, speculation="eagle"), DOOR)

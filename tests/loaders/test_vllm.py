@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,27 @@ HOW = (
     "set ENGINEHOUSE_VLLM to the environment vLLM is installed in and ENGINEHOUSE_VLLM_MODEL to the folder of a small "
     "chat model; for a machine without a GPU: docs/remote.md, vLLM on the processor"
 )
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(not REAL, reason=HOW)
+def test_the_real_program_knows_every_switch(tmp_path: Path) -> None:
+    named = {"lora": (adapter(tmp_path, "red", 8),), "draft_model": (NamedFile("d", "/models/d"),)}
+    start = vllm.plan(
+        request(tmp_path, named, context=8192, parallel=32, gpu_memory=0.5, quantization="fp8", cache_type="fp8",
+                cpu_offload=1.5, tensor_parallel=2, pipeline_parallel=3, executor="ray", enforce_eager=True,
+                prefix_caching=False, batch_tokens=4096, speculation="draft model"), DOOR)  # fmt: skip
+    code = (
+        "import sys; from vllm.utils.argparse_utils import FlexibleArgumentParser as P; "
+        "from vllm.entrypoints.cli.serve import ServeSubcommand; parser = P(); "
+        "ServeSubcommand().subparser_init(parser.add_subparsers()); found = parser.parse_args(sys.argv[1:]); "
+        "print(found.max_model_len, found.port, found.lora_modules[0].name)"
+    )
+    done = subprocess.run(
+        [f"{REAL}/bin/python", "-c", code, *start.arguments], capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split()[-3:] == ["8192", "4242", "red"]
 
 
 @pytest.mark.anyio
