@@ -21,6 +21,7 @@ from modules.engine.process import WorkerProcess
 from modules.errors import EngineError
 from modules.types import Text
 from tests import gguf_parts
+from tests.conftest import Start
 from tests.engine.making import MODEL, ask, collect, done_of, text_of, until
 from tests.loaders.llama_making import gone, loaded_with, raw, request_for, stand_in, worker_for
 
@@ -157,3 +158,28 @@ async def test_what_the_keeper_starts_ends_when_its_starter_is_killed() -> None:
     starter.kill()
     await starter.wait()
     await until(lambda: gone(pid))
+
+
+def test_no_page_can_change_which_program_runs() -> None:
+    from modules.ui.settings_tab import BOUNDARIES, editable
+
+    assert "llama_server" in BOUNDARIES
+    assert "llama_server" not in {setting.name for setting in editable()}
+
+
+@pytest.mark.real_model
+@pytest.mark.skipif(not MODEL.exists(), reason="the starter model has not been downloaded")
+def test_the_program_named_at_the_start_answers_a_chat_with_an_adapter(tmp_path: Path, server: Start) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / MODEL.name).symlink_to(MODEL)
+    gguf_parts.adapter(models / "tales.gguf")
+    live = server("--models-dir", str(models), "--llama-server", stand_in(tmp_path))
+    settings = {"context": 256, "parallel": 1, "threads": 1, "lora": "tales=0.5"}
+    live.http.timeout = 120
+    live.call("POST", "/api/models/load?wait=1", {"name": MODEL.stem, "settings": settings})
+    body = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 4}
+    assert live.call("POST", "/v1/chat/completions", body)["usage"]["completion_tokens"] == 4
+    state = live.call("GET", "/api/state")
+    assert "of your own" in str(state)
+    assert "tales" in str(state)
