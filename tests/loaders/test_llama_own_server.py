@@ -72,7 +72,7 @@ class TestOwnServer:
             await engine.close()
         finally:
             await process.stop()
-        assert gone(server.pid)
+        await until(lambda: gone(server.pid))
         async with loaded_with(tmp_path, own=stand_in(tmp_path), context=256, parallel=1) as (plain, _):
             assert await reply(plain) != changed, "the control vector changes the text"
 
