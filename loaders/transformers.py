@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from loaders.base import Feature, LoaderSpec, LoadParam, LoadRequest
 from modules.errors import LoadFailed
+from modules.estimates.safetensors import estimate_safetensors
+from modules.estimates.torch_ladder import TORCH_LADDER
 from modules.params import TORCH, dialect
 from modules.types import Chosen
 
@@ -92,6 +94,8 @@ SPEC = LoaderSpec(
     load="loaders.transformers:load",
     needs="transformers",
     requirements="transformers",
+    estimate=estimate_safetensors,
+    ladder=TORCH_LADDER,
 )  # fmt: skip
 
 

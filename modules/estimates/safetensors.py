@@ -16,6 +16,8 @@ KEPT_FREE = 0.10
 """Part of a device that a device map leaves free for what is computed."""
 BATCH = 256
 """Prompt tokens a processor computes at once, unless set."""
+QUANTISER_BYTES = 200 << 20
+"""What the library that quantises takes on a processor, whose original pages stay mapped besides."""
 GROWN = 1.12
 """A cache's buffer grows by a quarter at most, so that on average an eighth of it waits for tokens."""
 TYPICAL_TOKENS = 2048
@@ -27,6 +29,7 @@ _QUANT_BYTES = (("4bit", 0.56), ("nf4", 0.56), ("fp4", 0.56), ("int4", 0.56), ("
                 ("fp8", 1.03), ("float8", 1.03))  # fmt: skip
 _KINDS = {"auto": ("cuda", "rocm", "xpu", "metal"), "cuda": ("cuda", "rocm"), "mps": ("metal",), "xpu": ("xpu",)}
 _QUANT_SETTINGS = ("quantisation", "quantization", "quantize", "load_in")
+_UNQUANTISED = ("", "none", "off", "no", "auto")
 _DTYPE_SETTINGS = ("dtype", "torch_dtype")
 
 
@@ -36,6 +39,7 @@ def estimate_safetensors(facts: ModelFacts, settings: Settings, hardware: Hardwa
     shape = parts.shape_of(facts)
     if shape is None:
         partial.append("The configuration says too little of its dimensions: only its weights count.")
+    quantised = _first(settings, _QUANT_SETTINGS) not in _UNQUANTISED
     weights, kept, each = _weights(facts, settings, partial)
     context = parts.number(settings, "context", 0)
     tokens = context or min(facts.context_length or TYPICAL_TOKENS, TYPICAL_TOKENS)
@@ -50,6 +54,10 @@ def estimate_safetensors(facts: ModelFacts, settings: Settings, hardware: Hardwa
         buffers += 8 * shape.vocabulary
         partial.append(f"The KV cache grows with the chat: it is counted with {tokens:,} tokens.")
     weights += parts.whole(facts, "companion_bytes")
+    if quantised and not _devices(settings, hardware):
+        weights += facts.weights or facts.size
+        buffers += QUANTISER_BYTES
+        partial.append("The pages of the original file are counted; they go when other programs need room.")
     shares, said = _placed(weights, kept, cache, buffers, settings, hardware)
     verdict = judged(shares, hardware)
     return Estimate(shares, verdict.value, f"{said}{verdict.why}", tuple(partial))
@@ -68,7 +76,7 @@ def _weights(facts: ModelFacts, settings: Settings, partial: list[str]) -> tuple
     if facts.format == "gguf":
         matrices = 2 if parts.whole(facts, "output_bytes") else 1
         outside = int(own * (facts.vocabulary or 0) * (facts.hidden or 0) * matrices)
-    if facts.parameters and own and quant not in ("", "none", "off", "no", "auto"):
+    if facts.parameters and own and quant not in _UNQUANTISED:
         ratio = next((size for word, size in _QUANT_BYTES if word in quant.replace("-", "").replace("_", "")), None)
         if ratio is None:
             partial.append(f"How much {quant} saves is not known; the weights are counted as they are.")

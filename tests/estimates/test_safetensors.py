@@ -28,12 +28,34 @@ def test_the_dtype_decides_how_large_the_weights_are() -> None:
     assert own.overhead == ENGINE_BYTES
 
 
-@pytest.mark.parametrize(("name", "least", "most"), [("bitsandbytes-8bit", 0.35, 0.55), ("bitsandbytes-nf4", 0.2, 0.4)])
+@pytest.mark.parametrize(("name", "least", "most"), [("bnb-8bit", 0.35, 0.55), ("bnb-nf4", 0.2, 0.4)])
 def test_quantising_while_loading_leaves_the_embeddings_as_they_are(name: str, least: float, most: float) -> None:
-    whole = estimate_safetensors(model(), {"quantization": "none"}, machine()).shares[0].weights
-    small = estimate_safetensors(model(), {"quantization": name}, machine()).shares[0].weights
+    card = machine(cards=(24 * GB,))
+    whole = estimate_safetensors(model(), {"quantization": "none"}, card).shares[-1].weights
+    small = estimate_safetensors(model(), {"quantization": name}, card).shares[-1].weights
     assert least * whole < small < most * whole
     assert small > 113 * MB
+
+
+def test_quantising_on_a_processor_keeps_the_pages_of_the_original() -> None:
+    estimate = estimate_safetensors(model(), {"quantization": "bnb-8bit", "context": 1024}, machine())
+    assert estimate.total == pytest.approx(1472.9e6, rel=0.1)  # as measured
+    assert any("original" in sentence for sentence in estimate.partial)
+
+
+@pytest.mark.parametrize(
+    ("settings", "measured"),
+    [
+        ({"context": 1024}, 1058.8e6),
+        ({"context": 4096}, 1286.2e6),
+        ({"context": 1024, "dtype": "bfloat16"}, 756.3e6),
+        ({"context": 2048, "batch_size": 1024}, 1164.3e6),
+    ],
+)
+def test_a_small_model_on_a_processor_is_within_ten_percent_of_what_was_measured(
+    settings: dict[str, Any], measured: float
+) -> None:
+    assert estimate_safetensors(model(), settings, machine()).total == pytest.approx(measured, rel=0.1)
 
 
 def test_a_quantisation_nobody_knows_is_said() -> None:

@@ -42,7 +42,13 @@ class FakeSettings:
     """The settings that Models looks at."""
 
     def __init__(self, **values: Any) -> None:
-        self.values = {"model": "", "loader": "", "max_loaded": 1, "load_fallback": "offer"} | values
+        self.values = {
+            "model": "",
+            "loader": "",
+            "max_loaded": 1,
+            "load_fallback": "offer",
+            "llama_server": "",
+        } | values
 
     def get(self, name: str) -> Any:
         return self.values[name]
