@@ -323,7 +323,7 @@ class Models:
 
     def _given_up(self) -> int:
         """Bytes of main memory that a load gets from the models it takes the place of."""
-        hosts = sorted(self._hosts.values(), key=lambda host: host.last_used)
+        hosts = sorted(list(self._hosts.values()), key=lambda host: host.last_used)  # noqa: C414 - from a thread
         count = max(0, len(hosts) - max(1, int(self._settings.get("max_loaded") or 1)) + 1)
         return sum(memory.private_bytes(host.process.pid) for host in hosts[:count] if host.process.pid)
 

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from modules.disk.durable import read_yaml
 from modules.errors import LoadFailed
 from modules.estimates.values import Estimate, Settings, Share
 from modules.formats.facts import ModelFacts
 from modules.hardware import Hardware
 from modules.models import memory
-from tests.engine.making import ask, collect, text_of, until
+from tests.engine.making import MODEL, ask, collect, text_of, until
 from tests.models.test_pool import kept, made
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
@@ -126,3 +127,22 @@ async def test_switching_the_loader_and_back_keeps_the_settings_of_each(tmp_path
         assert status.settings["context"] == 64
         models.forget_settings("echo", "echo")
         assert (await models.load("echo", loader="echo")).settings["context"] == 8192
+
+
+@pytest.mark.real_model
+@pytest.mark.skipif(not MODEL.exists(), reason="the starter model has not been downloaded")
+async def test_a_real_load_takes_what_was_estimated_and_its_figure_is_kept(tmp_path: Path) -> None:
+    async with made(tmp_path) as models:
+        (models._paths.models / MODEL.name).symlink_to(MODEL)
+        plan = models.planned(MODEL.stem, None, {"context": 1024, "threads": 1})
+        estimate = models.estimating.estimate(plan.model, plan.spec, plan.settings)
+        assert estimate.verdict in ("fits", "tight")
+        await models.load(MODEL.stem, settings={"context": 1024, "threads": 1})
+        file = tmp_path / "user_data" / "footprints.yaml"
+        await until(file.exists)
+        kinds = read_yaml(file)[0]["kinds"]
+        ratio = kinds["llama.cpp Q4_1"][MODEL.stem]
+        assert ratio == pytest.approx(1.0, abs=0.1)
+        taken = models.read_memory().engine
+        least = estimate.total - sum(share.compute for share in estimate.shares)
+        assert 0.9 * least < taken < 1.1 * estimate.total
