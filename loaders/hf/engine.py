@@ -26,6 +26,8 @@ from loaders.transformers import choose_context
 from modules.errors import BadRequest, ContextOverflow, LoadFailed, Unsupported
 from modules.types import Chunk, Embeddings, EngineInfo, GenerationRequest, Message, ParamValue
 
+_SPACES = {"whitespace_pattern": r" ?|\n{1,2}[ \t]{0,20}"}
+"""Between the parts of JSON, as llama.cpp allows: a small model may write blank lines to the end of its reply."""
 _PIECE = {"cpu": 256}
 _PIECE_ON_A_CARD = 2048
 
@@ -105,10 +107,13 @@ class HfEngine:
         return self._prompt(request.negative_prompt) if request.negative_prompt else prompt[-1:]
 
     def _grammar(self, request: GenerationRequest) -> Grammar | None:
+        if request.grammar and request.json_schema is not None:
+            raise BadRequest("A reply can keep to a grammar or to a JSON schema, not to both.", param="grammar")
         if request.grammar:
             return Grammar.for_gbnf(request.grammar, self._words.for_grammars)
         if request.json_schema is not None:
-            return Grammar.for_schema(request.json_schema, self._words.for_grammars)
+            spaced = {"x-guidance": _SPACES, **request.json_schema}
+            return Grammar.for_schema(spaced, self._words.for_grammars)
         return None
 
     def render(self, messages: tuple[Message, ...], variables: Mapping[str, Any], continue_last: bool) -> str:
@@ -154,7 +159,7 @@ def build(
     tokenizer = opened.tokenizer
     template = ChatTemplate(source, str(tokenizer.bos_token or ""), str(tokenizer.eos_token or ""))
     pictures = None if opened.processor is None else Pictures(opened.processor, device, opened.dtype)
-    progress(0.98, "trying it out")
+    progress(0.98, "compiling, which can take minutes" if settings["compile"] else "trying it out")
     _try_out(forward, words)
     info = EngineInfo(
         model=request.model, loader=spec.name, context=context.value, slots=int(_number(settings["parallel"])),
@@ -226,8 +231,10 @@ def _guesser(
 
 
 def _try_out(forward: Forward, words: Words) -> None:
-    """One call, so that what cannot run is told at loading and not in the first reply."""
-    forward(forward.cache(), [[next(iter(sorted(words.eos)), 0)]])
+    """A prompt and a token, so that what cannot run is told at loading, and what is compiled is compiled by then."""
+    cache, token = forward.cache(), min(words.eos, default=0)
+    for tokens in ([token, token], [token]):
+        forward(cache, [tokens])
 
 
 def _number(value: object) -> float:

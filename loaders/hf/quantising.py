@@ -7,6 +7,7 @@ do instead.
 from __future__ import annotations
 
 import importlib.util
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -63,10 +64,11 @@ def ready_made(config: Mapping[str, Any]) -> str:
 
 def check_ready_made(method: str, device: torch.device) -> None:
     """Refuse a quantised model that cannot run here. Raises LoadFailed."""
-    if method in READY_MADE:
-        _check(READY_MADE[method], f"This model is quantised with {method}", device)
     if method == "hqq":
         _check_hqq()
+    if method in READY_MADE:
+        _check(READY_MADE[method], f"This model is quantised with {method}", device)
+    _quiet()
 
 
 def while_loading(settings: Mapping[str, ParamValue], method: str, dtype: torch.dtype, device: torch.device) -> Any:
@@ -77,6 +79,8 @@ def while_loading(settings: Mapping[str, ParamValue], method: str, dtype: torch.
     if method:
         raise LoadFailed(f"This model is quantised already ({method}); it cannot be quantised as {wanted} on top.",
                          hint="Set quantization to none, or take the original model.")  # fmt: skip
+    if wanted.startswith("hqq"):
+        _check_hqq()
     _check(WHILE_LOADING[wanted], f"Quantising as {wanted}", device)
     if wanted.startswith("bnb"):
         compute = torch.bfloat16 if dtype == torch.float32 and device.type != "cpu" else dtype
@@ -88,7 +92,6 @@ def while_loading(settings: Mapping[str, ParamValue], method: str, dtype: torch.
         )  # fmt: skip
     if wanted.startswith("torchao"):
         return _torchao(wanted)
-    _check_hqq()
     from transformers import HqqConfig
 
     return HqqConfig(nbits=int(wanted[4]))
@@ -99,6 +102,11 @@ def _torchao(wanted: str) -> Any:
     from transformers import TorchAoConfig
 
     return TorchAoConfig(Int8WeightOnlyConfig() if wanted == "torchao-int8" else Int4WeightOnlyConfig())
+
+
+def _quiet() -> None:
+    """bitsandbytes warns of a cast for every layer of every token; one such line a token fills the log."""
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def _check(need: Need, what: str, device: torch.device) -> None:

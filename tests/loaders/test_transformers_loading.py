@@ -50,7 +50,7 @@ def change_config(folder: Path, **values: Any) -> None:
         ({"quantization": "bnb-nf4"}, "bitsandbytes"),
         ({"quantization": "torchao-int8"}, "torchao"),
         ({"quantization": "torchao-int4"}, "cuda"),
-        ({"quantization": "hqq-4bit"}, "hqq"),
+        ({"quantization": "hqq-4bit"}, "does not offer HQQ"),
         ({"device": "cuda"}, "no cuda device"),
         ({"max_memory": "0=lots"}, "no device with an amount"),
         ({"attention": "flash_attention_2"}, "lash"),

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from loaders.base import NamedFile
-from modules.errors import BadParameter, LoadFailed
+from modules.errors import BadParameter, BadRequest, LoadFailed
 from modules.types import Chunk, Done, GenerationRequest, Progress, Text
 from tests.engine.making import ask, done_of, failed_of, text_of
 from tests.loaders.hf_folder import hf_folder, needs_folder
@@ -201,6 +201,16 @@ def test_guessed_tokens_keep_to_a_grammar(engine: Any, tiny: Path, tmp_path: Pat
     quick.close()
     assert re.fullmatch("(ab|ba| )+[ab]?", guessed)
     assert guessed == text_of(answer(engine, request))
+
+
+def test_json_is_not_filled_up_with_blank_lines(engine: Any) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    for seed in range(6):
+        said = text_of(answer(engine, ask("{", json_schema=schema, params={"seed": seed, "max_tokens": 30}, lora={})))
+        assert "\n\n\n" not in said
+        assert "\r" not in said
+    with pytest.raises(BadRequest):
+        answer(engine, ask("{", json_schema=schema, grammar='root ::= "x"'))
 
 
 @pytest.mark.cell("negative prompt", loader="Transformers")
