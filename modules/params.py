@@ -163,7 +163,8 @@ PARAMS: tuple[Param, ...] = (
           "Strings across which DRY does not look, as quoted items with commas between.",
           engines={LLAMA: "dry_sequence_breakers"}),
     Param("mirostat_mode", "choice", "0", MIRO, "Mirostat",
-          "Holds the surprise of the text at a target. 0 = off, 1 or 2 = version. (Basu et al. 2020)",
+          "Holds the surprise of the text at a target, in place of the samplers that cut. 0 = off, 1 or 2 = version. "
+          "(Basu et al. 2020)",
           choices=("0", "1", "2"), engines={LLAMA: "mirostat"}, aliases=("mirostat",)),
     _f("mirostat_tau", "Mirostat target", MIRO, 5.0, 0.0, 10.0, "Target surprise in bits.",
        engines={LLAMA: "mirostat_tau"}),

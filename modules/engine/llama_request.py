@@ -43,14 +43,20 @@ class Prompting:
     adapters  the loaded LoRA adapters in its order, with the strength each has by default
     mark      what stands for an image in a prompt; llama-server draws one at its start
     reuse     False where a prompt in its cache may have been computed with other adapters
+    context   tokens a request may use: what "the whole context" means
     """
 
     adapters: tuple[tuple[str, float], ...] = ()
     mark: str = MEDIA_MARK
     reuse: bool = True
+    context: int = 0
 
 
 _PLAIN = Prompting()
+_LONGEST = 2**20
+"""Tokens back where the context is not known; the server keeps a number for each."""
+_NOWHERE = "\U0010fffd"
+"""A character of private use, at the end of Unicode."""
 
 
 def completion_body(request: GenerationRequest, prompting: Prompting = _PLAIN) -> dict[str, Any]:
@@ -67,6 +73,8 @@ def completion_body(request: GenerationRequest, prompting: Prompting = _PLAIN) -
     values = {name: param.default for name, param in BY_NAME.items()} | dict(request.params)
     seed = int(_number(values["seed"]))
     limit = int(_number(values["max_tokens"]))
+    span = int(_number(values["repetition_penalty_range"]))
+    span = span if span >= 0 else prompting.context or _LONGEST  # the server takes no -1
     body: dict[str, Any] = {
         "prompt": _with_images(prompt, request.images, prompting.mark),
         "stream": True,  # always: only a streamed request ends when its client hangs up
@@ -79,7 +87,10 @@ def completion_body(request: GenerationRequest, prompting: Prompting = _PLAIN) -
         "seed": seed if seed >= 0 else secrets.randbelow(2**31),
         **{wire: values[name] for name, wire in _SAME_WORDS.items()},
         **_temperature(values),
-        "dry_penalty_last_n": values["repetition_penalty_range"],
+        "repeat_last_n": span,
+        "dry_penalty_last_n": span,
+        # An empty list is refused; what no text holds breaks nothing.
+        "dry_sequence_breakers": values["dry_sequence_breakers"] or [_NOWHERE],
         "mirostat": int(str(values["mirostat_mode"])),
         "logit_bias": _bias(values["logit_bias"]),
         "samplers": sampler_order(_names(values["sampler_priority"])),

@@ -70,7 +70,8 @@ class LlamaServerEngine:
         self._mark = ""
         # The server does not remember with which adapters a prompt was computed that it put aside.
         mixes = bool(info.adapters)
-        self._prompting = Prompting(tuple(info.adapters.items()), reuse=not mixes or (kept and process is not None))
+        reuse = not mixes or (kept and process is not None)
+        self._prompting = Prompting(tuple(info.adapters.items()), reuse=reuse, context=info.context)
         self._features = features_of(spec, info)
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:

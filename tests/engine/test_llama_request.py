@@ -50,6 +50,15 @@ def test_low_and_high_become_middle_and_range() -> None:
     assert body(dynatemp_low=0.5)["dynatemp_range"] == 0.0
 
 
+def test_the_whole_context_is_a_number_and_no_breakers_are_one_that_never_comes() -> None:
+    sent = completion_body(ask(params={"repetition_penalty_range": -1}), Prompting(context=768))
+    assert (sent["repeat_last_n"], sent["dry_penalty_last_n"]) == (768, 768)
+    assert body(repetition_penalty_range=0)["repeat_last_n"] == 0
+    (nowhere,) = body(dry_sequence_breakers=[])["dry_sequence_breakers"]
+    assert nowhere.strip()
+    assert body(dry_sequence_breakers=["x"])["dry_sequence_breakers"] == ["x"]
+
+
 def test_the_order_of_samplers_is_translated_and_none_is_left_out() -> None:
     order = sampler_order(["temperature", "top_p", "presence_penalty", "repetition_penalty", "typical_p", "quadratic"])
     assert order[:4] == ["temperature", "top_p", "penalties", "typ_p"]

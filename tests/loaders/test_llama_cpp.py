@@ -113,6 +113,11 @@ class TestLlamaCpp(Conformance):
                 assert got == (pytest.approx(sent, rel=1e-5) if isinstance(sent, float) else sent), name
             assert used["ignore_eos"] == body["ignore_eos"]
 
+    async def test_penalties_reach_over_the_whole_context_and_dry_needs_no_breakers(self, loaded: Loaded) -> None:
+        params = {"repetition_penalty_range": -1, "repetition_penalty": 1.2, "dry_multiplier": 1.0,
+                  "dry_sequence_breakers": [], "max_tokens": 4, "temperature": 0.0}  # fmt: skip
+        done_of(await collect(loaded[0], ask("one two one two", params=params)))
+
     async def test_the_prompts_progress_is_told(self, loaded: Loaded) -> None:
         engine, _ = loaded
         chunks = await collect(engine, ask("unheard of " * 150, params={"max_tokens": 1}))
