@@ -26,6 +26,11 @@ _log = logging.getLogger("enginehouse.memory")
 OwnEngine = Callable[[LoaderSpec], bool]
 
 
+def own_engine(setting: Callable[[str], Any]) -> OwnEngine:
+    """Whether a loader would start the person's own llama-server, by the program's settings."""
+    return lambda spec: "llama_server" in spec.options and bool(setting("llama_server"))
+
+
 class Estimating:
     """Its methods read disk and devices and belong in a thread.
 

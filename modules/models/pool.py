@@ -23,7 +23,7 @@ from modules.estimates.learned import Footprints
 from modules.hardware_reader import HardwareReader
 from modules.models import memory
 from modules.models.catalog import check_writes_text
-from modules.models.estimating import Estimating
+from modules.models.estimating import Estimating, own_engine
 from modules.models.fallback import MOST_TRIES, said
 from modules.models.host import Host
 from modules.models.last_used import LastUsed
@@ -63,10 +63,8 @@ class Models:
         self._limits = limits
         self._last = LastUsed(paths.root / "models.yaml")
         self.footprints = Footprints(paths.root / "footprints.yaml")
-        self.estimating = Estimating(
-            hardware or HardwareReader(paths.scratch / "devices.json"), self.footprints, catalog.get, self._given_up,
-            lambda spec: any(settings.get(name) for name in spec.options if name == "llama_server"),
-        )
+        reader, own = hardware or HardwareReader(paths.scratch / "devices.json"), own_engine(settings.get)
+        self.estimating = Estimating(reader, self.footprints, catalog.get, self._given_up, own)
         self._planner = Planner(catalog, registry, settings, self._last, self.estimating)
         self._measuring = Measuring(self.estimating)
         self._hosts: dict[str, Host] = {}
