@@ -78,7 +78,8 @@ def test_files_named_in_the_docs_exist(page: Path) -> None:
 
 
 def test_the_changelog_starts_with_the_current_version_or_what_comes_after_it() -> None:
-    match = re.search(r"^## \[(?!Unreleased)([^\]]+)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    match = re.search(r"^## \[(?!Unreleased)([^\]]+)\]", text, re.MULTILINE)
     assert match
     assert match[1] == VERSION
 

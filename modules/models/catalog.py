@@ -15,15 +15,13 @@ from pathlib import Path
 from typing import Protocol
 
 from loaders import Registry, installed
-from loaders.base import LoaderSpec
 from modules.errors import NotFound, Unsupported
 from modules.formats.detect import UNREADABLE, detect
 from modules.formats.facts import ModelFacts
 from modules.formats.gguf import GgufHeader, read_header
 from modules.models.catalog_fit import beside
-from modules.models.catalog_verdict import FORMATS, verdict
+from modules.models.catalog_verdict import verdict
 from modules.models.catalog_walk import Found, walk
-from modules.types import Chosen
 
 logger = logging.getLogger(__name__)
 Stamp = tuple[str, int, int]
@@ -112,22 +110,6 @@ class Catalog:
         """The GGUF header of that model, None when it is of another format. Raises NotFound, GgufError."""
         model = self.get(name)
         return read_header(model.path) if model.format == "gguf" else None
-
-    def pick_loader(self, model: ModelFile) -> Chosen[LoaderSpec]:
-        """The loader to open `model` with, and why. Raises Unsupported when there is none."""
-        if model.builtin:
-            spec = self._registry.get(model.loaders[0])
-            return Chosen(spec, f"{model.name} is built into the loader {spec.name}.")
-        check_runnable(model)
-        specs = [self._registry.get(name) for name in model.loaders]
-        ready = [spec for spec in specs if installed(spec)]
-        chosen, fmt = ready[0], FORMATS.get(model.format, model.format)
-        if len(ready) == 1:
-            missing = ", ".join(spec.name for spec in specs if spec is not chosen)
-            more = f" ({missing}: not installed)" if missing else ""
-            return Chosen(chosen, f"{chosen.name} is the only loader here that opens {fmt} files{more}.")
-        others = ", ".join(spec.name for spec in ready[1:])
-        return Chosen(chosen, f"{chosen.name} comes first for {fmt} files; {others} could open it too.")
 
     # ── inside the lock ─────────────────────────────────────────────────────────────────────────────
 

@@ -11,6 +11,7 @@ from modules.types import GenerationRequest
 from tests.engine.making import ask
 from tests.loaders.conformance import Conformance, Loaded
 from tests.loaders.hf_folder import hf_folder, needs_folder, running_hf
+from tests.loaders.sampler_cases import BASE
 
 __all__ = ["hf_folder"]
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(280)]
@@ -29,6 +30,7 @@ async def loaded(tmp_path_factory: pytest.TempPathFactory, hf_folder: Path) -> A
 
 class TestTransformers(Conformance):
     pytestmark = needs_folder
+    base = {**BASE, "max_tokens": 16}  # a third of the tokens a second of llama.cpp: half the length shows as much
 
     def unicode_request(self) -> tuple[GenerationRequest, str]:
         text = "🎉🎊 naïve 漢字 👩‍👩‍👧"

@@ -14,7 +14,7 @@ import modules.models.catalog
 from loaders import Registry
 from loaders.base import LoaderSpec
 from modules.errors import NotFound, Unsupported
-from modules.models.catalog import Catalog, ModelFile
+from modules.models.catalog import Catalog, ModelFile, check_runnable
 from tests.gguf_maker import LLAMA, make, write
 from tests.model_maker import hf_folder, torch_legacy, torch_zip
 
@@ -244,23 +244,10 @@ def test_a_name_is_looked_up_and_never_opened(catalog: Catalog, name: str) -> No
         catalog.get(name)
 
 
-def test_the_choice_of_a_loader_comes_with_its_reason(tmp_path: Path) -> None:
-    write(tmp_path / "x.gguf")
-    both = Catalog(tmp_path, Registry((LLAMA_CPP, spec("llama-cpp-python"), ECHO)))
-    chosen = both.pick_loader(both.get("x"))
-    assert chosen.value.name == "llama.cpp"
-    assert "llama-cpp-python could open it too" in chosen.why
-    missing = Catalog(tmp_path, Registry((spec("llama.cpp", needs="no_such_package"), spec("other"))))
-    chosen = missing.pick_loader(missing.get("x"))
-    assert chosen.value.name == "other"
-    assert "llama.cpp: not installed" in chosen.why
-    assert both.pick_loader(both.get("echo")).value.name == "echo"
-
-
 def test_a_loader_that_is_not_installed_is_named_with_the_command(tmp_path: Path) -> None:
     write(tmp_path / "x.gguf")
     catalog = Catalog(tmp_path, Registry((spec("big", needs="no_such_package", requirements="big"),)))
     assert "python start.py install big" in catalog.get("x").reason
     with pytest.raises(Unsupported) as caught:
-        catalog.pick_loader(catalog.get("x"))
+        check_runnable(catalog.get("x"))
     assert caught.value.code == "model_not_runnable"
