@@ -30,7 +30,7 @@ async def loaded(tmp_path_factory: pytest.TempPathFactory, hf_folder: Path) -> A
 
 class TestTransformers(Conformance):
     pytestmark = needs_folder
-    base = {**BASE, "max_tokens": 16}  # a third of the tokens a second of llama.cpp: half the length shows as much
+    base = {**BASE, "max_tokens": 16}  # half the length shows as much, in half the time
 
     def unicode_request(self) -> tuple[GenerationRequest, str]:
         text = "🎉🎊 naïve 漢字 👩‍👩‍👧"
