@@ -83,7 +83,7 @@ export const STATES = {
 function drawFoot(foot, models) {
   const scanning = store.get("scanning");
   refill(foot, [scanning, store.get("folder"), models?.length], () => [
-    h("p", { class: "eht-muted" }, "Where are my models? Put files ending in .gguf into ", h("code", { text: store.get("folder") || "the models folder" }), "."),
+    h("p", { class: "eht-muted" }, "Where are my models? Put .gguf files and Hugging Face folders into ", h("code", { text: store.get("folder") || "the models folder" }), "."),
     h("div", { class: "eht-foot-row" },
       button({ text: scanning ? "Looking …" : "Rescan", icon: icon("retry"), label: "Rescan", class: "eh-btn eh-btn-quiet", disabled: scanning, onClick: rescan }),
       h("span", { class: "eht-muted", role: "status", text: models ? plural(models.length, "model") : "" })),
