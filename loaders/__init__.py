@@ -23,10 +23,14 @@ _NOT_LOADERS = frozenset({"base"})
 
 
 def built_in_specs() -> tuple[LoaderSpec, ...]:
-    """The spec of every loader file here, llama.cpp first, then by name. Imports no engine."""
+    """The spec of every loader file here, by rank. Imports no engine."""
     found = [one.name for one in pkgutil.iter_modules(__path__) if not one.ispkg and one.name not in _NOT_LOADERS]
     specs = [importlib.import_module(f"loaders.{name}").SPEC for name in sorted(found)]
-    return tuple(sorted(specs, key=lambda spec: (spec.name != "llama.cpp", spec.name == "echo", spec.name)))
+    return _ranked(specs)
+
+
+def _ranked(specs: Iterable[LoaderSpec]) -> tuple[LoaderSpec, ...]:
+    return tuple(sorted(specs, key=lambda spec: (spec.rank, spec.name)))
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Registry:
     def with_more(self, more: Iterable[LoaderSpec]) -> Registry:
         """A registry that also has `more`; a name that exists is replaced."""
         by_name = {spec.name: spec for spec in (*self.specs, *more)}
-        return Registry(tuple(by_name.values()))
+        return Registry(_ranked(by_name.values()))
 
     def get(self, name: str) -> LoaderSpec:
         """The loader of that name. Raises NotFound with the names there are."""

@@ -88,6 +88,7 @@ class LoaderSpec:
     needs     the module to look for (without importing it) to know whether the engine is installed; "!name" = a program
     requirements  the file under requirements/ that installs it
     install   the command that installs it where no such file does: an engine that lives in an environment of its own
+    rank      place among the loaders of a format: the smallest that can run is taken unless another is asked for
     hardware  kinds of device it cannot do without, any of them: ("cuda",); () = runs anywhere
     estimate  what a load will take (see modules/estimates/values.py); None = it cannot be said
     options   names of program settings (modules/settings.py) it has to know, as LoadRequest.options
@@ -104,6 +105,7 @@ class LoaderSpec:
     needs: str = ""
     requirements: str = "base"
     install: str = ""
+    rank: int = 90
     builtin_models: tuple[str, ...] = ()
     hardware: tuple[str, ...] = ()
     estimate: Estimator | None = None

@@ -51,6 +51,7 @@ def _half(settings: Settings, facts: ModelFacts) -> Settings:
 SPEC = LoaderSpec(
     name="echo",
     title="Echo (no model; for tests and extensions)",
+    rank=100,
     formats=("echo",),
     params=(
         LoadParam("tokens", "int", 0, "Reply length", "Tokens in a reply of seeded words. 0 = echo.", 0, 10_000_000),

@@ -18,6 +18,7 @@ from modules.types import EngineInfo
 SPEC = LoaderSpec(
     name="exllamav2",
     title="ExLlamaV2 (EXL2 and GPTQ models, on NVIDIA graphics cards; no longer developed)",
+    rank=40,
     formats=("exl2", "gptq"),
     params=(
         LoadParam("context", "int", 0, "Context",

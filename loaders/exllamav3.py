@@ -17,6 +17,7 @@ _CACHE = ("fp16", "q8", "q7", "q6", "q5", "q4", "q3", "q2")
 SPEC = LoaderSpec(
     name="exllamav3",
     title="ExLlamaV3 (EXL3 models, on NVIDIA graphics cards)",
+    rank=30,
     formats=("exl3", "safetensors"),
     params=(
         LoadParam("context", "int", 0, "Context",

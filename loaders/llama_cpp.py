@@ -33,6 +33,7 @@ __all__ = ["DEFAULT_CONTEXT", "SPEC", "choose_context", "load", "missing_instruc
 SPEC = LoaderSpec(
     name="llama.cpp",
     title="llama.cpp (GGUF models, on processor or graphics card)",
+    rank=0,
     formats=("gguf",),
     params=SETTINGS,
     samplers=dialect(LLAMA),

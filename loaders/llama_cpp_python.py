@@ -41,6 +41,7 @@ _NO_CARD = "A build without support for the graphics card keeps everything in ma
 SPEC = LoaderSpec(
     name="llama-cpp-python",
     title="llama-cpp-python (GGUF models, built with your own flags; one reply at a time)",
+    rank=10,
     formats=("gguf",),
     params=(
         LoadParam("context", "int", 0, "Context",

@@ -25,6 +25,7 @@ from modules.types import Chosen, Endpoint, EngineInfo
 SPEC = LoaderSpec(
     name="openai-endpoint",
     title="Endpoint (a server that has the model: OpenAI's protocol, near or far)",
+    rank=80,
     formats=("endpoint",),
     params=(
         LoadParam("context", "int", 0, "Context", "Tokens of prompt and reply together. 0 = as the endpoint file or "

@@ -22,6 +22,7 @@ _INSTALL = "python3 -m venv sglang-env && sglang-env/bin/pip install sglang && e
 SPEC = LoaderSpec(
     name="sglang",
     title="SGLang (a server of its own; many requests that share their beginnings)",
+    rank=60,
     formats=("safetensors", "gptq", "awq", "fp8", "compressed-tensors", "bitsandbytes"),
     params=(
         LoadParam("context", "int", 0, "Context",

@@ -28,6 +28,7 @@ _INSTALL = (
 SPEC = LoaderSpec(
     name="tensorrt-llm",
     title="TensorRT-LLM (NVIDIA's own server, for its graphics cards)",
+    rank=70,
     formats=("safetensors", "fp8"),
     params=(
         LoadParam("context", "int", 0, "Context",

@@ -30,8 +30,9 @@ _SIZE, _PLACE, _QUANT, _LORA, _GUESS, _SPEED = (
 )  # fmt: skip
 
 SPEC = LoaderSpec(
-    name="Transformers",
+    name="transformers",
     title="Transformers (Hugging Face folders, on processor or graphics card)",
+    rank=20,
     formats=("safetensors", "gptq", "awq", "fp8", "bitsandbytes", "compressed-tensors", "hqq", "pickle", "gguf"),
     params=(
         LoadParam("context", "int", 0, "Context",

@@ -25,6 +25,7 @@ _INSTALL = "python3 -m venv vllm-env && vllm-env/bin/pip install vllm && export 
 SPEC = LoaderSpec(
     name="vllm",
     title="vLLM (a server of its own; many requests at once, several graphics cards or machines)",
+    rank=50,
     formats=("safetensors", "gptq", "awq", "fp8", "compressed-tensors", "bitsandbytes"),
     params=(
         LoadParam("context", "int", 0, "Context",

@@ -71,7 +71,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory, hf_folder: Path) -> Iterato
     backend.close()
 
 
-@pytest.mark.cell("images", loader="Transformers")
+@pytest.mark.cell("images", loader="transformers")
 def test_a_picture_is_seen_and_two_pictures_are_told_apart(engine: Any) -> None:
     assert "images" in engine.info.features
     chat = (Message("user", "What colour is it?", (picture((255, 0, 0)),)),)

@@ -235,7 +235,7 @@ def test_a_model_with_a_running_state_is_computed_reply_by_reply(hf_folder: Path
     backend.close()
 
 
-@pytest.mark.cell("embeddings", loader="Transformers")
+@pytest.mark.cell("embeddings", loader="transformers")
 def test_a_sentence_model_gives_the_vectors_its_pooling_asks_for(hf_folder: Path, tmp_path: Path) -> None:
     import torch
     from transformers import BertConfig, BertModel

@@ -128,7 +128,7 @@ def test_a_cancel_is_seen_within_a_piece_of_the_prompt(engine: Any) -> None:
     assert done_of(chunks).stats.completion_tokens == 0
 
 
-@pytest.mark.cell("lora adapters", loader="Transformers")
+@pytest.mark.cell("lora adapters", loader="transformers")
 def test_adapters_are_switched_for_each_request_and_off_is_the_model_itself(
     engine: Any, tiny: Path, tmp_path: Path
 ) -> None:
@@ -170,7 +170,7 @@ def test_an_adapter_that_is_not_loaded_is_refused_with_those_that_are(engine: An
 
 
 @pytest.mark.parametrize("params", [GREEDY, {"seed": 3, "max_tokens": 40, "temperature": 0.8}], ids=["greedy", "drawn"])
-@pytest.mark.cell("speculative decoding", loader="Transformers")
+@pytest.mark.cell("speculative decoding", loader="transformers")
 @pytest.mark.parametrize("way", ["prompt lookup", "draft model", "wrong draft model"])
 def test_guessing_ahead_gives_the_same_text_in_fewer_calls(
     engine: Any, tiny: Path, hf_folder: Path, tmp_path: Path, way: str, params: dict[str, Any]
@@ -213,7 +213,7 @@ def test_json_is_not_filled_up_with_blank_lines(engine: Any) -> None:
         answer(engine, ask("{", json_schema=schema, grammar='root ::= "x"'))
 
 
-@pytest.mark.cell("negative prompt", loader="Transformers")
+@pytest.mark.cell("negative prompt", loader="transformers")
 def test_guidance_moves_away_from_the_negative_prompt(engine: Any) -> None:
     prompt, params = "The colour is", {**GREEDY, "guidance_scale": 1.5}
     plain = text_of(answer(engine, ask(prompt, params=GREEDY, lora={})))
