@@ -13,6 +13,8 @@ from modules.types import Endpoint
 
 WAIT = 10.0
 """Seconds an answer may take."""
+NO_SUCH_ROUTE = (404, 405, 501)
+"""It answers, and has no such route: some have no list of models, and gateways often let only chats through."""
 
 
 class Health:
@@ -23,15 +25,18 @@ class Health:
         flavour = FLAVOURS.get(endpoint.flavour)
         self._path = "/health" if flavour is None else flavour.health or endpoint.api + "/models"
         self._http = client_of(endpoint)
+        self._endpoint = endpoint
 
     async def check(self) -> EnginehouseError | None:
         """Why the server cannot be used now, None when it can."""
         try:
             async with asyncio.timeout(WAIT):
                 status, raw = await self._http.get_raw(self._path)
-        except (OSError, ConnectionLost) as error:
+        except (OSError, ConnectionLost, ValueError) as error:  # ValueError: an answer beyond all measure
             return openai_errors.unreachable(error, self.where)
-        return None if status == 200 else openai_errors.refusal(status, raw, self.where)
+        if status == 200 or status in NO_SUCH_ROUTE:
+            return None
+        return openai_errors.cleaned(openai_errors.refusal(status, raw, self.where), self._endpoint)
 
     async def close(self) -> None:
         """Hang up."""

@@ -1,6 +1,6 @@
 """What a server that is not ours says or does when it does not answer, as an error that names the next step.
 
-Nothing of a key is ever in these texts: what a server says is cut short, and its headers are not shown.
+Nothing of a key is ever in these texts: what a server says is cut short, and `cleaned` of what only it may know.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import orjson
 
 from modules.engine.http_client import ConnectionLost
 from modules.errors import BadRequest, ContextOverflow, EngineCrashed, EngineError, EnginehouseError, NotReady
+from modules.types import Endpoint
 
 UNREACHABLE = "engine_unreachable"
 _LONGEST = 600
@@ -33,6 +34,14 @@ def shown(url: str) -> str:
     host = parts.hostname or "?"
     host = f"[{host}]" if ":" in host else host
     return f"{host}:{parts.port}" if parts.port else host
+
+
+def cleaned(error: EnginehouseError, endpoint: Endpoint) -> EnginehouseError:
+    """The error without the key and the headers: some servers repeat what they were sent."""
+    for secret in (endpoint.key, *endpoint.headers.values()):
+        if len(secret) > 3:
+            error.message = error.message.replace(secret, "…")
+    return error
 
 
 def unreachable(error: BaseException, where: str, begun: bool = False) -> EngineError:

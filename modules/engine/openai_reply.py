@@ -9,11 +9,12 @@ from typing import Any
 import orjson
 
 from modules.engine.http_client import Connection
-from modules.engine.openai_errors import reported
+from modules.engine.openai_errors import cleaned, reported, shown
 from modules.errors import EngineError
 from modules.types import (
     Chunk,
     Done,
+    Endpoint,
     Failed,
     FinishReason,
     GenerationRequest,
@@ -61,12 +62,13 @@ def data_of(event: bytes) -> bytes:
 class Reply:
     """Turns the events of one reply into chunks. `ended` is set once it ended well; `spoke` once there was text."""
 
-    def __init__(self, request: GenerationRequest, seed: int, context: int, where: str) -> None:
+    def __init__(self, request: GenerationRequest, seed: int, context: int, endpoint: Endpoint) -> None:
         self._chat = request.messages is not None
         self._top = request.logprobs
         self._seed = seed
         self._context = context
-        self._where = where
+        self._endpoint = endpoint
+        self._where = shown(endpoint.url)
         self._started = time.monotonic()
         self._first = 0.0
         self._last = 0.0
@@ -96,7 +98,7 @@ class Reply:
                 break
             data = orjson.loads(raw)
             if (error := data.get("error")) is not None and error != "":
-                out.append(Failed(reported(error, self._where).as_dict()))
+                out.append(Failed(cleaned(reported(error, self._where), self._endpoint).as_dict()))
                 break
             if usage := data.get("usage"):
                 self._usage = usage

@@ -64,7 +64,6 @@ class OpenAIServerEngine:
         self._process = process
         self._room = asyncio.Semaphore(endpoint.slots or info.slots)
         self._unknown: dict[str, str] = {}  # what this server refused once, and in which words
-        self._secrets = tuple(text for text in (endpoint.key, *endpoint.headers.values()) if len(text) > 3)
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         """See Engine. Hanging up is the cancel."""
@@ -80,7 +79,7 @@ class OpenAIServerEngine:
             ask = ask_for(request, self._flavour, self._model, await self._limit(request))
             for notice in self._notices(request):
                 yield notice
-            reply = Reply(request, ask.seed, self.info.context, self.where)
+            reply = Reply(request, ask.seed, self.info.context, self._endpoint)
             connection, notices = await self._open(ask)
             for notice in notices:
                 yield notice
@@ -103,7 +102,7 @@ class OpenAIServerEngine:
             else:
                 yield Failed((await self._why_gone(error, connection)).as_dict())
         except EnginehouseError as error:
-            yield Failed(self._clean(error).as_dict())
+            yield Failed(openai_errors.cleaned(error, self._endpoint).as_dict())
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             yield Failed(self._unreadable(error).as_dict())
         finally:
@@ -238,7 +237,7 @@ class OpenAIServerEngine:
         except (TypeError, ValueError) as error:
             raise BadRequest(f"This cannot be sent to the engine: {error}") from None
         if status != 200:
-            raise self._clean(openai_errors.refusal(status, raw, self.where))
+            raise openai_errors.cleaned(openai_errors.refusal(status, raw, self.where), self._endpoint)
         try:
             answer = orjson.loads(raw)
         except ValueError as error:
@@ -256,12 +255,6 @@ class OpenAIServerEngine:
         if isinstance(error, ConnectionLost) and error.given_up:
             return openai_errors.silent(self._endpoint.timeout, self.where)
         return openai_errors.unreachable(error, self.where, connection is not None)
-
-    def _clean(self, error: EnginehouseError) -> EnginehouseError:
-        """The error without what only this program and the server may know: some servers repeat what they were sent."""
-        for secret in self._secrets:
-            error.message = error.message.replace(secret, "…")
-        return error
 
 
 async def _to_the_end(connection: Connection) -> None:

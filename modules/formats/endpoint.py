@@ -224,6 +224,7 @@ def _url(file: str, value: Any) -> str:
     try:
         parts = urlsplit(text)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        (parts.hostname or "").encode("idna")  # as connecting does: no empty part between dots, none too long
     except ValueError:
         usable = False
     if not usable or any(char.isspace() or not char.isprintable() for char in text):

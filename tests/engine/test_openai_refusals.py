@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from loaders.openai_endpoint import SPEC
+from modules.engine.health import Health
 from modules.engine.llama_server import LlamaServerEngine
+from modules.errors import EnginehouseError
 from modules.types import (
     Endpoint,
     EngineInfo,
@@ -82,8 +84,42 @@ async def test_a_redirect_is_not_followed() -> None:
 async def test_a_key_the_server_repeats_is_not_shown() -> None:
     body = {"error": {"message": "what is secret-key to me"}}
     assert "secret-key" not in json.dumps(dict(failed_of(await replied(giving(plain(body, 400)))).error))
-    chunks = await replied(saying(event({"error": {"message": "no"}})))
-    assert failed_of(chunks)
+    chunks = await replied(saying(event({"error": {"message": "no, secret-key"}})))
+    assert "secret-key" not in json.dumps(dict(failed_of(chunks).error))
+    async with faking(giving(plain(body, 400))) as fake:
+        endpoint = Endpoint(fake.url, "secret-key", "llama-server", hosted=False)
+        engine = LlamaServerEngine(endpoint, EngineInfo("m", "x", 1000, endpoint=endpoint), SPEC)
+        assert "secret-key" not in json.dumps(dict(failed_of(await collect(engine, ask("Hi"))).error))
+        await engine.close()
+
+
+async def looked_at(answer: bytes) -> EnginehouseError | None:
+    """What a look at a server of others says that answers so."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        health = Health(Endpoint(url, "secret-key", "openai", hosted=False))
+        try:
+            return await health.check()
+        finally:
+            await health.close()
+
+
+async def test_a_key_that_is_repeated_to_a_look_at_the_server_is_not_shown() -> None:
+    error = await looked_at(plain({"message": "secret-key is out of credit"}, 403))
+    assert error is not None
+    assert "credit" in error.message
+    assert "secret-key" not in error.message
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+async def test_a_server_without_a_list_of_models_lives(status: int) -> None:
+    assert await looked_at(plain({"detail": "Not Found"}, status)) is None
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,7 @@ def test_a_key_can_come_from_the_environment(tmp_path: Path, monkeypatch: pytest
         ("", "no lines"), ("- a\n", "no lines"), ("url: [\n", "not YAML (line"), ("model: x\n", "names no server"),
         ("url: ftp://x\n", "http"), ("url: 7\n", "names no server"), ("urls: []\n", "names no server"),
         ("url: http://user:s3cret@x\n", "name or password"), ("url: http://x/?key=s3cret\n", "behind ?"),
+        ("url: http://x..y\n", "http"),
         ("url: http://x y\n", "http"), ("url: http://x:99999\n", "http"), ('url: "http://x\\r\\nHost: y"\n', "http"),
         ("url: http://x\nurls: [http://y]\n", "both url and urls"), ("url: http://x\nkey: 5\n", "key"),
         ("url: http://x\nkey: s3cret\nkey_env: Y\n", "both key"), ("url: http://x\nflavour: llama\n", "flavour"),
