@@ -59,6 +59,7 @@ class Connection(asyncio.Protocol):
         self._parser: Any = None
         self._body: list[bytes] = []
         self._head_done = False
+        self._bounded = False
         self._complete = False
         self._lost = False
         self._waiter: asyncio.Future[None] | None = None
@@ -75,11 +76,19 @@ class Connection(asyncio.Protocol):
             self.abort()
         self._wake()
 
+    def eof_received(self) -> None:
+        """The end of a body that names no length, as servers of HTTP/1.0 send it."""
+        if self._head_done and not self._bounded:
+            self._complete = True
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
         self._wake()
 
     # httptools
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._bounded = self._bounded or name.lower() in (b"content-length", b"transfer-encoding")
+
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()
         self._head_done = True
@@ -124,7 +133,8 @@ class Connection(asyncio.Protocol):
 
     def send(self, head: bytes, body: bytes) -> None:
         """Send a request; the answer of the one before must have been read."""
-        self.begun = self._head_done = self._complete = self.reusable = False
+        self.begun = self._head_done = self._bounded = self._complete = self.reusable = False
+        self._body.clear()
         self._parser = httptools.HttpResponseParser(self)
         if self._transport is None or self._lost:
             raise ConnectionLost(False)

@@ -230,7 +230,7 @@ class LlamaServerEngine:
         if Feature.VISION not in self._features:
             raise Unsupported(f"{self.info.model}, as it is loaded, takes no images.", param="images",
                               hint="Load it with its mmproj file, or use another model.")  # fmt: skip
-        if not self._mark:
+        if not self._mark or not self._endpoint.hosted:  # a server of others may be started anew, with another
             _, answer = await self._http.get("/props")
             found = answer.get("media_marker") if isinstance(answer, dict) else None
             self._mark = str(found or MEDIA_MARK)
@@ -250,8 +250,8 @@ class LlamaServerEngine:
     def _refusal(self, status: int, raw: bytes) -> EnginehouseError:
         """Why an answer is not 200; where the server is somebody else's, what stands before it may have answered."""
         if not self._endpoint.hosted and status in _BEFORE_IT:
-            return openai_errors.refusal(status, raw, self._where)
-        return refusal(status, raw)
+            return openai_errors.cleaned(openai_errors.refusal(status, raw, self._where), self._endpoint)
+        return openai_errors.cleaned(refusal(status, raw), self._endpoint)
 
     async def _why_gone(self, error: BaseException, begun: bool = False) -> EngineError:
         """The reason of a broken connection: the end of the worker, if that is it."""

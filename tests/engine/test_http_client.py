@@ -148,6 +148,19 @@ async def test_an_answer_that_breaks_off_is_an_error_and_not_an_end() -> None:
         client.release(connection)
 
 
+async def test_a_body_without_a_length_ends_with_its_connection() -> None:
+    async def old(request: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n" + b'{"a": ')
+        await writer.drain()
+        writer.write(b"[1, 2]}")
+        writer.close()
+
+    async with served(old) as (_, client):
+        assert await client.post("/", {}) == (200, {"a": [1, 2]})
+        assert await client.post("/", {}) == (200, {"a": [1, 2]})
+        await client.close()
+
+
 async def test_what_is_no_http_is_an_error() -> None:
     async def nonsense(request: bytes, writer: asyncio.StreamWriter) -> None:
         writer.write(b"SSH-2.0-hello\r\n\r\n")

@@ -118,6 +118,18 @@ async def test_the_servers_own_mark_is_asked_for_once() -> None:
         await engine.close()
 
 
+async def test_the_mark_of_a_server_of_others_is_asked_for_each_time_for_it_may_have_been_started_anew() -> None:
+    marks = iter(("<first>", "<second>"))
+    async with served(answering("/props", lambda _: {"media_marker": next(marks)})) as (server, client):
+        endpoint = Endpoint(f"http://127.0.0.1:{client._port}", "", "llama-server", hosted=False)
+        engine = LlamaServerEngine(endpoint, EngineInfo("m", "llama.cpp", 64), SPEC)
+        for _ in range(2):
+            done_of(await collect(engine, ask(f"A {MEDIA_MARK}", images=("aGk=",))))
+        sent = [json.loads(request.split(b"\r\n\r\n", 1)[1]) for request in server.requests if b"POST" in request]
+        assert [body["prompt"]["prompt_string"] for body in sent] == ["A <first>", "A <second>"]
+        await engine.close()
+
+
 @pytest.mark.parametrize(
     ("said", "kind"),
     [
