@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -60,6 +61,7 @@ class ServerChild:
                 self._line(rest)
                 rest = b""
         self._line(rest)
+        pipe.close()
 
     def _line(self, raw: bytes) -> None:
         text = raw.decode("utf-8", "replace").rstrip()
@@ -69,7 +71,8 @@ class ServerChild:
             text = text.replace(self._secret, "…")
         self.lines.append(text)
         self.count += 1
-        print(text, file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # a full disk; whoever stopped reading here would stop the server
+            print(text, file=sys.stderr, flush=True)
 
     @property
     def pid(self) -> int:
@@ -113,7 +116,8 @@ class ServerChild:
                 continue
         _, alive = psutil.wait_procs(tree, timeout=3)
         for one in alive:
-            one.kill()
+            with contextlib.suppress(psutil.Error):
+                one.kill()
         try:
             self._process.wait(2)
         except subprocess.TimeoutExpired:

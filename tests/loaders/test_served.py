@@ -22,6 +22,7 @@ from loaders import sglang, tensorrt_llm, vllm
 from loaders.base import Feature, LoaderSpec, features_of
 from loaders.served import reasons
 from loaders.served.asking import Asker, Unanswered
+from loaders.served.child import ServerChild
 from modules.engine.child import Child
 from modules.engine.connect import ConnectedEngine, connect
 from modules.engine.process import WorkerProcess
@@ -285,6 +286,30 @@ def test_the_guard_ends_as_its_child_ended() -> None:
     assert run("raise SystemExit(7)") == 7
     assert run("import os, signal; os.kill(os.getpid(), signal.SIGABRT)") == -signal.SIGABRT
     assert run("import os, signal; os.kill(os.getpid(), signal.SIGKILL)") == -signal.SIGKILL
+
+
+class FullDisk:
+    """A log on a disk with no room."""
+
+    def write(self, text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+    def flush(self) -> None:
+        """Nothing."""
+
+
+def test_a_log_that_cannot_be_written_does_not_stop_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = "for number in range(20_000): print('line', number)"
+    child = ServerChild((sys.executable, "-c", many), {}, "", str(tmp_path))
+    monkeypatch.setattr(sys, "stderr", FullDisk())
+    child.start()
+    until_then = time.monotonic() + 20
+    while child.ended() is None and time.monotonic() < until_then:
+        time.sleep(0.05)
+    code, last = child.ended(), list(child.lines)[-1:]
+    child.stop()
+    monkeypatch.undo()
+    assert (code, last) == (0, ["line 19999"])
 
 
 def test_every_reason_can_be_put_into_words() -> None:
