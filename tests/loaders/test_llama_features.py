@@ -82,6 +82,7 @@ class TestAdapters:
         loaded = await raw(engine, "/lora-adapters")
         assert [(Path(one["path"]).name, one["scale"]) for one in loaded] == [("a.gguf", 1.0), ("b.gguf", 0.0)]
 
+    @pytest.mark.cell(Feature.LORA.value, loader="llama.cpp")
     async def test_a_reply_after_a_switch_is_the_one_of_an_engine_that_had_nothing_computed(
         self, engine: LlamaServerEngine
     ) -> None:
@@ -122,6 +123,7 @@ class TestImages:
         async with loaded_with(folder, files=files, context=512, parallel=1, context_shift=True) as (engine, _):
             yield engine
 
+    @pytest.mark.cell(Feature.VISION.value, loader="llama.cpp")
     async def test_an_image_is_read_where_its_mark_stands(self, engine: LlamaServerEngine) -> None:
         assert Feature.VISION in features_of(engine.spec, engine.info)
         _, plain = await said(engine, "Look:  What is it?")
@@ -174,6 +176,7 @@ class TestWriting:
         ) as (engine, _):
             yield engine
 
+    @pytest.mark.cell(Feature.SPECULATION.value, loader="llama.cpp")
     async def test_a_draft_model_guesses_and_the_text_is_the_same(self, engine: LlamaServerEngine) -> None:
         body = {"prompt": STORY, "n_predict": 14, "temperature": 0, "cache_prompt": False}
         guessed = await raw(engine, "/completion", body)
@@ -183,6 +186,7 @@ class TestWriting:
         assert guessed["content"] == alone["content"]
         assert Feature.SPECULATION in features_of(engine.spec, engine.info)
 
+    @pytest.mark.cell(Feature.SLOT_STATES.value, loader="llama.cpp")
     async def test_a_restored_prompt_is_not_computed_again(self, engine: LlamaServerEngine) -> None:
         tale = "Once there was a miller who had three sons, a mill, a donkey and a cat. " * 4
         saved = await engine.save_slot("a-tale", tale)
@@ -228,6 +232,7 @@ class TestWriting:
             assert "gpu_layers has no effect" in engine.info.details["notes"]
 
 
+@pytest.mark.cell(Feature.EMBEDDINGS.value, loader="llama.cpp")
 async def test_a_model_for_embeddings_makes_vectors_of_length_one_and_writes_nothing(tmp_path: Path) -> None:
     async with loaded_with(tmp_path, gguf_parts.vector_model(tmp_path / "tiny.gguf")) as (engine, _):
         assert engine.info.details["used_for"] == "embeddings"
@@ -247,6 +252,7 @@ async def test_a_model_for_embeddings_makes_vectors_of_length_one_and_writes_not
             await engine.rerank("the", ["sea"])
 
 
+@pytest.mark.cell(Feature.RERANK.value, loader="llama.cpp")
 async def test_a_model_that_ranks_scores_every_document_in_its_order(tmp_path: Path) -> None:
     async with loaded_with(tmp_path, gguf_parts.vector_model(tmp_path / "tiny.gguf", ranks=True)) as (engine, _):
         assert engine.info.details["used_for"] == "rerank"
