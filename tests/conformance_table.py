@@ -2,8 +2,8 @@
 
 The tests of tests/loaders/conformance.py fill it, and any other test marked
 `@pytest.mark.cell("LoRA", loader="llama.cpp")`. A cell is "yes" when its test passed, "–" when the loader does not
-offer it (a request that asks for it is then told so), "FAILED" when its test failed. Loaders whose tests did not run
-have no column.
+offer it (a request that asks for it is then told so), "not run" where its test was skipped for want of a package or a
+device, "FAILED" when its test failed. A loader of which nothing was run has no column.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pytest
 
 from modules.params import BY_NAME
 
-_RANK = {"FAILED": 2, "yes": 1, "–": 0}
+_RANK = {"FAILED": 3, "yes": 2, "not run": 1, "–": 0}
 
 
 def outcome(report: pytest.TestReport, said: dict[str, Any]) -> str | None:
@@ -22,7 +22,8 @@ def outcome(report: pytest.TestReport, said: dict[str, Any]) -> str | None:
     if report.failed:
         return "FAILED"
     if report.skipped:
-        return "–"
+        reason = str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else ""
+        return "–" if "this loader" in reason else "not run"
     if report.when != "call":
         return None
     return "yes" if said.get("offered", True) else "–"
@@ -30,8 +31,8 @@ def outcome(report: pytest.TestReport, said: dict[str, Any]) -> str | None:
 
 def table(cells: dict[tuple[str, str], str]) -> list[str]:
     """The table as lines of Markdown: abilities first, then the samplers in the order of PARAMS."""
-    loaders = sorted({loader for loader, _ in cells})
-    rows = list(dict.fromkeys(name for _, name in cells))
+    loaders = sorted({loader for (loader, _), shown in cells.items() if shown != "not run"})
+    rows = list(dict.fromkeys(name for loader, name in cells if loader in loaders))
     order = list(BY_NAME)
     rows.sort(key=lambda name: (name in BY_NAME, order.index(name) if name in BY_NAME else 0, name))
     lines = ["| | " + " | ".join(loaders) + " |", "|---|" + "---|" * len(loaders)]
