@@ -15,6 +15,7 @@ from loaders.hf.forward import Forward
 from loaders.hf.guessing import Draft, Guesser, PromptLookup
 from loaders.hf.opening import Opened, main_device, open_model, read_model_config
 from loaders.hf.pictures import Pictures
+from loaders.hf.pieces import goes_on
 from loaders.hf.prefixes import Prefixes
 from loaders.hf.row import Adapters, Part, Row
 from loaders.hf.scheduler import Scheduler
@@ -154,13 +155,15 @@ def build(
     words = words_of(opened)
     guesser = _guesser(request, forward, words, opened, progress)
     piece = int(_number(settings["batch_size"])) or _PIECE.get(device.type, _PIECE_ON_A_CARD)
-    prefixes: Prefixes[Adapters] = Prefixes(forward, 0 if static else int(_number(settings["prompt_cache_mib"])) << 20)
     source = chat_template(opened.tokenizer)
     tokenizer = opened.tokenizer
     template = ChatTemplate(source, str(tokenizer.bos_token or ""), str(tokenizer.eos_token or ""))
     pictures = None if opened.processor is None else Pictures(opened.processor, device, opened.dtype)
     progress(0.98, "compiling, which can take minutes" if settings["compile"] else "trying it out")
     _try_out(forward, words)
+    pieces = goes_on(forward, len(opened.tokenizer))
+    kept = 0 if static or not pieces.value else int(_number(settings["prompt_cache_mib"])) << 20
+    prefixes: Prefixes[Adapters] = Prefixes(forward, kept)
     info = EngineInfo(
         model=request.model, loader=spec.name, context=context.value, slots=int(_number(settings["parallel"])),
         chat_template=bool(source), adapters=switch.scales,
@@ -173,10 +176,10 @@ def build(
             **opened.notes, "context_why": context.why, "threads": threads,
             "trained_context": getattr(config, "max_position_embeddings", None),
             "cache": str(settings["cache"]), "together": forward.shared.value, "together_why": forward.shared.why,
-            "process": os.getpid(),
+            "pieces": pieces.value, "pieces_why": pieces.why, "process": os.getpid(),
         },
     )  # fmt: skip
-    scheduler = Scheduler(forward, prefixes, piece, switch.use, guesser)
+    scheduler = Scheduler(forward, prefixes, piece if pieces.value else context.value, switch.use, guesser)
     return HfEngine(info, words, template, scheduler, switch, device, pictures)
 
 

@@ -12,10 +12,12 @@ from transformers import DynamicCache, StaticCache
 from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer
 
 from loaders.hf.cache import Line, SharedCache
+from modules.errors import LoadFailed
 from modules.types import Chosen
 
 _KNOWN_LAYERS = (DynamicLayer, DynamicSlidingWindowLayer)
 _KNOWN_TYPES = {"full_attention", "sliding_attention"}
+_CACHE_NAMES = ("past_key_values", "cache_params")  # the second: models of the Mamba kind
 
 
 class OwnCache:
@@ -65,6 +67,7 @@ class Forward:
 
     device   where token ids go in
     context  tokens a static cache is made for
+    counts   its cache is the library's own, and positions are told with each call
     """
 
     def __init__(self, model: Any, device: torch.device, context: int, static: bool = False, compiled: bool = False):
@@ -75,7 +78,14 @@ class Forward:
         self.context = context
         self._static = static
         self._keeps_positions = _keeps_positions(model)
-        self._keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
+        self.counts = not static and not self._keeps_positions
+        taken = inspect.signature(model.forward).parameters
+        self._keeps = "logits_to_keep" in taken
+        self._cache_name = next((name for name in _CACHE_NAMES if name in taken), "")
+        if not self._cache_name:  # a name it does not know is swallowed, and each token would see nothing before it
+            raise LoadFailed(f"{type(model).__name__} keeps what it has read in a way that is not known here.",
+                             hint="Look for a GGUF of this model.")  # fmt: skip
+        self._takes_positions = "position_ids" in taken and self.counts
         self._layers = len(DynamicCache(config=model.config).layers) if self.shared.value else 0
         self._step = torch.compile(model.forward, dynamic=not static) if compiled else model.forward
 
@@ -102,9 +112,12 @@ class Forward:
                 starts = torch.tensor([[len(line.tokens)] for line in cache.lines])
                 values["position_ids"] = (starts + torch.arange(new)[None, :]).to(self.device)
         else:
-            values["past_key_values"] = cache.inner
+            values[self._cache_name] = cache.inner
             if self._keeps_positions:
                 self.model.model.rope_deltas = cache.deltas
+            elif self._takes_positions:  # a model whose first layer is no attention counts wrong by itself
+                known = len(cache.lines[0].tokens)
+                values["position_ids"] = torch.arange(known, known + ids.shape[1], device=self.device)[None]
         if self._keeps:
             values["logits_to_keep"] = keep
         call = self._step if ids.shape[1] == 1 else self.model
