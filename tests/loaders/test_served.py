@@ -207,13 +207,16 @@ async def test_everything_ends_when_the_worker_is_killed(
     pid = process.pid or 0
     tree = [pid, *(one.pid for one in psutil.Process(pid).children(recursive=True))]
     assert len(tree) == 4, "worker, guard, server, its child"
-    monkeypatch.setattr(Child, "put_down", _nothing)  # as if the server had been killed with it
+    left: list[Child] = []
+
+    async def leave(self: Child, close: float, terminate: float) -> None:
+        left.append(self)
+
+    monkeypatch.setattr(Child, "put_down", leave)  # as if the server had been killed with it
     os.kill(pid, signal.SIGKILL)
     await until(lambda: not any(alive(one) for one in tree))
-
-
-async def _nothing(self: Child, close: float, terminate: float) -> None:
-    return None
+    await until(lambda: bool(left))
+    await left[0].process.wait()
 
 
 def alive(pid: int) -> bool:
