@@ -113,8 +113,9 @@ class Reply:
             return  # only one is asked for
         if self._chat:
             delta = choice.get("delta") or {}
-            text = delta.get("content") or delta.get("refusal") or ""
-            if thought := delta.get("reasoning_content") or delta.get("reasoning") or "":
+            text, inside = _said(delta.get("content"))
+            text = text or delta.get("refusal") or ""
+            if thought := delta.get("reasoning_content") or delta.get("reasoning") or inside:
                 self._arrived()
                 if out and type(out[-1]) is Reasoning:
                     thought, tokens = out[-1].text + thought, out.pop().tokens + 1  # type: ignore[union-attr]
@@ -175,6 +176,24 @@ class Reply:
         )  # fmt: skip
         done = Done(_REASONS.get(self._reason, "stop"), stats)
         return [done] if usage else [_NO_COUNTS, done]
+
+
+def _said(content: Any) -> tuple[str, str]:
+    """(text, thinking) of a delta's content: a text, or parts as Mistral's thinking models send them.
+
+    Source: https://docs.mistral.ai/capabilities/reasoning (streamed chunks).
+    """
+    if not isinstance(content, list):
+        return content or "", ""
+    texts, thoughts = [], []
+    for part in content:
+        if isinstance(part, str):
+            texts.append(part)
+        elif part.get("type") == "thinking":
+            thoughts.append(_said(part.get("thinking"))[0])
+        else:
+            texts.append(part.get("text") or "")
+    return "".join(texts), "".join(thoughts)
 
 
 def logprobs_of(found: Mapping[str, Any], top: int) -> tuple[TokenLogprob, ...]:

@@ -87,6 +87,19 @@ async def test_thinking_comes_as_reasoning_under_either_name() -> None:
     assert text_of(chunks) == "Yes"
 
 
+async def test_content_in_parts_is_read_and_its_thinking_is_told_apart() -> None:
+    def parts(*content: object) -> bytes:
+        return event({"choices": [{"delta": {"content": list(content)}}]})
+
+    chunks = await replied(saying(
+        parts({"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}),
+        parts({"type": "thinking", "thinking": "!"}, {"type": "text", "text": "Ye"}),
+        piece("s", "stop"), DONE))  # fmt: skip
+    assert "".join(one.text for one in chunks if isinstance(one, Reasoning)) == "hm!"
+    assert text_of(chunks) == "Yes"
+    done_of(chunks)
+
+
 @pytest.mark.parametrize(("reason", "wanted"), [("stop", "stop"), ("length", "length"), ("tool_calls", "stop")])
 async def test_the_end_is_told_in_our_words(reason: str, wanted: str) -> None:
     assert done_of(await replied(saying(piece("x", reason), DONE))).reason == wanted
