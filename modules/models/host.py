@@ -83,7 +83,8 @@ class Host:
         """Start the worker. The task's exception is the reason of a failure."""
         try:
             info = await self.process.start()
-            self.engine = connect(self.process, info, self.spec)
+            # In a thread: an address with https has the system's certificates read, 50 ms for each server.
+            self.engine = await asyncio.to_thread(connect, self.process, info, self.spec)
             self._was_ready = True
         except EnginehouseError as error:
             self.error = error

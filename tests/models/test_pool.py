@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import os
 import signal
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -167,6 +168,23 @@ async def test_a_worker_that_cannot_be_connected_to_is_a_failed_load_and_leaves_
         assert models.status.state == "failed"
         monkeypatch.undo()
         assert (await models.load("echo")).state == "ready"
+
+
+async def test_connecting_which_may_read_certificates_holds_up_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where: list[threading.Thread] = []
+    real = models_host.connect
+
+    def watched(process: Any, info: Any, spec: Any) -> Any:
+        where.append(threading.current_thread())
+        return real(process, info, spec)
+
+    monkeypatch.setattr(models_host, "connect", watched)
+    async with made(tmp_path) as models:
+        assert (await models.load("echo")).state == "ready"
+        assert where
+        assert where[0] is not threading.current_thread()
 
 
 async def test_a_swap_waits_for_running_replies_and_nobody_starves(tmp_path: Path) -> None:
