@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from loaders.hf.cache import SharedCache
+from loaders.hf.cache import Line, SharedCache
 from loaders.hf.forward import AnyCache, Forward, OwnCache
 from loaders.hf.guessing import Guesser
 from loaders.hf.prefixes import Prefixes
@@ -83,6 +83,7 @@ class Scheduler:
             for group in list(self._groups.values()):
                 if group.rows:
                     self._guarded(self._step, group)
+            self._groups = {key: group for key, group in self._groups.items() if group.rows}
 
     def _admit(self) -> bool:
         """Take new rows in; waits for one when there is nothing to do. False at the end."""
@@ -101,9 +102,12 @@ class Scheduler:
             self._keep(row)
             row.end("cancelled")
         for group in self._groups.values():
-            for row in [row for row in group.rows if row.cancelled()]:
-                self._leave(group, row)
-                row.end("cancelled")
+            self._guarded(self._drop_from, group)
+
+    def _drop_from(self, group: Group) -> None:
+        for row in [row for row in group.rows if row.cancelled()]:
+            self._leave(group, row)
+            row.end("cancelled")
 
     def _guarded(self, work: Callable[[Any], None], what: Row | Group) -> None:
         """Do it; what goes wrong ends these replies and no others."""
@@ -115,9 +119,9 @@ class Scheduler:
             if isinstance(what, Group):
                 what.rows, what.shared = [], None
             self._reading = [row for row in self._reading if row not in rows]
-            give_back()
             for row in rows:
                 row.fail(explained(error))
+            give_back()
 
     def _compute(self, cache: AnyCache, tokens: list[list[int]], keep: int = 1, part: Part | None = None) -> Tensor:
         """Call the model. When memory is short, kept prompts are given up and it is tried once more."""
@@ -278,13 +282,23 @@ class Scheduler:
         if group.shared is not None:
             for part in row.parts:
                 if part.line is not None and part is row.parts[0] and keep and self._prefixes.limit:
-                    part.cache = group.shared.leave(part.line)
+                    part.cache = self._taken_out(group.shared, part.line)
                 elif part.line is not None:
                     group.shared.drop(part.line)
         if keep:
             self._keep(row)
         if not group.rows:
             group.shared = None
+
+    def _taken_out(self, shared: SharedCache, line: Line) -> SharedCache | None:
+        """A line with what was computed for it; None where there is no memory for that, and it is forgotten."""
+        try:
+            return shared.leave(line)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+        shared.drop(line)
+        return None
 
     def _keep(self, row: Row) -> None:
         cache = row.parts[0].cache
@@ -307,8 +321,11 @@ def out_of_memory(error: BaseException) -> bool:
 
 def give_back() -> None:
     """Return what torch holds but does not use to the device."""
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    try:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    except RuntimeError:  # a card that failed refuses this too; whoever waits has been told of the first error
+        traceback.print_exc()
 
 
 def explained(error: Exception) -> EnginehouseError:

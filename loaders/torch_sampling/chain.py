@@ -154,8 +154,12 @@ class Sampler:
                 self.notices = (*self.notices, notice)
 
     def _row(self, logits: Tensor) -> Tensor:
-        """As float32, without what a model may have beyond its vocabulary."""
+        """As float32, without what a model may have beyond its vocabulary.
+
+        On the processor, unless it is a CUDA card: the others lack 64-bit floats or much else that is needed here.
+        """
         row = logits.detach()[: self._vocabulary.size]
+        row = row if row.device.type in ("cpu", "cuda") else row.cpu()
         return row if row.dtype == torch.float32 else row.float()
 
     def _chance(self) -> float:

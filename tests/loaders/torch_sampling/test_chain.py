@@ -220,3 +220,24 @@ def test_a_graphics_card_gives_the_same_tokens_as_the_processor(params: dict[str
     here = sampler(params, 50_000, prompt, logprobs=2)
     same = sum(there.pick(row.cuda()).token == here.pick(row).token for row in rows)
     assert same >= 28  # a draw at the border of two tokens may round the other way
+
+
+class ElsewhereRow:
+    """A row of logits on a device that lacks what the sampler needs: all there is to do with it is to fetch it."""
+
+    device = torch.device("mps")
+
+    def detach(self) -> ElsewhereRow:
+        return self
+
+    def __getitem__(self, index: slice) -> ElsewhereRow:
+        return self
+
+    def cpu(self) -> Any:
+        return WIDE
+
+
+@pytest.mark.parametrize("params", [{"temperature": 0.0}, ALL_ON])
+def test_logits_of_a_device_without_what_the_sampler_needs_are_fetched(params: dict[str, Any]) -> None:
+    elsewhere: Any = ElsewhereRow()
+    assert sampler(params, seed=3).pick(elsewhere).token == sampler(params, seed=3).pick(WIDE).token
