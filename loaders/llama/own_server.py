@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -57,8 +56,8 @@ class OwnServer:
             return
         print(f"{self.name} ended with exit code {code}", file=sys.stderr, flush=True)
         if code < 0 and sys.platform != "win32":
-            signal.signal(-code, signal.SIG_DFL) if -code not in (signal.SIGKILL, signal.SIGSTOP) else None
             os.kill(os.getpid(), -code)
+            time.sleep(1)  # it may reach another thread, a moment later
         os._exit(code or 1)
 
 

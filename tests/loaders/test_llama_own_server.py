@@ -22,7 +22,7 @@ from modules.errors import EngineError
 from modules.types import Text
 from tests import gguf_parts
 from tests.conftest import Start
-from tests.engine.making import MODEL, ask, collect, done_of, text_of, until
+from tests.engine.making import MODEL, ROOT, ask, collect, done_of, text_of, until
 from tests.loaders.llama_making import gone, loaded_with, raw, request_for, stand_in, worker_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(200)]
@@ -147,6 +147,24 @@ child = subprocess.Popen(words, stdin=subprocess.PIPE)
 print(child.pid, flush=True)
 child.wait()
 """
+
+
+_WORKER = """
+import subprocess, sys, time
+from loaders.llama.own_server import OwnServer
+child = subprocess.Popen([sys.executable, "-c", f"import os; os.kill(os.getpid(), {sys.argv[1]})"])
+OwnServer(child, "", "a server", {}, []).watch()
+time.sleep(20)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
+@pytest.mark.parametrize("name", ["SIGABRT", "SIGSEGV", "SIGKILL"])
+def test_its_worker_ends_as_it_ended(name: str) -> None:
+    number = int(getattr(signal, name))
+    line = [sys.executable, "-X", "faulthandler", "-c", _WORKER, str(number)]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, timeout=60, check=False)
+    assert done.returncode == -number, done.stderr
 
 
 async def test_what_the_keeper_starts_ends_when_its_starter_is_killed() -> None:
