@@ -158,7 +158,7 @@ class LlamaServerEngine:
         if not texts:
             return Embeddings((), 0)
         answer = await self._ask("/v1/embeddings", {"input": list(texts)}, llama_vectors.TIMEOUT)
-        return llama_vectors.embeddings(answer, len(texts))
+        return await asyncio.to_thread(llama_vectors.embeddings, answer, len(texts))  # a second for many long ones
 
     async def rerank(self, query: str, documents: Sequence[str]) -> Ranking:
         """See Engine. The model has to be one that ranks."""

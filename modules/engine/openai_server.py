@@ -213,11 +213,7 @@ class OpenAIServerEngine:
         body = {"model": self._model, "input": list(texts), "encoding_format": "float"}
         answer = await self._ask(self._endpoint.api + "/embeddings", body)
         try:
-            rows = sorted(answer["data"], key=lambda row: int(row["index"]))
-            vectors = tuple(unit(row["embedding"]) for row in rows)
-            if len(vectors) != len(texts):
-                raise ValueError(f"{len(vectors)} embeddings for {len(texts)} texts")
-            return Embeddings(vectors, int((answer.get("usage") or {}).get("prompt_tokens") or 0))
+            return await asyncio.to_thread(_embeddings, answer, len(texts))  # a second for many long ones
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise self._unreadable(error) from None
 
@@ -255,6 +251,15 @@ class OpenAIServerEngine:
         if isinstance(error, ConnectionLost) and error.given_up:
             return openai_errors.silent(self._endpoint.timeout, self.where)
         return openai_errors.unreachable(error, self.where, connection is not None)
+
+
+def _embeddings(answer: Mapping[str, Any], count: int) -> Embeddings:
+    """The vectors in the order of their texts. Raises ValueError, TypeError or KeyError for what are none."""
+    rows = sorted(answer["data"], key=lambda row: int(row["index"]))
+    vectors = tuple(unit(row["embedding"]) for row in rows)
+    if len(vectors) != count:
+        raise ValueError(f"{len(vectors)} embeddings for {count} texts")
+    return Embeddings(vectors, int((answer.get("usage") or {}).get("prompt_tokens") or 0))
 
 
 async def _to_the_end(connection: Connection) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +19,7 @@ from modules.engine.llama_vectors import embeddings, ranking
 from modules.errors import BadRequest, ContextOverflow, EngineError, Unsupported
 from modules.types import MEDIA_MARK, Endpoint, EngineInfo
 from tests.engine.making import ask, collect, done_of, failed_of
+from tests.engine.openai_making import driver
 from tests.engine.test_http_client import OK, STREAM, Answer, chunk, served
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
@@ -54,6 +57,27 @@ async def test_vectors_come_in_the_order_of_the_texts_and_with_length_one() -> N
         assert found.vectors == (pytest.approx((0.6, 0.8)), pytest.approx((0.6, 0.8)))
         assert found.tokens == 5
         assert failed_of(await collect(engine, ask("x"))).error["param"] == "model"
+        await engine.close()
+
+
+@pytest.mark.parametrize("flavour", ["llama-server", "openai"])
+async def test_vectors_are_computed_where_they_hold_up_nobody(flavour: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    where: list[threading.Thread] = []
+    real = math.sqrt
+
+    def watched(value: float) -> float:
+        where.append(threading.current_thread())
+        return real(value)
+
+    made = {"data": [{"index": 0, "embedding": [3.0, 4.0]}]}
+    async with served(answering("/v1/embeddings", lambda _: made)) as (_, client):
+        here = engine_at(client._port, features=("embeddings",))
+        engine = here if flavour == "llama-server" else driver(f"http://127.0.0.1:{client._port}", key="")
+        monkeypatch.setattr(math, "sqrt", watched)
+        await engine.embed(["a"])
+        monkeypatch.undo()
+        assert where
+        assert threading.current_thread() not in where
         await engine.close()
 
 
