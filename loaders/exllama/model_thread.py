@@ -74,7 +74,7 @@ class ModelThread:
 
         def order() -> None:
             if self._generator is None:
-                outlet.put(_failed(RuntimeError("the model is not loaded")))
+                outlet.put(_failed(RuntimeError("the engine has failed; load the model again")))
                 return
             try:
                 self._generator.enqueue(job)
@@ -115,10 +115,10 @@ class ModelThread:
         try:
             events = self._generator.iterate()
         except Exception as error:  # the library does not say whose fault it was: all of them have to know
-            self._generator.clear_queue()
             for outlet in self._outlets.values():
                 outlet.put(_failed(error))
             self._outlets.clear()
+            self._clear()
             return
         for event in events:
             outlet_of = self._outlets.get(id(event["job"]))
@@ -126,6 +126,15 @@ class ModelThread:
                 outlet_of.put(event)
                 if event["eos"]:
                     del self._outlets[id(event["job"])]
+
+    def _clear(self) -> None:
+        """Forget every job. A card that failed may refuse even that: then nothing more is asked of it."""
+        try:
+            if self._generator is not None:
+                self._generator.clear_queue()
+        except Exception:
+            traceback.print_exc()
+            self._generator = None
 
 
 def _failed(error: Exception) -> Event:

@@ -41,12 +41,14 @@ class Crank:
             raise RuntimeError("cannot let go")
 
     def clear_queue(self) -> None:
+        if "lost" in self.jobs:
+            raise RuntimeError("CUDA error again")
         self.jobs.clear()
 
     def iterate(self) -> list[Event]:
         self.threads.add(threading.get_ident())
         time.sleep(0.001)
-        if "broken" in self.jobs:
+        if "broken" in self.jobs or "lost" in self.jobs:
             raise RuntimeError("CUDA error")
         for job in self.jobs:
             self.turns[job] = self.turns.get(job, 0) + 1
@@ -104,6 +106,15 @@ def test_a_fault_of_the_engine_is_told_to_every_reply_and_the_next_one_is_comput
     for outlet in (endless, broken):
         assert str(all_of(outlet)[-1]["error"]) == "CUDA error"
     assert len(all_of(thread.start("small"))) == 3
+
+
+def test_a_card_that_refuses_everything_leaves_nobody_waiting() -> None:
+    thread, _ = serving()
+    endless, lost = thread.start("endless"), thread.start("lost")
+    for outlet in (endless, lost):
+        assert str(all_of(outlet)[-1]["error"]) == "CUDA error"
+    assert "load the model again" in str(all_of(thread.start("small"))[-1]["error"])
+    assert thread.call(lambda: 1) == 1
 
 
 def test_an_idle_thread_does_not_turn() -> None:
