@@ -25,6 +25,8 @@ PLAIN = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 """ChatML: what a chat becomes for a model that brings no template, as in llama.cpp."""
+_HERE = "\ue0c0\ue0c1"
+"""Behind the text that is to be continued while the template runs; characters of no language."""
 
 
 class ChatTemplate:
@@ -54,8 +56,9 @@ class ChatTemplate:
         if not continue_last:
             return self._run(shown, variables, True)
         last = shown[-1]["content"]
-        text = self._run(shown, variables, False)
-        found = text.rfind(last.strip()) if last.strip() else -1
+        marked = last.strip() + _HERE  # else a short text is found in what the template writes behind it
+        text = self._run([*shown[:-1], {**shown[-1], "content": marked}], variables, False)
+        found = text.rfind(marked) if last.strip() else -1
         if found < 0:  # nothing to continue yet, or the template changes the text: put behind the opened turn
             return self._run(shown[:-1], variables, True) + last
         return text[:found] + last.lstrip()

@@ -37,6 +37,12 @@ def test_a_reply_is_continued_as_it_was_written() -> None:
     assert nothing.endswith("</user><assistant>")
 
 
+@pytest.mark.parametrize("begun", ["<", "e", "im", "end|"])
+def test_a_beginning_that_also_stands_in_the_templates_own_marks_is_found_where_it_is(begun: str) -> None:
+    text = ChatTemplate("").render((*CHAT, Message("assistant", begun)), {}, True)
+    assert text.endswith("<|im_start|>assistant\n" + begun)
+
+
 def test_a_template_that_changes_the_text_is_continued_all_the_same() -> None:
     template = ChatTemplate(PLAIN.replace("m.content | trim", "m.content | upper"))
     assert template.render((*CHAT, Message("assistant", "Well")), {}, True).endswith("<USER>".lower() + "HI</user>"
