@@ -8,7 +8,7 @@ chunks, or the `result` or `error` of a call. A line without a newline is not a 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -63,13 +63,17 @@ def decode(line: bytes) -> Line:
 
 @dataclass(slots=True)
 class Lines:
-    """Cuts a byte stream into lines; what has no newline yet waits for the next piece."""
+    """Cuts a byte stream into lines; what has no newline yet waits, in pieces: a line of vectors has many megabytes."""
 
-    _rest: bytes = b""
+    _rest: list[bytes] = field(default_factory=list)
 
     def feed(self, data: bytes) -> list[bytes]:
         """The lines that are complete with `data`, without their newlines."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
+        if b"\n" not in data:
+            self._rest.append(data)
+            return []
+        *lines, rest = b"".join((*self._rest, data)).split(b"\n")
+        self._rest = [rest] if rest else []
         return lines
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,6 +75,17 @@ def test_lines_cut_anywhere_come_out_whole(lines: list[bytes], data: st.DataObje
         out += cutter.feed(stream[at : at + size])
         at += size
     assert out == lines, "the torn last line is not given out"
+
+
+def test_a_line_of_many_pieces_costs_its_length_and_not_its_square() -> None:
+    cutter, piece = protocol.Lines(), b"0.123456," * 7000
+    began = time.thread_time()
+    for _ in range(1000):
+        assert cutter.feed(piece) == []
+    (line,) = cutter.feed(b"end\nmore")
+    assert time.thread_time() - began < 1.5, "a square would take five seconds and more"
+    assert len(line) == 1000 * len(piece) + 3
+    assert cutter.feed(b"\n") == [b"more"]
 
 
 @pytest.mark.parametrize("line", [b"", b"nonsense", b"[1]", b'"text"', b"\xff"])
