@@ -20,6 +20,7 @@ from modules.errors import BadRequest, ContextOverflow, LoadFailed, Unsupported
 from modules.types import Chunk, Embeddings, EngineInfo, GenerationRequest, Message
 
 _AT_ONCE = 16
+_USED = ("context", "dtype", "device", "threads")
 _KNOWN_MODULES = ("Transformer", "Pooling", "Normalize")
 POOLINGS = {
     "pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean", "pooling_mode_max_tokens": "max",
@@ -132,10 +133,19 @@ def open_embedding(
         details={
             "architecture": type(model).__name__, "device": str(place.device), "device_why": place.why,
             "dtype": str(dtype.value).removeprefix("torch."), "dtype_why": dtype.why, "pooling": pooling,
-            "context_why": context.why,
+            "context_why": context.why, **_ignored(request, spec),
         },
     )  # fmt: skip
     return EmbeddingEngine(info, model, tokenizer, pooling, main_device(model, place))
+
+
+def _ignored(request: LoadRequest, spec: LoaderSpec) -> dict[str, str]:
+    """What was set and does nothing for a model that only makes vectors, said."""
+    names = [
+        param.name for param in spec.params
+        if param.name not in _USED and request.settings[param.name] != param.default
+    ]  # fmt: skip
+    return {"notes": f"This model makes embeddings, so these have no effect: {', '.join(names)}."} if names else {}
 
 
 def read_pooling(folder: Path) -> str:

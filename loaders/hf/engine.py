@@ -177,6 +177,7 @@ def build(
             "trained_context": getattr(config, "max_position_embeddings", None),
             "cache": str(settings["cache"]), "together": forward.shared.value, "together_why": forward.shared.why,
             "pieces": pieces.value, "pieces_why": pieces.why, "process": os.getpid(),
+            **({} if pieces.value else {"notes": pieces.why}),
         },
     )  # fmt: skip
     scheduler = Scheduler(forward, prefixes, piece if pieces.value else context.value, switch.use, guesser)

@@ -74,6 +74,7 @@ def test_a_reply_and_the_next_turn_see_all_that_stood_before(
     model = made(kind, tmp_path / "model", hf_folder)
     backend = load_here(tmp_path / "model", tmp_path, batch_size=32)
     assert backend.info.details["pieces"] is in_pieces
+    assert ("notes" in backend.info.details) is not in_pieces
     params = {"temperature": 0.0, "max_tokens": 6, "ban_eos_token": True}
     text = PROMPT
     for _ in range(2):

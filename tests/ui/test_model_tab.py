@@ -266,3 +266,20 @@ def test_text_that_leaves_this_machine_is_said_with_where_it_goes(visit: VisitMa
     page = choose_echo(seen)
     page.get_by_role("button", name="Load", exact=True).click()
     expect(page.locator(".eht-leaves")).to_have_text("Text you send leaves this machine: api.example.com")
+
+
+def test_what_the_engine_changed_or_ignored_of_the_settings_is_said_beside_the_model(visit: VisitMaker) -> None:
+    seen = visit()
+    notes = "tensor_split has no effect without a graphics card."
+
+    def noted(socket: WebSocketRoute) -> None:
+        server = socket.connect_to_server()
+        server.on_message(
+            lambda text: socket.send(re.sub(r'"details": ?{', f'"details":{{"notes":"{notes}",', str(text)))
+        )
+
+    seen.page.route_web_socket("**/api/events", noted)
+    seen.page.reload()
+    page = choose_echo(seen)
+    page.get_by_role("button", name="Load", exact=True).click()
+    expect(page.locator(".eht-load-notes")).to_have_text(notes)

@@ -98,6 +98,9 @@ function drawState(state) {
   const parts = [dot(status.state), h("span", { text: mine ? sentence(describe(status)) : words + describe(status) })];
   if (status.state === "starting") parts.push(bar(status));
   if (RUNNING.includes(status.state) && status.info?.leaves) parts.push(leaves(status.info.leaves));
+  if (RUNNING.includes(status.state) && mine && status.info?.details?.notes) {
+    parts.push(h("p", { class: "eht-muted eht-load-notes", text: status.info.details.notes, dir: "auto" }));
+  }
   fill(state, parts);
 }
 
