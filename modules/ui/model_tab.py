@@ -54,7 +54,7 @@ class ModelTab:
         return [self.loader, self.why, self.memory, self.saved, self.panel, *inside, self.messages]
 
     def choice(self, name: str) -> tuple[LoaderSpec, str]:
-        """(loader for this model, why that one). Raises NotFound for a model that is not there."""
+        """(loader for this model, why that one); in a thread too. Raises NotFound for a model that is not there."""
         model = self.app.catalog.get(name)
         picked = self.drafts.loader(name)
         if picked in model.loaders:
@@ -67,7 +67,7 @@ class ModelTab:
         return self.drafts.values(name, spec, self.app.models.saved_settings(name, spec.name))
 
     def for_model(self, name: str) -> Updates:
-        """Updates that make the settings those of this model."""
+        """Updates that make the settings those of this model. Reads disk and devices: call it in a thread."""
         hide: Updates = {self.panel: gr.update(visible=False)}
         if not name:
             return hide
@@ -142,6 +142,7 @@ def model_tab(app: App, tab: gr.Tab, messages: gr.HTML) -> ModelTab:
 
 def _bind(made: ModelTab, spec: LoaderSpec, param: LoadParam) -> None:
     async def save(value: Any, model: str) -> ParamValue:
+        # Not in a thread: a load that is asked for right after has to find the value.
         return made.drafts.set(made.app.catalog.get(model).name, spec, param.name, value)
 
     group = made.groups[spec.name]
@@ -160,24 +161,26 @@ def _events(made: ModelTab, tab: gr.Tab) -> None:
     app = made.app
 
     async def chosen(name: str) -> Updates:
-        return made.for_model(name)
+        return await asyncio.to_thread(made.for_model, name)
 
     async def pick(loader: str, name: str) -> Updates:
         try:
             app.registry.get(loader)
-            made.drafts.choose(app.catalog.get(name).name, loader)
+            file = await asyncio.to_thread(app.catalog.get, name)
+            made.drafts.choose(file.name, loader)
         except NotFound as error:
             return {made.messages: toast(error, "Loader")}
-        return made.for_model(name)
+        return await asyncio.to_thread(made.for_model, name)
 
     async def defaults(name: str) -> Updates:
         try:
-            spec, _ = made.choice(name)
+            spec, _ = await asyncio.to_thread(made.choice, name)
         except EnginehouseError as error:
             return {made.messages: toast(error, "Model")}
         made.drafts.forget(name, spec)
         await asyncio.to_thread(app.models.forget_settings, name, spec.name)
-        return made.for_model(name) | {made.messages: note("The settings are the loader's defaults again.")}
+        found = await asyncio.to_thread(made.for_model, name)
+        return found | {made.messages: note("The settings are the loader's defaults again.")}
 
     async def load(name: str) -> Any:
         # A number that was just typed is saved by its own event, sent before this one; let it arrive.
@@ -202,7 +205,7 @@ def _events(made: ModelTab, tab: gr.Tab) -> None:
 async def start_loading(made: ModelTab, name: str) -> Any:
     """Begin loading and return at once. What happens then reaches every page as model events and notices."""
     try:
-        spec, _ = made.choice(name)
+        spec, _ = await asyncio.to_thread(made.choice, name)
         made.app.load_in_background(name, spec.name, made.values(name, spec))
     except EnginehouseError as error:
         return toast(error, "Model")
@@ -221,4 +224,4 @@ async def load_smaller(made: ModelTab, name: str) -> Updates:
         made.app.load_in_background(name, spec.name, made.values(name, spec))
     except EnginehouseError as error:
         return {made.messages: toast(error, "Model")}
-    return made.for_model(name)
+    return await asyncio.to_thread(made.for_model, name)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,6 +91,29 @@ def test_every_parameter_has_one_control_with_one_event_of_its_own(config: dict[
     for name, id_ in controls.items():
         saving = [event for event in config["dependencies"] if event["inputs"] == [id_]]
         assert len(saving) == 1, name
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("chosen", ["echo"]), ("pick", ["echo", "echo"]), ("defaults", ["echo"])],
+)
+def test_what_the_model_tab_asks_disk_and_devices_is_asked_in_a_thread(
+    blocks: gr.Blocks, app: App, monkeypatch: pytest.MonkeyPatch, name: str, values: list[str]
+) -> None:
+    (handler,) = {one.fn for one in blocks.fns.values() if one.fn and one.fn.__name__ == name} or (None,)
+    assert handler is not None
+    asked: list[threading.Thread] = []
+    for holder, method in ((app.catalog, "get"), (app.catalog, "scan"), (app.models, "pick_loader")):
+        real = getattr(holder, method)
+
+        def watched(*given: Any, real: Any = real) -> Any:
+            asked.append(threading.current_thread())
+            return real(*given)
+
+        monkeypatch.setattr(holder, method, watched)
+    asyncio.run(handler(*values))
+    assert asked
+    assert threading.current_thread() not in asked
 
 
 def test_a_template_is_a_constant_that_nothing_is_filled_into(config: dict[str, Any]) -> None:
