@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,10 @@ TRASH_SECONDS = 24 * 3600.0
 MEMORY_STEP = 16 * 1024 * 1024  # bytes; smaller changes are not worth an event
 
 _log = logging.getLogger("enginehouse")
+
+_THREADS = 32
+"""For what waits (disk, names in the network, drivers). Python's own number is six on two cores: as many names that no
+server answers would hold up every save."""
 
 
 @dataclass(slots=True)
@@ -95,6 +100,8 @@ class App:
 
     async def start(self) -> None:
         """Begin to work: events flow, and the model of the settings is loaded in the background."""
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="waits"))
         self.events.bind()
         self._run(self._watch_memory())
         self._run(self._watch_models())

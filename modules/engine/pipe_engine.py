@@ -42,11 +42,16 @@ class PipeEngine:
         try:
             line_for = self._line(request)
             key = self._process.open(arrived)
+            line = protocol.generate_line(key, line_for)
         except EnginehouseError as error:
             yield Failed(error.as_dict())
             return
+        except TypeError as error:  # half a character in a grammar, say, or a number too large
+            self._process.close_key(key)
+            yield Failed(BadRequest(f"This cannot be sent to the engine: {error}").as_dict())
+            return
         turn = Turn(self._process)
-        self._process.send(protocol.generate_line(key, line_for))
+        self._process.send(line)
         try:
             while True:
                 for chunk in _joined(await chunks.get(), chunks):

@@ -9,7 +9,7 @@ import pytest
 
 from modules.engine.pipe_engine import MOST_JOINED
 from modules.types import Chunk, Text
-from tests.engine.making import ask, collect, done_of, running, text_of, until
+from tests.engine.making import ask, collect, done_of, failed_of, running, text_of, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
@@ -34,3 +34,12 @@ async def test_a_long_backlog_is_read_in_parts_between_which_others_have_their_t
     assert sum(piece.tokens for piece in pieces if isinstance(piece, Text)) == count
     assert len(pieces) < 20, "neighbours are joined"
     assert text_of(pieces) == whole
+
+
+async def test_what_cannot_cross_to_the_worker_is_the_callers_fault_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    async with running(tmp_path) as (engine, process):
+        for more in ({"grammar": 'root ::= "\ud800"'}, {"negative_prompt": "\ud800"}):
+            error = failed_of(await collect(engine, ask("hello", **more))).error
+            assert error["status"] == 400
+        assert process.running == 0
+        done_of(await collect(engine, ask("hello")))
