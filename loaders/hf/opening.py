@@ -59,10 +59,17 @@ def read_model_config(path: Path) -> Any:
     return AutoConfig.from_pretrained(**where, local_files_only=True, trust_remote_code=False)
 
 
+_BOTH_WAYS = frozenset({"paligemma"})
+"""Read in pieces, or beside other replies, they would answer something else."""
+
+
 def open_model(
     path: Path, config: Any, settings: Mapping[str, ParamValue], place: Place, scratch: str, progress: Report
 ) -> Opened:
     """Load tokenizer and weights. Raises LoadFailed for what is known not to work, and what the library raises."""
+    if config.model_type in _BOTH_WAYS:
+        raise LoadFailed(f"{config.model_type} models read a prompt in both directions, which is not done here.",
+                         hint="Look for a GGUF of this model.")  # fmt: skip
     where = _where(path)
     method = ready_made(config.to_dict())
     check_ready_made(method, place.device)

@@ -29,6 +29,8 @@ from modules.types import (
 LONGEST_EVENT = 16 * 1024 * 1024
 _REASONS: Mapping[str, FinishReason] = {"length": "length", "max_tokens": "length"}
 _NO_COUNTS = Notice("usage_missing", "The server tells no token counts, so the pieces it sent were counted.")
+_INCOMPLETE = Notice("logprobs_incomplete", "The server gave probabilities of tokens that are only the beginning of a "
+                     "character; those are left out.", "logprobs")  # fmt: skip
 _FILTERED = Notice("content_filter", "The server's own filter cut this reply.")
 
 
@@ -76,6 +78,7 @@ class Reply:
         self._usage: Mapping[str, Any] = {}
         self._reason = ""
         self._over = False
+        self._incomplete = False
         self.understood = False
 
     @property
@@ -111,6 +114,7 @@ class Reply:
     def _choice(self, choice: Mapping[str, Any], out: list[Chunk]) -> None:
         if choice.get("index"):
             return  # only one is asked for
+        thought = ""
         if self._chat:
             delta = choice.get("delta") or {}
             text, inside = _said(delta.get("content"))
@@ -127,6 +131,11 @@ class Reply:
         if text:
             self._arrived()
             self._text(text, choice, out)
+        elif choice.get("logprobs") and not thought and not choice.get("finish_reason"):
+            # Half a character: its probabilities belong to no text. The end and thinking have none of their own either.
+            if self._top is not None and not self._incomplete:
+                out.append(_INCOMPLETE)
+            self._incomplete = True
         if reason := choice.get("finish_reason"):
             self._reason = reason
             if reason == "content_filter":

@@ -285,7 +285,7 @@ class WorkerProcess:
             return
         limits = self.limits
         if self.state != "ready":
-            self._watch.look(self._child, self.log)
+            await asyncio.to_thread(self._watch.look, self._child, self.log)  # it may walk all processes there are
         now = time.monotonic()
         if self.state == "starting":
             if self._watch.moved:

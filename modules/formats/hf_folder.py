@@ -42,8 +42,9 @@ _MOST_FILES = 2000
 
 def folder_facts(folder: Path) -> ModelFacts:
     """What the folder holds. Raises OSError only when it cannot be listed."""
-    with os.scandir(folder) as entries:
-        names = sorted(entry.name for _, entry in zip(range(_MOST_FILES), entries, strict=False))
+    with os.scandir(folder) as entries:  # a pipe or a device would be waited for when it is opened
+        found = (entry for _, entry in zip(range(_MOST_FILES), entries, strict=False))
+        names = sorted(entry.name for entry in found if entry.is_file() or entry.is_dir())
     weights = [folder / name for name in names if name.endswith(".safetensors") and not name.startswith(".")]
     pickles = [folder / name for name in names if name.endswith(PICKLES) and not NO_WEIGHTS_OF_PICKLES.match(name)]
     if ADAPTER_CONFIG in names:

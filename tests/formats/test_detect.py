@@ -449,3 +449,11 @@ def _count(shape: tuple[int, ...]) -> int:
     for side in shape:
         count *= side
     return count
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.timeout(20)
+def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"architectures": ["LlamaForCausalLM"], "model_type": "llama"}')
+    os.mkfifo(tmp_path / "pytorch_model.bin")
+    assert detect(tmp_path).reason

@@ -8,6 +8,7 @@ import math
 import os
 import shutil
 import signal
+import types
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,15 @@ def test_a_setting_that_cannot_be_had_here_is_refused_before_the_weights_are_rea
         load_here(copy, tmp_path, **settings)
     assert words in caught.value.message
     assert caught.value.hint
+
+
+@needs_torch
+def test_a_model_that_reads_its_prompt_in_both_directions_is_refused(tmp_path: Path) -> None:
+    from loaders.hf.opening import open_model
+
+    config: Any = types.SimpleNamespace(model_type="paligemma")
+    with pytest.raises(LoadFailed, match="both directions"):
+        open_model(tmp_path, config, {}, None, "", lambda fraction, what: None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("method", ["gptq", "awq", "compressed-tensors", "bitsandbytes"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -85,3 +86,11 @@ def test_mixes_of_adapters_that_are_not_running_leave_nothing_behind(
         monkeypatch.setattr(type(engine._switch), "wanted", lambda self, asked, mix=mix: mix)
         answer(engine, ask("Hello", params={"max_tokens": 2, "ban_eos_token": True}))
     assert len(engine._scheduler._groups) <= 1
+
+
+def test_a_long_prompt_is_read_on_while_short_ones_keep_coming() -> None:
+    from loaders.hf.scheduler import next_to_read
+
+    long, short = (types.SimpleNamespace(parts=[types.SimpleNamespace(left=left)]) for left in (5000, 10))
+    rows: list[Any] = [long, short]
+    assert [next_to_read(rows, number) for number in (1, 2, 3, 4)] == [short, long, short, long]
