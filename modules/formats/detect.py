@@ -97,6 +97,7 @@ def _endpoint(path: Path, size: int) -> ModelFacts:
         size=size,
         context_length=found.context or None,
         capabilities=("images",) if found.images else (),
+        extra={"leaves": found.leaves} if found.leaves else {},
     )
 
 

@@ -43,6 +43,7 @@ class ModelFacts:
         recurrent_layers, conv_kernel, state_size, inner_size, state_groups, state_heads   of a hybrid's state
         nextn_layers          further layers at the end for guessing tokens ahead, not in `layers`
         chunk                 True where `window` is a chunk (Llama 4), not a sliding one
+        leaves                the hosts text goes to, for an endpoint that is not this machine
         rope_base, dtype, bits, pooling, labels, tied, remote_code, scalars of that name
     """
 

@@ -268,6 +268,21 @@ def test_text_that_leaves_this_machine_is_said_with_where_it_goes(visit: VisitMa
     expect(page.locator(".eht-leaves")).to_have_text("Text you send leaves this machine: api.example.com")
 
 
+def test_a_server_elsewhere_is_said_to_be_one_before_it_is_loaded(visit: VisitMaker) -> None:
+    seen = visit()
+    file = seen.live.user_data / "models" / "elsewhere.endpoint.yaml"
+    file.write_text("url: https://api.example.com/v1\nmodel: theirs\n", encoding="utf-8")
+    try:
+        page = seen.tab("Model").page
+        page.get_by_role("button", name="Rescan").click()
+        page.locator("#eh-models").get_by_text("elsewhere", exact=True).click()
+        expect(page.locator(".eht-leaves")).to_have_text("Text you send to it will leave this machine: api.example.com")
+        page.locator("#eh-models").get_by_text("echo", exact=True).click()
+        expect(page.locator(".eht-leaves")).to_have_count(0)
+    finally:
+        file.unlink()
+
+
 def test_what_the_engine_changed_or_ignored_of_the_settings_is_said_beside_the_model(visit: VisitMaker) -> None:
     seen = visit()
     notes = "tensor_split has no effect without a graphics card."

@@ -28,7 +28,8 @@ function drawHead(head, trigger) {
   const waiting = store.get("models") === null;
   const focused = head.contains(document.activeElement);
   refill(head, [model, waiting, state, error, current], () => (model
-    ? [h("div", { class: "eht-detail-title" }, h("h2", { text: model.name, dir: "auto" }), h("p", { class: "eht-muted", text: facts(model) }), chips(model)),
+    ? [h("div", { class: "eht-detail-title" }, h("h2", { text: model.name, dir: "auto" }), h("p", { class: "eht-muted", text: facts(model) }), chips(model),
+      model.leaves && !(RUNNING.includes(state) && current === model.name) && leaves(model.leaves, "Text you send to it will leave")),
       h("div", { class: "eht-detail-actions" }, actions(model, trigger))]
     : h("p", { class: "eht-muted", text: waiting ? "" : "Choose a model on the list, or put one into the folder and rescan." })));
   if (focused && !head.contains(document.activeElement)) head.querySelector("button:not([disabled])")?.focus();
@@ -104,8 +105,8 @@ function drawState(state) {
   fill(state, parts);
 }
 
-const leaves = (host) => h("p", { class: "eht-leaves" }, icon("alert"),
-  h("span", { text: `Text you send leaves this machine: ${host}`, dir: "auto" }));
+const leaves = (host, words = "Text you send leaves") => h("p", { class: "eht-leaves" }, icon("alert"),
+  h("span", { text: `${words} this machine: ${host}`, dir: "auto" }));
 
 const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
