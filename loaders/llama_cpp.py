@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import platform
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from loaders.base import Feature, LoaderSpec, LoadRequest
 from loaders.llama import binding, own_server, said
@@ -22,11 +21,11 @@ from loaders.llama.info import engine_info
 from loaders.llama.ladder import LADDER
 from loaders.llama.launch import Launch, decide
 from loaders.llama.settings import DEFAULT_CONTEXT, SETTINGS
-from modules.errors import EngineError, LoadFailed
+from loaders.served.backend import EndpointBackend
+from modules.errors import LoadFailed
 from modules.estimates.gguf import estimate_gguf
 from modules.formats.gguf import read_header
 from modules.params import LLAMA, dialect
-from modules.types import Chunk, Embeddings, EngineInfo, GenerationRequest, Message
 
 __all__ = ["DEFAULT_CONTEXT", "SPEC", "choose_context", "load", "missing_instructions"]
 
@@ -50,40 +49,7 @@ SPEC = LoaderSpec(
 )  # fmt: skip
 
 
-class LlamaCppServer:
-    """Holds the server that runs in this process or below it; it serves itself."""
-
-    def __init__(self, info: EngineInfo, server: Any) -> None:
-        self.info = info
-        self._server = server
-
-    def generate(self, request: GenerationRequest, cancelled: Callable[[], bool]) -> Iterator[Chunk]:
-        raise _elsewhere()
-
-    def render(self, messages: tuple[Message, ...], variables: Mapping[str, Any], continue_last: bool) -> str:
-        raise _elsewhere()
-
-    def tokenize(self, text: str, special: bool) -> list[int]:
-        raise _elsewhere()
-
-    def detokenize(self, tokens: list[int]) -> str:
-        raise _elsewhere()
-
-    def embed(self, texts: list[str]) -> Embeddings:
-        raise _elsewhere()
-
-    def close(self) -> None:
-        """Stop the server; the binding does so when its object goes."""
-        if isinstance(self._server, own_server.OwnServer):
-            self._server.close()
-        self._server = None
-
-
-def _elsewhere() -> EngineError:
-    return EngineError("This engine is spoken to at its endpoint.")
-
-
-def load(request: LoadRequest, progress: Callable[[float, str], None]) -> LlamaCppServer:
+def load(request: LoadRequest, progress: Callable[[float, str], None]) -> EndpointBackend:
     """Load a GGUF file and serve it. Raises LoadFailed; for a failure inside the engine its log has the reason."""
     progress(0.01, "reading the model's header")
     header = read_header(Path(request.path))
@@ -96,7 +62,7 @@ def load(request: LoadRequest, progress: Callable[[float, str], None]) -> LlamaC
 
 def _bundled(
     request: LoadRequest, launch: Launch, quant: str, key: str, progress: Callable[[float, str], None]
-) -> LlamaCppServer:
+) -> EndpointBackend:
     """The engine in this process."""
     if lacking := missing_instructions():
         raise LoadFailed(
@@ -121,12 +87,13 @@ def _bundled(
     notes = [*launch.notes, *binding.notes(launch, cards), *_warnings(launch, start)]
     engine = f"llama.cpp in xllamacpp {xllamacpp.__version__}"
     info = engine_info(request, launch, quant, server.listening_address, key, found, engine, notes, cards)
-    return LlamaCppServer(info, server)
+    held = [server]  # it stops when its object goes
+    return EndpointBackend(info, held.clear)
 
 
 def _own(
     request: LoadRequest, launch: Launch, quant: str, command: str, key: str, progress: Callable[[float, str], None]
-) -> LlamaCppServer:
+) -> EndpointBackend:
     """A program of the person's in this worker's care."""
     start = said.log_size()
     server = own_server.start(launch, command, key, progress)
@@ -136,7 +103,7 @@ def _own(
     engine = f"{server.name} of your own, build {found.get('build_info') or 'unknown'}"
     can_save = "--slot-save-path" in server.known
     info = engine_info(request, launch, quant, server.address, key, found, engine, notes, None, can_save)
-    return LlamaCppServer(info, server)
+    return EndpointBackend(info, server.close)
 
 
 def _warnings(launch: Launch, start: int) -> list[str]:
