@@ -41,6 +41,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(ConformanceTable(), "conformance-table")
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """The processes that share the suite must give each test one name: bytes may hold the time they were made at."""
+    return argname if isinstance(val, bytes) else None
+
+
 @dataclass
 class LiveServer:
     """A running `python server.py`. `out` collects what it prints.

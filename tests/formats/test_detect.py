@@ -206,7 +206,7 @@ def tarred() -> bytes:
         ("x.gguf", "Entry not found", "web-page", "error message"),
         ("x.gguf", "", "unknown", "empty"),
         ("x.safetensors", b"\0" * 3000, "unknown", "zeros"),
-        ("x.gguf", gzip.compress(b"GGUF"), "unknown", "gzip"),
+        ("x.gguf", gzip.compress(b"GGUF", mtime=0), "unknown", "gzip"),
         ("x.tar", tarred(), "unknown", "TAR"),
         ("x.zip", zipped(), "unknown", "ZIP"),
         ("x.llamafile", b"MZqFpD='" + b"x" * 600, "unknown", "program"),

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -50,4 +55,28 @@ def test_ci_runs_the_test_command_and_repeats_only_what_failed() -> None:
         "python3 start.py test --last-failed --last-failed-no-failures none",
     ]
     assert "set -euo pipefail" in lines  # one more failure and the check has failed
-    assert not any("true" in line or "continue" in line for line in lines if not line.startswith("#"))
+    assert not any("|| true" in line or "continue" in line for line in lines if not line.startswith("#"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a script for bash")
+@pytest.mark.parametrize(
+    ("failed", "runs", "code"),
+    [
+        ({"tests/a.py::test_one[x y]": True}, 4, 0),
+        ({"tests/a.py::test_one": True, "tests/b.py": True}, 1, 1),
+        ({"gw1": True}, 1, 1),
+        ({f"tests/a.py::test_{number}": True for number in range(21)}, 1, 1),
+    ],
+    ids=["a test", "a file", "a process of the tests", "many"],
+)
+def test_ci_repeats_single_tests_and_nothing_else(
+    tmp_path: Path, failed: dict[str, bool], runs: int, code: int
+) -> None:
+    cache = tmp_path / ".pytest_cache" / "v" / "cache"
+    cache.mkdir(parents=True)
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci" / "run")
+    (cache / "lastfailed").write_text(json.dumps(failed, indent=2), encoding="utf-8")
+    (tmp_path / "start.py").write_text('import sys; open("runs", "a").write("x"); sys.exit(len(sys.argv) == 2)\n')
+    done = subprocess.run(["bash", tmp_path / ".ci" / "run"], capture_output=True, check=False, timeout=60)
+    assert (done.returncode, (tmp_path / "runs").read_text()) == (code, "x" * runs)
