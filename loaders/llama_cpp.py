@@ -11,6 +11,7 @@ from __future__ import annotations
 import platform
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from loaders.base import Feature, LoaderSpec, LoadRequest
@@ -22,7 +23,8 @@ from loaders.llama.ladder import LADDER
 from loaders.llama.launch import Launch, decide
 from loaders.llama.settings import DEFAULT_CONTEXT, SETTINGS
 from loaders.served.backend import EndpointBackend
-from modules.errors import LoadFailed
+from modules.disk.saved_states import tidy
+from modules.errors import LoadFailed, StorageError
 from modules.estimates.gguf import estimate_gguf
 from modules.formats.gguf import read_header
 from modules.params import LLAMA, dialect
@@ -53,11 +55,22 @@ def load(request: LoadRequest, progress: Callable[[float, str], None]) -> Endpoi
     """Load a GGUF file and serve it. Raises LoadFailed; for a failure inside the engine its log has the reason."""
     progress(0.01, "reading the model's header")
     header = read_header(Path(request.path))
-    launch = decide(request, header)
+    launch = _tidied(decide(request, header))
     key = secrets.token_urlsafe(32)
     if command := str(request.options.get("llama_server", "")).strip():
         return _own(request, launch, header.quant, command, key, progress)
     return _bundled(request, launch, header.quant, key, progress)
+
+
+def _tidied(launch: Launch) -> Launch:
+    """Saved prompts of models that are gone, or above the limit, are deleted, and that is said with the model."""
+    if not launch.slots:
+        return launch
+    try:
+        said_of_it = str(tidy(Path(launch.slots).parent))
+    except StorageError as error:
+        said_of_it = f"Old saved prompts stay: {error.message}"
+    return replace(launch, notes=(*launch.notes, said_of_it)) if said_of_it else launch
 
 
 def _bundled(

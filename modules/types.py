@@ -214,6 +214,7 @@ class Endpoint:
     slots    replies this server writes at the same time; 0 = EngineInfo.slots
     timeout  seconds without a sign of life after which a reply counts as lost
     more     further servers of the same model
+    states   folder it saves computed prompts in, "" = it does not
     """
 
     url: str
@@ -228,6 +229,7 @@ class Endpoint:
     ca_file: str = ""
     timeout: float = 600.0
     more: tuple[Endpoint, ...] = ()
+    states: str = ""
 
 
 @dataclass(frozen=True, slots=True)

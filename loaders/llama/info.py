@@ -27,7 +27,7 @@ def engine_info(
         context=context.value,
         slots=int(props.get("total_slots") or launch.number("parallel")),
         chat_template=launch.has_template,
-        endpoint=Endpoint(address, key, LLAMA),
+        endpoint=Endpoint(address, key, LLAMA, states=launch.slots if can_save else ""),
         details=_details(launch, quant, engine, context, notes, cards),
         adapters={file.name: file.scale for file in launch.files.get("lora", ())} if launch.mode.value == TEXT else {},
         features=_features(launch, images, can_save),

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -171,14 +172,17 @@ class LlamaServerEngine:
     async def save_slot(self, name: str, prompt: Prompt) -> int:
         """Compute a prompt and write what was computed to disk under `name`; gives its tokens.
 
-        Raises Unsupported, BadParameter for the name, EngineError. Here are only the file and the slot; who keeps which
-        name, and for how long, is the caller's business.
+        Raises Unsupported, BadParameter for the name, NotReady, StorageError, EngineError. All saved prompts together
+        have a limit: one that was not used for long may be gone, and is then computed again.
         """
-        return await saved_prompts.save(self._ask, self._saving(), name, prompt)
+        return await saved_prompts.save(self._ask, *self._saving(), name, prompt)
 
     async def restore_slot(self, name: str, prompt: Prompt) -> int:
-        """Read what `save_slot` wrote for this prompt, so that it is not computed again; gives its tokens."""
-        return await saved_prompts.restore(self._ask, self._saving(), name, prompt)
+        """Read what `save_slot` wrote for this prompt, so that it is not computed again; gives its tokens.
+
+        Raises what `save_slot` raises, and NotFound.
+        """
+        return await saved_prompts.restore(self._ask, *self._saving(), name, prompt)
 
     async def close(self) -> None:
         """Hang up on the engine."""
@@ -217,11 +221,12 @@ class LlamaServerEngine:
             raise Unsupported(f"{self.info.model}, as it is loaded, {says}.", param="model",
                               hint=f"Load a model that is made for it, or this one with mode {mode}.")  # fmt: skip
 
-    def _saving(self) -> Slots:
-        if self._slots is None or Feature.SLOT_STATES not in self._features:
+    def _saving(self) -> tuple[Slots, saved_prompts.Place]:
+        folder, process = self._endpoint.states, self._process
+        if self._slots is None or process is None or not folder or Feature.SLOT_STATES not in self._features:
             raise Unsupported("This engine does not save computed prompts as it is loaded.",
                               hint="With adapters, or on a server of others, they are not saved.")  # fmt: skip
-        return self._slots
+        return self._slots, saved_prompts.Place(Path(folder), process.request.path)
 
     async def _prompt_of(self, request: GenerationRequest) -> Prompting:
         """How this request's prompt is sent; the server's own mark for images is asked for once."""

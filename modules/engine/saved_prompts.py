@@ -1,18 +1,25 @@
 """A computed prompt written to disk by llama-server, and read again: `POST /slots/{id}?action=save|restore`.
 
 The folder is the loader's, one for each model in each form (loaders/llama/launch.py): a prompt of another model would
-be taken for one of its own. What stands in a slot is only known where nobody else asks the server.
+be taken for one of its own. What stands in a slot is only known where nobody else asks the server. The server writes
+under a name of its own first; what all saved prompts may take is kept by modules/disk/saved_states.py.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from modules.disk.saved_states import Writing, reading, tidy
 from modules.engine.slots import Prompt, Slots
-from modules.errors import BadParameter, EngineError, NotReady
+from modules.errors import BadParameter, EngineCrashed, EngineError, NotReady
 
+_log = logging.getLogger(__name__)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _TRIES = 3
 
@@ -20,9 +27,49 @@ Ask = Callable[[str, Any], Awaitable[Any]]
 """`ask(path, body)`: the answer to a POST. Raises EngineError or a BadRequest."""
 
 
-async def save(ask: Ask, slots: Slots, name: str, prompt: Prompt) -> int:
-    """Have the prompt computed where it is not yet, and write it; gives its tokens. Raises BadParameter."""
-    file = _file(name)
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one engine's prompts are saved: the folder it writes to, and the model file they belong to."""
+
+    folder: Path
+    model: str
+
+
+async def save(ask: Ask, slots: Slots, place: Place, name: str, prompt: Prompt) -> int:
+    """Have the prompt computed where it is not yet, and write it; gives its tokens.
+
+    Raises BadParameter, NotReady while that name is in use, StorageError when not all of it could be written; then
+    nothing is left of it. Prompts used longest ago make room.
+    """
+    root, file = place.folder.parent, place.folder / f"{_checked(name)}.slot"
+    await asyncio.to_thread(_tidy, root, file)
+    writing = await asyncio.to_thread(Writing, place.folder, name, place.model)
+    try:
+        tokens, size = await _written(ask, slots, writing, prompt)
+        await asyncio.to_thread(writing.finish, size)
+    finally:
+        await asyncio.to_thread(writing.close)
+    await asyncio.to_thread(_tidy, root, file)
+    return tokens
+
+
+async def restore(ask: Ask, slots: Slots, place: Place, name: str, prompt: Prompt) -> int:
+    """Put a saved prompt into an idle slot; `prompt` is what was saved. Gives its tokens. Raises NotFound."""
+    claim = await asyncio.to_thread(reading, place.folder, _checked(name))
+    try:
+        slot = slots.spare()
+        if slot is None:
+            raise NotReady("All places of the engine are in use.", hint="Try again when a reply has ended.")
+        slots.holds(slot, "")
+        restored = await ask(f"/slots/{slot}?action=restore", {"filename": claim.path.name})
+        slots.holds(slot, prompt)
+        return int(restored["n_restored"])
+    finally:
+        claim.release()
+
+
+async def _written(ask: Ask, slots: Slots, writing: Writing, prompt: Prompt) -> tuple[int, int]:
+    """Have the server compute the prompt and write its part file: the tokens, and the bytes it says it wrote."""
     for _ in range(_TRIES):
         place = slots.ask(prompt)
         body: dict[str, Any] = {"prompt": list(prompt) if isinstance(prompt, tuple) else prompt, "n_predict": 0,
@@ -38,28 +85,29 @@ async def save(ask: Ask, slots: Slots, name: str, prompt: Prompt) -> int:
             known = True
         finally:
             slots.ended(place, "", known=known)
-        saved = await ask(f"/slots/{slot}?action=save", {"filename": file})
+        try:
+            saved = await ask(f"/slots/{slot}?action=save", {"filename": writing.part})
+        except EngineCrashed:
+            raise
+        except EngineError as error:
+            _log.warning("the engine did not save a prompt: %s", error.message)
+            raise await asyncio.to_thread(writing.refused) from error
         if int(saved["n_saved"]) >= int(computed["tokens_evaluated"]):
-            return int(saved["n_saved"])
+            return int(saved["n_saved"]), int(saved["n_written"])
         # Another request began between the two, and the server put the prompt aside: once more.
     raise EngineError("The prompt could not be saved, because other requests took its place.", hint="Try again.")
 
 
-async def restore(ask: Ask, slots: Slots, name: str, prompt: Prompt) -> int:
-    """Put a saved prompt into an idle slot; `prompt` is what was saved. Gives its tokens."""
-    file = _file(name)
-    slot = slots.spare()
-    if slot is None:
-        raise NotReady("All places of the engine are in use.", hint="Try again when a reply has ended.")
-    slots.holds(slot, "")
-    restored = await ask(f"/slots/{slot}?action=restore", {"filename": file})
-    slots.holds(slot, prompt)
-    return int(restored["n_restored"])
+def _tidy(root: Path, keep: Path) -> None:
+    """Keep the limit, and say what was deleted for it."""
+    if said := str(tidy(root, keep)):
+        _log.info(said)
 
 
-def _file(name: str) -> str:
+def _checked(name: str) -> str:
+    """A name that is no path, and not one of the files beside the states."""
     if not _NAME.fullmatch(name):
         raise BadParameter(
             f"{name!r} is no name for a saved prompt: letters, digits, - and _, at most 64.", param="name"
         )
-    return f"{name}.slot"
+    return name

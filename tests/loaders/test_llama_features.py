@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import itertools
+import json
 import math
+import sys
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -14,7 +16,8 @@ from PIL import Image
 
 from loaders.base import Feature, NamedFile, features_of
 from modules.engine.llama_server import LlamaServerEngine
-from modules.errors import BadParameter, ContextOverflow, Unsupported
+from modules.engine.process import WorkerProcess
+from modules.errors import BadParameter, ContextOverflow, NotFound, StorageError, Unsupported
 from modules.types import MEDIA_MARK, Message, Stats, Text
 from tests import gguf_parts
 from tests.engine.making import MODEL, ask, collect, done_of, failed_of, text_of
@@ -25,6 +28,7 @@ needs_model = [
     pytest.mark.real_model,
     pytest.mark.skipif(not MODEL.exists(), reason="the starter model has not been downloaded"),
 ]
+Loaded = tuple[LlamaServerEngine, WorkerProcess]
 GREEDY = {"max_tokens": 3, "temperature": 0.0}
 STORY = "The lighthouse on the coast was built in 1820, and its keeper had a dog. " * 4
 
@@ -168,13 +172,22 @@ class TestWriting:
     pytestmark = needs_model
 
     @pytest.fixture(scope="class")
-    async def engine(self, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LlamaServerEngine]:
+    async def loaded(self, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Loaded]:
         folder = tmp_path_factory.mktemp("writing")
         files = {"draft_model": (NamedFile("draft", str(MODEL)),)}
+        gone = folder / "slots" / "of-another"
+        gone.mkdir(parents=True)
+        (gone / "old.slot").write_bytes(b"x")
+        (gone / "model.json").write_text(json.dumps({"model": str(folder / "gone.gguf"), "size": 1, "mtime_ns": 1}))
         async with loaded_with(
             folder, files=files, context=256, parallel=2, draft_max=5, gpu_layers=3, context_shift=True
-        ) as (engine, _):
-            yield engine
+        ) as pair:
+            assert not gone.exists()
+            yield pair
+
+    @pytest.fixture
+    async def engine(self, loaded: Loaded) -> LlamaServerEngine:
+        return loaded[0]
 
     @pytest.mark.cell(Feature.SPECULATION.value, loader="llama.cpp")
     async def test_a_draft_model_guesses_and_the_text_is_the_same(self, engine: LlamaServerEngine) -> None:
@@ -201,6 +214,32 @@ class TestWriting:
         )
         assert stats.cached_tokens >= saved - 1
         assert stats.prompt_tokens - stats.cached_tokens < 50
+        with pytest.raises(NotFound, match="another-tale"):
+            await engine.restore_slot("another-tale", tale)
+
+    @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux limits another process")
+    async def test_a_prompt_the_disk_does_not_take_is_said_and_nothing_of_it_is_left(self, loaded: Loaded) -> None:
+        import resource
+
+        engine, process = loaded
+        assert process.pid is not None
+        tale = "Once there was a tailor who had three sons, one goat, a table, a donkey and a sack. " * 4
+        folder = Path(process.request.scratch) / "slots"
+        before = sorted(folder.rglob("*"))
+        _, most = resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))
+        try:
+            with pytest.raises(StorageError, match="of the disk are free"):
+                await engine.save_slot("too-large", tale)
+        finally:
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (most, most))
+        assert [path for path in folder.rglob("*") if path.suffix == ".part" or "too-large" in path.name] == []
+        assert set(before) <= set(folder.rglob("*")), "what was saved before is still there"
+        assert await engine.save_slot("too-large", tale) > 60, "and it works when there is room"
+
+    async def test_saved_prompts_of_a_model_that_is_gone_are_deleted_at_a_load_and_that_is_said(
+        self, engine: LlamaServerEngine
+    ) -> None:
+        assert "1 of models that are gone" in engine.info.details["notes"]
 
     @pytest.mark.parametrize("name", ["", "../a", "a/b", ".hidden", "x" * 65, "a.slot", "a\0"])
     async def test_a_name_from_outside_cannot_be_a_path(self, engine: LlamaServerEngine, name: str) -> None:
