@@ -14,16 +14,19 @@
     ├── EngineError           500  an engine failed
     │   ├── EngineCrashed          its process ended
     │   └── LoadFailed             the model did not load
+    ├── RateLimited           429  a server of others has too much to do; `retry_after` says how long to wait
     ├── StorageError          507  the disk refused (full, read-only, gone)
     └── NotReady              503  no model is loaded, or one is loading
 
 `message` is a sentence for people, `hint` the next step, `code` a stable word for programs, `status`
-the HTTP status; `fallback`, for a load that failed, is what to try instead: {"settings", "says"}. Raise; catch only at
-the edges (a route, an event, the worker's loop).
+the HTTP status; `fallback`, for a load that failed, is what to try instead: {"settings", "says"}; `retry_after` is
+seconds after which it may work, None = nobody said. Raise; catch only at the edges (a route, an event, the worker's
+loop).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,6 +43,7 @@ class EnginehouseError(Exception):
         self.hint = hint
         self.param = param
         self.fallback: Mapping[str, Any] | None = None
+        self.retry_after: float | None = None
         if code is not None:
             self.code = code
 
@@ -51,13 +55,15 @@ class EnginehouseError(Exception):
 
     def as_dict(self) -> dict[str, Any]:
         """The error as JSON-ready values; the same keys on every surface."""
-        facts = {
+        facts: dict[str, Any] = {
             "message": self.message,
             "hint": self.hint,
             "code": self.code,
             "param": self.param,
             "status": self.status,
         }
+        if self.retry_after is not None:
+            facts["retry_after"] = self.retry_after
         return facts if self.fallback is None else {**facts, "fallback": dict(self.fallback)}
 
 
@@ -117,6 +123,10 @@ class NotReady(EnginehouseError):
     status, code = 503, "not_ready"
 
 
+class RateLimited(EnginehouseError):
+    status, code = 429, "rate_limited"
+
+
 class StorageError(EnginehouseError):
     status, code = 507, "storage_error"
 
@@ -126,7 +136,7 @@ BY_CODE: dict[str, type[EnginehouseError]] = {
     for cls in (
         EnginehouseError, BadRequest, BadParameter, ContextOverflow, Unauthorized, Forbidden,
         NotFound, Conflict, TooLarge, Unsupported, Cancelled, EngineError, EngineCrashed,
-        LoadFailed, NotReady, StorageError,
+        LoadFailed, NotReady, RateLimited, StorageError,
     )
 }  # fmt: skip
 
@@ -134,7 +144,7 @@ BY_STATUS: dict[int, type[EnginehouseError]] = {
     cls.status: cls
     for cls in (
         BadRequest, Unauthorized, Forbidden, NotFound, Conflict, TooLarge, Unsupported, Cancelled, EngineError,
-        NotReady, StorageError,
+        NotReady, RateLimited, StorageError,
     )
 }  # fmt: skip
 
@@ -143,9 +153,18 @@ def from_dict(data: dict[str, Any]) -> EnginehouseError:
     """Rebuild an error that crossed a process boundary as `as_dict`; an unknown code gets the class of its status."""
     code = str(data.get("code", ""))
     cls = BY_CODE.get(code) or BY_STATUS.get(data.get("status", 500), EngineError)
-    return cls(
+    error = cls(
         str(data.get("message", "The engine failed without saying why.")),
         hint=str(data.get("hint", "")),
         code=code or None,
         param=data.get("param"),
     )
+    error.retry_after = data.get("retry_after")
+    return error
+
+
+def seconds_to_wait(error: Exception) -> int:
+    """What the header Retry-After of an answer with this error says, in whole seconds; 0 = it has none."""
+    if not isinstance(error, EnginehouseError) or error.status not in (429, 503):
+        return 0
+    return max(1, math.ceil(error.retry_after or 0))

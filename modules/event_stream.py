@@ -11,6 +11,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any
 
+from modules.errors import seconds_to_wait
+
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Answer = tuple[int, bytes]
@@ -101,7 +103,7 @@ async def send_events(
             status, body = error_answer(error)
             if not line.started:
                 line.ended = line.started = True
-                await send_answer(send, status, body)
+                await send_answer(send, status, body, seconds_to_wait(error))
                 return
             await line.event(b"data: " + body + b"\n\n")
         await line.finish()
@@ -115,8 +117,10 @@ async def send_events(
         await events.aclose()
 
 
-async def send_answer(send: Send, status: int, body: bytes) -> None:
-    """One whole JSON answer."""
+async def send_answer(send: Send, status: int, body: bytes, retry_after: int = 0) -> None:
+    """One whole JSON answer. `retry_after` seconds are told as a header, 0 = none."""
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if retry_after:
+        headers.append((b"retry-after", str(retry_after).encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -31,11 +31,13 @@ from modules.errors import (
     LoadFailed,
     NotFound,
     NotReady,
+    RateLimited,
     StorageError,
     TooLarge,
     Unauthorized,
     Unsupported,
     from_dict,
+    seconds_to_wait,
 )
 from modules.event_stream import send_answer, send_events, unless_disconnected
 from modules.generation import Generation, Result
@@ -67,9 +69,9 @@ __all__ = [
     "Conflict", "ContextOverflow", "Done", "Embedded", "EngineCrashed", "EngineError", "EnginehouseError",
     "ExtensionContext", "Failed", "Feature", "Forbidden", "Generation", "GenerationRequest", "Ledger",
     "LoadFailed", "LoadParam", "LoaderSpec", "Message", "ModelAccess", "NotFound", "NotReady", "Notice", "Param",
-    "Presets", "Progress", "Ranked", "Reasoning", "Result", "Services", "Stats", "StorageError", "Text",
+    "Presets", "Progress", "Ranked", "RateLimited", "Reasoning", "Result", "Services", "Stats", "StorageError", "Text",
     "TokenLogprob", "TooLarge", "TopLogprob", "Unauthorized", "Unsupported", "check_values", "from_dict",
-    "hookimpl", "send_answer", "send_events", "token_spans", "unless_disconnected", "without_marks",
+    "hookimpl", "seconds_to_wait", "send_answer", "send_events", "token_spans", "unless_disconnected", "without_marks",
 ]  # fmt: skip
 
 

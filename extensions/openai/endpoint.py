@@ -10,7 +10,7 @@ from fastapi import Request
 from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from modules.extension_api import BadRequest, send_answer, send_events, unless_disconnected
+from modules.extension_api import BadRequest, seconds_to_wait, send_answer, send_events, unless_disconnected
 
 from .encoding import encoded
 from .errors import error_answer
@@ -27,11 +27,13 @@ class Whole(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def answer() -> None:
+            status, wait = 200, 0
             try:
-                status, body = 200, encoded(await self._work())
+                body = encoded(await self._work())
             except Exception as error:
                 status, body = error_answer(error)
-            await send_answer(send, status, body)
+                wait = seconds_to_wait(error)
+            await send_answer(send, status, body, wait)
 
         await unless_disconnected(receive, answer())
 
@@ -53,7 +55,8 @@ class Problem(Response):
 
     def __init__(self, error: Exception) -> None:
         status, body = error_answer(error)
-        headers = {"retry-after": "1"} if status == 503 else None
+        wait = seconds_to_wait(error)
+        headers = {"retry-after": str(wait)} if wait else None
         super().__init__(body, status, headers, media_type="application/json")
 
 

@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from modules.errors import BadParameter, BadRequest, EnginehouseError, NotFound
+from modules.errors import BadParameter, BadRequest, EnginehouseError, NotFound, seconds_to_wait
 
 _log = logging.getLogger("enginehouse.api")
 
@@ -33,8 +33,8 @@ def answer(error: EnginehouseError) -> JSONResponse:
     headers = {}
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
-    elif error.status == 503:
-        headers["retry-after"] = "1"
+    elif wait := seconds_to_wait(error):
+        headers["retry-after"] = str(wait)
     return JSONResponse(content(error), error.status, headers)
 
 

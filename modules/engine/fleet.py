@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from loaders.base import LoaderSpec
 from modules.engine.base import Engine
 from modules.engine.health import Health
 from modules.engine.prefixes import Prefixes, chain
-from modules.errors import EngineError, EnginehouseError, NotReady
+from modules.errors import EngineError, EnginehouseError, NotReady, RateLimited, from_dict
 from modules.types import (
     Chosen,
     Chunk,
@@ -32,6 +33,8 @@ from modules.types import (
 T = TypeVar("T")
 AWAY = frozenset({"engine_unreachable", "engine_timeout", "engine_unavailable", "certificate_bad", "not_ready"})
 """Errors that are the server's state and not the request's fault: another server may do it."""
+SHORTEST_WAIT, LONGEST_WAIT = 1.0, 60.0
+"""Seconds a server that has too much to do comes after all others: where it names no time, and at most."""
 MUCH_MORE = 2
 """Replies a server may be ahead of the least busy one and still get the conversations it knows."""
 CHECK_UP, CHECK_FIRST, CHECK_LAST = 20.0, 1.0, 30.0
@@ -48,7 +51,12 @@ class Server(Engine, Protocol):
 
 @dataclass(slots=True, eq=False)
 class Member:
-    """One server of the fleet. `down` is why it cannot be used, None when it can; `last` counts up with each use."""
+    """One server of the fleet.
+
+    down   why it cannot be used, None when it can
+    last   counts up with each use
+    waits  the time (time.monotonic) until which others come first, because it had too much to do
+    """
 
     server: Server
     health: Health
@@ -57,6 +65,7 @@ class Member:
     read: Prefixes = field(default_factory=Prefixes)
     told: bool = False
     last: int = 0
+    waits: float = 0.0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -89,25 +98,29 @@ class Fleet:
         self._watch()
         hashes = chain(request)
         tried: list[Member] = []
+        refused: list[EnginehouseError] = []
+        passed: Member | None = None
         for notice in self._news():
             yield notice
         while True:
             try:
-                member = self._choose(hashes, tried).value
+                member = self._choose(hashes, tried, refused).value
             except EnginehouseError as error:
                 yield Failed(error.as_dict())
                 return
+            if passed is not None:
+                yield _passed_on(passed, refused[-1], member)
             tried.append(member)
             lost: Failed | None = None
             begun = False
             self._uses += 1
             member.last = self._uses
             member.running += 1
-            member.read.add(hashes)
+            new, waits = member.read.add(hashes), member.waits
             try:
                 async with aclosing(member.server.generate(request)) as chunks:
                     async for chunk in chunks:
-                        if isinstance(chunk, Failed) and chunk.error.get("code") in AWAY:
+                        if isinstance(chunk, Failed) and (_busy(chunk.error) or chunk.error.get("code") in AWAY):
                             lost = chunk
                             break
                         begun = begun or isinstance(chunk, (Text, Reasoning))
@@ -115,8 +128,11 @@ class Fleet:
             finally:
                 member.running -= 1
             if lost is None:
+                member.waits = 0.0 if member.waits == waits else member.waits  # it had time after all
                 return
-            self._lost(member, str(lost.error.get("message", "")))
+            if not begun:
+                member.read.remove(new)
+            passed = member if self._failed(member, from_dict(dict(lost.error)), refused) else None
             if begun:
                 yield lost
                 return
@@ -125,11 +141,22 @@ class Fleet:
 
     # ── choosing ────────────────────────────────────────────────────────────────────────────────────
 
-    def _choose(self, hashes: list[bytes], tried: Sequence[Member] = ()) -> Chosen[Member]:
-        """The server for a request. Raises NotReady when there is none."""
-        up = [member for member in self.members if member.down is None and member not in tried]
+    def _choose(
+        self, hashes: list[bytes], tried: Sequence[Member] = (), refused: Sequence[EnginehouseError] = ()
+    ) -> Chosen[Member]:
+        """The server for a request.
+
+        tried, refused   the servers it was sent to already, and what those said that have too much to do
+        Raises RateLimited or NotReady when there is none.
+        """
+        left = [member for member in self.members if member.down is None and member not in tried]
+        if not left:
+            raise self._all_busy(refused) if refused else self._none_left()
+        now = time.monotonic()
+        up = [member for member in left if member.waits <= now]
         if not up:
-            raise self._none_left()
+            first = min(left, key=lambda member: member.waits)
+            return Chosen(first, f"All that are left had too much to do; {first.where} named the nearest time.")
         least = min(up, key=lambda member: (member.load, member.last))  # equals take turns
         known = max(up, key=lambda member: (member.read.shared(hashes), -member.load))
         if known.read.shared(hashes) and known is not least:
@@ -140,6 +167,17 @@ class Fleet:
             return Chosen(known, f"{known.where} has read this conversation already.")
         return Chosen(least, f"{least.where} has least to do.")
 
+    def _all_busy(self, refused: Sequence[EnginehouseError]) -> EnginehouseError:
+        """Nobody can answer, and at least one only for now: its caller is told the nearest time there is."""
+        down = [f"{one.where}: {one.down.message}" for one in self.members if one.down is not None]
+        said = " ".join(f"{one.rstrip('.')}." for one in (*(error.message for error in refused), *down))
+        limited = any(isinstance(error, RateLimited) for error in refused)
+        error = (RateLimited if limited else NotReady)(
+            f"None of the {len(self.members)} servers can answer now. {said}", hint="Wait a little, then try again.",
+            code=None if limited else "engine_unavailable")  # fmt: skip
+        error.retry_after = min((one.retry_after for one in refused if one.retry_after is not None), default=None)
+        return error
+
     def _none_left(self) -> NotReady:
         said = "; ".join(f"{one.where}: {one.down.message}" for one in self.members if one.down is not None)
         hint = "They are looked at again and again; messages are answered as soon as one is back."
@@ -147,8 +185,18 @@ class Fleet:
 
     # ── up and down ─────────────────────────────────────────────────────────────────────────────────
 
+    def _failed(self, member: Member, error: EnginehouseError, refused: list[EnginehouseError]) -> bool:
+        """A server did not do a request: it is away, or (True, and `refused` has it) it has too much to do."""
+        if not _busy(error.as_dict()):
+            self._lost(member, error.message)
+            return False
+        wait = SHORTEST_WAIT if error.retry_after is None else min(error.retry_after, LONGEST_WAIT)
+        member.waits = time.monotonic() + wait
+        refused.append(error)
+        return True
+
     def _lost(self, member: Member, said: str) -> None:
-        """A server failed a request."""
+        """A server is away."""
         if member.down is None:
             logger.warning("%s is down: %s", member.where, said)
         member.down = EngineError(said)
@@ -224,16 +272,17 @@ class Fleet:
         """Ask the least busy server, and the next when that one is away."""
         self._watch()
         tried: list[Member] = []
+        refused: list[EnginehouseError] = []
         while True:
-            member = self._choose([], tried).value
+            member = self._choose([], tried, refused).value
             tried.append(member)
             member.running += 1
             try:
                 return await ask(member.server)
             except EnginehouseError as error:
-                if error.code not in AWAY:
+                if error.code not in AWAY and not _busy(error.as_dict()):
                     raise
-                self._lost(member, error.message)
+                self._failed(member, error, refused)
             finally:
                 member.running -= 1
 
@@ -246,3 +295,16 @@ class Fleet:
         for member in self.members:
             await member.server.close()
             await member.health.close()
+
+
+def _busy(error: Mapping[str, Any]) -> bool:
+    """Whether a server has too much to do, by its own words: it lives, and another may do it now."""
+    return error.get("code") == RateLimited.code or (
+        error.get("status") == NotReady.status and error.get("retry_after") is not None
+    )
+
+
+def _passed_on(member: Member, error: EnginehouseError, other: Member) -> Notice:
+    wait = max(0.0, member.waits - time.monotonic())
+    return Notice("server_busy", f"{error.message.rstrip('.')}. So {other.where} answers, and for {wait:.0f} seconds "
+                  f"others come before {member.where}.")  # fmt: skip

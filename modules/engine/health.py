@@ -13,8 +13,9 @@ from modules.types import Endpoint
 
 WAIT = 10.0
 """Seconds an answer may take."""
-NO_SUCH_ROUTE = (404, 405, 501)
-"""It answers, and has no such route: some have no list of models, and gateways often let only chats through."""
+LIVES = (404, 405, 429, 501)
+"""It answers, and has no such route (some have no list of models, and gateways often let only chats through), or it has
+too much to do now: what that means for a request is told by the request."""
 
 
 class Health:
@@ -31,12 +32,12 @@ class Health:
         """Why the server cannot be used now, None when it can."""
         try:
             async with asyncio.timeout(WAIT):
-                status, raw = await self._http.get_raw(self._path)
+                answer = await self._http.get_raw(self._path)
         except (OSError, ConnectionLost, ValueError) as error:  # ValueError: an answer beyond all measure
             return openai_errors.unreachable(error, self.where)
-        if status == 200 or status in NO_SUCH_ROUTE:
+        if answer.status == 200 or answer.status in LIVES:
             return None
-        return openai_errors.cleaned(openai_errors.refusal(status, raw, self.where), self._endpoint)
+        return openai_errors.cleaned(openai_errors.refusal(answer.status, answer.body, self.where), self._endpoint)
 
     async def close(self) -> None:
         """Hang up."""

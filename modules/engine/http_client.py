@@ -13,6 +13,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -51,6 +52,7 @@ class Connection(asyncio.Protocol):
         self._patience = patience
         self._silence: Silence | None = None
         self.status = 0
+        self.retry_after = ""
         self.idle_since = 0.0
         self.reusable = False
         self.begun = False
@@ -87,7 +89,10 @@ class Connection(asyncio.Protocol):
 
     # httptools
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._bounded = self._bounded or name.lower() in (b"content-length", b"transfer-encoding")
+        low = name.lower()
+        self._bounded = self._bounded or low in (b"content-length", b"transfer-encoding")
+        if low == b"retry-after":
+            self.retry_after = value[:64].decode("latin-1")
 
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()
@@ -134,6 +139,7 @@ class Connection(asyncio.Protocol):
     def send(self, head: bytes, body: bytes) -> None:
         """Send a request; the answer of the one before must have been read."""
         self.begun = self._head_done = self._bounded = self._complete = self.reusable = False
+        self.retry_after = ""
         self._body.clear()
         self._parser = httptools.HttpResponseParser(self)
         if self._transport is None or self._lost:
@@ -175,6 +181,15 @@ class Connection(asyncio.Protocol):
         """Hang up now."""
         if self._transport is not None:
             self._transport.abort()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer as it is; `retry_after` is the header of that name, "" without one."""
+
+    status: int
+    body: bytes
+    retry_after: str = ""
 
 
 class HttpClient:
@@ -221,25 +236,25 @@ class HttpClient:
         """GET: (status, answer). Raises as `post`."""
         return await asyncio.wait_for(self._whole("GET", path, b""), timeout)
 
-    async def post_raw(self, path: str, body: Any) -> tuple[int, bytes]:
-        """POST `body` as JSON: (status, the answer as it is). Raises OSError, TimeoutError or ConnectionLost."""
+    async def post_raw(self, path: str, body: Any) -> Answer:
+        """POST `body` as JSON: the answer as it is. Raises OSError, TimeoutError or ConnectionLost."""
         return await self._raw("POST", path, orjson.dumps(body))
 
-    async def get_raw(self, path: str) -> tuple[int, bytes]:
-        """GET: (status, the answer as it is). Raises as `post_raw`."""
+    async def get_raw(self, path: str) -> Answer:
+        """GET: the answer as it is. Raises as `post_raw`."""
         return await self._raw("GET", path, b"")
 
     async def _whole(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
-        status, data = await self._raw(method, path, body)
-        return status, orjson.loads(data or b"null")
+        answer = await self._raw(method, path, body)
+        return answer.status, orjson.loads(answer.body or b"null")
 
-    async def _raw(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+    async def _raw(self, method: str, path: str, body: bytes) -> Answer:
         connection = await self._send(method, path, body)
         try:
             data = await read_all(connection)
         finally:
             self.release(connection)
-        return connection.status, data
+        return Answer(connection.status, data, connection.retry_after)
 
     async def _send(self, method: str, path: str, body: bytes) -> Connection:
         head = f"{method} {self._base}{path} HTTP/1.1\r\n{self._headers}Content-Length: {len(body)}\r\n\r\n".encode()

@@ -97,7 +97,8 @@ class LlamaServerEngine:
             except (TypeError, ValueError) as error:  # such as a number of more than 64 bits in a JSON schema
                 raise BadRequest(f"This cannot be sent to the engine: {error}") from None
             if connection.status != 200:
-                raise self._refusal(connection.status, await read_all(connection))
+                said = await read_all(connection)
+                raise self._refusal(connection.status, said, connection.retry_after)
             connection.heard = None if self._process is None else self._process.sign
             async for batch in events(connection):
                 if not begun:
@@ -243,20 +244,26 @@ class LlamaServerEngine:
 
     async def _ask(self, path: str, body: Any, timeout: float = 60.0) -> Any:
         try:
-            status, answer = await self._http.post(path, body, timeout)
+            found = await asyncio.wait_for(self._http.post_raw(path, body), timeout)
         except _GONE as error:
             raise (await self._why_gone(error)) from None
         except (TypeError, ValueError) as error:
             raise BadRequest(f"This cannot be sent to the engine: {error}") from None
-        if status != 200 or not isinstance(answer, dict):
-            raise self._refusal(status, orjson.dumps(answer))
+        if found.status != 200:
+            raise self._refusal(found.status, found.body, found.retry_after)
+        try:
+            answer = orjson.loads(found.body)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise EngineError(f"What the engine answers to {path} is not readable.", hint="Its log may say more.")
         return answer
 
-    def _refusal(self, status: int, raw: bytes) -> EnginehouseError:
+    def _refusal(self, status: int, raw: bytes, retry_after: str = "") -> EnginehouseError:
         """Why an answer is not 200; where the server is somebody else's, what stands before it may have answered."""
         if not self._endpoint.hosted and status in _BEFORE_IT:
-            return openai_errors.cleaned(openai_errors.refusal(status, raw, self._where), self._endpoint)
-        return openai_errors.cleaned(refusal(status, raw), self._endpoint)
+            return openai_errors.cleaned(openai_errors.refusal(status, raw, self._where, retry_after), self._endpoint)
+        return openai_errors.cleaned(openai_errors.told_to_wait(refusal(status, raw), retry_after), self._endpoint)
 
     async def _why_gone(self, error: BaseException, begun: bool = False) -> EngineError:
         """The reason of a broken connection: the end of the worker, if that is it."""

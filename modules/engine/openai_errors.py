@@ -5,10 +5,13 @@ Nothing of a key is ever in these texts: what a server says is cut short, and `c
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import ssl
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from html import unescape
 from http import HTTPStatus
 from typing import Any
@@ -17,7 +20,15 @@ from urllib.parse import urlsplit
 import orjson
 
 from modules.engine.http_client import ConnectionLost
-from modules.errors import BadRequest, ContextOverflow, EngineCrashed, EngineError, EnginehouseError, NotReady
+from modules.errors import (
+    BadRequest,
+    ContextOverflow,
+    EngineCrashed,
+    EngineError,
+    EnginehouseError,
+    NotReady,
+    RateLimited,
+)
 from modules.types import Endpoint
 
 UNREACHABLE = "engine_unreachable"
@@ -26,6 +37,9 @@ _TOO_LONG = re.compile(
     r"maximum context length|context[ _]length|context window|context size|exceed_context|prompt is too long|"
     r"longer than the model|max_seq_len|too many tokens|input is too long", re.IGNORECASE)  # fmt: skip
 _NUMBER = re.compile(r"\d[\d,]{2,}")
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
+LONGEST_WAIT = 86400.0
+"""Seconds a server may ask to wait; what is more is taken for this."""
 
 
 def shown(url: str) -> str:
@@ -79,13 +93,33 @@ def _gone(message: str, hint: str, code: str = UNREACHABLE) -> EngineError:
     return EngineCrashed(message, hint=hint, code=code)
 
 
-def refusal(status: int, raw: bytes, where: str) -> EnginehouseError:
-    """The error of an answer that is not 200."""
+def refusal(status: int, raw: bytes, where: str, retry_after: str = "") -> EnginehouseError:
+    """The error of an answer that is not 200. `retry_after` is its header of that name."""
     body = parsed(raw)
     said, code = said_in(body), str(_field(body, "code") or _field(body, "type") or "")
     if status >= 500 and _TOO_LONG.search(said) is None:
-        return _server_fault(status, raw, said, where)
-    return _refused(status, said or _page(raw) or _phrase(status), code, where)
+        error = _server_fault(status, raw, said, where)
+    else:
+        error = _refused(status, said or _page(raw) or _phrase(status), code, where)
+    return told_to_wait(error, retry_after)
+
+
+def told_to_wait(error: EnginehouseError, header: str) -> EnginehouseError:
+    """The error with what its answer's header Retry-After says: seconds, or a date (RFC 9110, 10.2.3).
+
+    Only where waiting helps: for too many requests, and for a server that is not ready. What is no time is no header.
+    """
+    if header and error.status in (429, 503):
+        with contextlib.suppress(ValueError, TypeError, OverflowError):  # no number, no date, or none there can be
+            seconds = float(header) if _SECONDS.fullmatch(header) else _until(header)
+            error.retry_after = min(max(seconds, 0.0), LONGEST_WAIT)
+    return error
+
+
+def _until(date: str) -> float:
+    when = parsedate_to_datetime(date)
+    when = when if when.tzinfo else when.replace(tzinfo=UTC)
+    return (when - datetime.now(UTC)).total_seconds()
 
 
 def reported(error: Any, where: str) -> EnginehouseError:
@@ -105,8 +139,8 @@ def _refused(status: int, said: str, code: str, where: str) -> EnginehouseError:
         return ContextOverflow(f"The prompt does not fit the server's context: {said}{numbers}",
                                hint="Shorten it, or use a model with a larger context.")  # fmt: skip
     if status == 429:
-        return NotReady(f"The server at {where} has too much to do for this key now: {said}", code="rate_limited",
-                        hint="Wait a little, then try again.")  # fmt: skip
+        return RateLimited(f"The server at {where} has too much to do for this key now: {said}",
+                           hint="Wait a little, then try again.")  # fmt: skip
     if 300 <= status < 400:
         return EngineError(f"The server at {where} sends on to another address, which is not followed.",
                            hint=_HINTS[300], code="endpoint_moved")  # fmt: skip

@@ -147,7 +147,7 @@ class OpenAIServerEngine:
                 self._http.release(connection)
             less = self._less(connection.status, raw, body)
             if less is None:
-                raise openai_errors.refusal(connection.status, raw, self.where)
+                raise openai_errors.refusal(connection.status, raw, self.where, connection.retry_after)
             gone = next(name for name in body if name not in less)
             self._unknown[gone] = openai_errors.said_in(openai_errors.parsed(raw))
             notices += self._left_out(gone)
@@ -227,15 +227,16 @@ class OpenAIServerEngine:
 
     async def _ask(self, path: str, body: Any) -> Any:
         try:
-            status, raw = await self._http.post_raw(path, body)
+            found = await self._http.post_raw(path, body)
         except _GONE as error:
             raise await self._why_gone(error, None) from None
         except (TypeError, ValueError) as error:
             raise BadRequest(f"This cannot be sent to the engine: {error}") from None
-        if status != 200:
-            raise openai_errors.cleaned(openai_errors.refusal(status, raw, self.where), self._endpoint)
+        if found.status != 200:
+            refusal = openai_errors.refusal(found.status, found.body, self.where, found.retry_after)
+            raise openai_errors.cleaned(refusal, self._endpoint)
         try:
-            answer = orjson.loads(raw)
+            answer = orjson.loads(found.body)
         except ValueError as error:
             raise self._unreadable(error) from None
         if not isinstance(answer, dict):

@@ -56,13 +56,20 @@ class Prefixes:
             count += 1
         return count
 
-    def add(self, hashes: list[bytes]) -> None:
-        """It reads this chain now."""
+    def add(self, hashes: list[bytes]) -> list[bytes]:
+        """It reads this chain now. Gives the part of it that is new to it."""
+        new = [mark for mark in hashes if mark not in self._known]
         for mark in hashes:
             self._known[mark] = None
             self._known.move_to_end(mark)
         while len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
+        return new
+
+    def remove(self, hashes: list[bytes]) -> None:
+        """It did not read these after all."""
+        for mark in hashes:
+            self._known.pop(mark, None)
 
     def clear(self) -> None:
         """It was started anew, and knows nothing."""

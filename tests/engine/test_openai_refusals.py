@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from loaders.openai_endpoint import SPEC
 from modules.engine.health import Health
 from modules.engine.llama_server import LlamaServerEngine
+from modules.engine.openai_errors import LONGEST_WAIT
 from modules.errors import EnginehouseError
 from modules.types import (
     Endpoint,
@@ -117,8 +120,65 @@ async def test_a_key_that_is_repeated_to_a_look_at_the_server_is_not_shown() -> 
     assert "secret-key" not in error.message
 
 
-@pytest.mark.parametrize("status", [404, 405, 501])
-async def test_a_server_without_a_list_of_models_lives(status: int) -> None:
+def in_seconds(seconds: float) -> str:
+    """The date that is so far away, as Retry-After has it."""
+    return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
+
+
+@pytest.mark.parametrize(
+    ("header", "low", "high"),
+    [
+        ("7", 7, 7), ("0", 0, 0), ("1.5", 1.5, 1.5), ("9" * 60, LONGEST_WAIT, LONGEST_WAIT),
+        (in_seconds(3600), 1800, 3600), (in_seconds(-60), 0, 0), ("Sun, 22 Nov 2026 00:00:00", 0, LONGEST_WAIT),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("status", [429, 503])
+async def test_how_long_a_server_wants_to_be_left_alone_is_told(
+    status: int, header: str, low: float, high: float
+) -> None:
+    chunks = await replied(giving(plain({"message": "x"}, status, more=f"Retry-After: {header}\r\n")))
+    assert low <= failed_of(chunks).error["retry_after"] <= high
+
+
+@pytest.mark.parametrize(
+    ("status", "header"), [(429, "soon"), (429, "-5"), (429, "nan"), (429, "١"), (400, "5"), (429, ""),
+                           (429, "Mon, 01 Jan 99999 00:00:00 GMT")],
+)  # fmt: skip
+async def test_what_is_no_time_to_wait_is_left_out(status: int, header: str) -> None:
+    raw = plain({"message": "x"}, status, more="Retry-After: PLACE\r\n").replace(b"PLACE", header.encode())
+    assert "retry_after" not in failed_of(await replied(giving(raw))).error
+
+
+async def test_a_llama_server_tells_its_time_too() -> None:
+    answer = giving(plain({"error": {"message": "busy", "code": 503}}, 503, more="Retry-After: 4\r\n"))
+    async with faking(answer) as fake:
+        endpoint = Endpoint(fake.url, "", "llama-server", hosted=False)
+        info = EngineInfo("m", "x", 1000, endpoint=endpoint, features=("embeddings", "parallel"))
+        engine = LlamaServerEngine(endpoint, info, SPEC)
+        assert failed_of(await collect(engine, ask("Hi"))).error["retry_after"] == 4.0
+        with pytest.raises(EnginehouseError) as caught:
+            await engine.embed(["x"])
+        assert caught.value.retry_after == 4.0
+        await engine.close()
+
+
+async def test_a_time_to_wait_is_that_of_its_own_answer() -> None:
+    """A connection is used again, and its next answer may have no such header."""
+    answers = [plain({}, 429, more="Retry-After: 9\r\n"), plain({}, 429)]
+
+    async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        writer.write(answers[len(fake.asked) - 1])
+
+    async with faking(answer) as fake:
+        engine = driver(fake.url)
+        told = [failed_of(await collect(engine, chat())).error.get("retry_after") for _ in range(2)]
+        assert told == [9.0, None]
+        assert fake.connections == 1
+        await engine.close()
+
+
+@pytest.mark.parametrize("status", [404, 405, 429, 501])
+async def test_a_server_without_a_list_of_models_or_without_time_for_it_lives(status: int) -> None:
     assert await looked_at(plain({"detail": "Not Found"}, status)) is None
 
 
