@@ -7,7 +7,8 @@ import json
 import os
 from pathlib import Path
 
-from modules.disk.durable import durable_write, now
+from modules.disk.clock import now
+from modules.disk.durable import durable_write
 
 
 class RunFile:

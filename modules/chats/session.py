@@ -17,7 +17,7 @@ from modules.chats.anew import header_of, records_of
 from modules.chats.journal import Journal
 from modules.chats.tree import Malformed, Record, Tree
 from modules.chats.values import Chat
-from modules.disk.durable import now
+from modules.disk.clock import now
 from modules.errors import Conflict, EnginehouseError, StorageError
 
 _log = logging.getLogger(__name__)

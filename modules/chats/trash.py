@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from modules.chats.records import is_chat_id
-from modules.disk.durable import make_folder, move_durably, remove_durably, stamp
+from modules.disk.clock import stamp
+from modules.disk.durable import make_folder, move_durably, remove_durably
 from modules.errors import NotFound, StorageError
 
 _log = logging.getLogger(__name__)

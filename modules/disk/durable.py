@@ -18,16 +18,15 @@ import errno
 import os
 import secrets
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from modules.disk.clock import stamp
 from modules.disk.yaml_text import yaml_text
 from modules.errors import Conflict, StorageError
 
@@ -38,8 +37,6 @@ _BINARY = getattr(os, "O_BINARY", 0)
 _TEMP_MARK = ".tmp-"
 LAST_GOOD = ".last-good"
 """Folder beside YAML files that holds a copy of each as it last was readable."""
-_telling_the_time = threading.Lock()
-_last_told = [0]  # milliseconds since 1970
 
 _HINTS = {
     errno.ENOSPC: ("the disk is full", "Free some space and try again. What was saved before is untouched."),
@@ -66,26 +63,6 @@ def _disk(path: Path, doing: str = "saved") -> Iterator[None]:
         yield
     except OSError as error:
         raise storage_error(path, error, doing) from error
-
-
-def now() -> str:
-    """The time as journals and exports write it: ISO 8601, UTC, milliseconds.
-
-    Each call gives a later time than the one before, or lists sorted by it would show what was saved within one
-    millisecond in any order. It runs ahead of the clock for that, by a second at most: a clock set back is followed.
-    """
-    with _telling_the_time:
-        told = time.time_ns() // 1_000_000
-        if told <= _last_told[0] < told + 1000:
-            told = _last_told[0] + 1
-        _last_told[0] = told
-    seconds, milliseconds = divmod(told, 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{milliseconds:03}Z"
-
-
-def stamp() -> str:
-    """The time as part of a file name, sortable and allowed on every system."""
-    return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
 # ── replace, append, move, remove ───────────────────────────────────────────────────────────────────

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from modules.disk.durable import now, storage_error
+from modules.disk.clock import now
+from modules.disk.durable import storage_error
 from modules.errors import Conflict
 
 
