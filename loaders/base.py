@@ -163,7 +163,9 @@ class EngineBackend(Protocol):
     characters. Stop strings are not its business: the stream parser above finds them and cancels.
     `render` with `continue_last` leaves the last message open; `tokenize` with `special` adds what the model
     puts around a text (BOS). A backend whose `info.endpoint` is set is never asked for any of these: the server
-    speaks to the endpoint. `embed` is called only where the spec has Feature.EMBEDDINGS.
+    speaks to the endpoint. `embed` is called only where the spec has Feature.EMBEDDINGS, from threads of its own,
+    several at the same time; it has to look at `cancelled()` between texts and raise Cancelled soon after it turns
+    true, and to let running replies have their turn.
     """
 
     info: EngineInfo
@@ -172,7 +174,7 @@ class EngineBackend(Protocol):
     def render(self, messages: tuple[Message, ...], variables: Mapping[str, Any], continue_last: bool) -> str: ...
     def tokenize(self, text: str, special: bool) -> list[int]: ...
     def detokenize(self, tokens: list[int]) -> str: ...
-    def embed(self, texts: list[str]) -> Embeddings: ...
+    def embed(self, texts: list[str], cancelled: Callable[[], bool]) -> Embeddings: ...
     def close(self) -> None: ...
 
 

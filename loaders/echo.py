@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from loaders.base import Feature, LoaderSpec, LoadParam, LoadRequest
-from modules.errors import ContextOverflow, EngineError, LoadFailed, Unsupported
+from modules.errors import Cancelled, ContextOverflow, EngineError, LoadFailed, Unsupported
 from modules.estimates.values import Settings, Step
 from modules.formats.facts import ModelFacts
 from modules.params import ECHO, dialect
@@ -243,12 +243,18 @@ class EchoEngine:
         """The text of those numbers."""
         return b"".join(map(piece_of, tokens)).decode("utf-8", "replace")
 
-    def embed(self, texts: list[str]) -> Embeddings:
+    def embed(self, texts: list[str], cancelled: Callable[[], bool]) -> Embeddings:
         """Made up, but alike for texts that share words: each word points somewhere, and the text where all do."""
         width = int(self._number("embeddings"))
         if not width:
             raise Unsupported("This echo engine makes no embeddings.", hint="Load it with its setting embeddings.")
-        return Embeddings(tuple(_vector(text, width) for text in texts), sum(len(pieces(text)) for text in texts))
+        started, tokens, vectors = time.monotonic(), 0, []
+        for text in texts:
+            if not self._wait(started, tokens, cancelled):
+                raise Cancelled("The request was cancelled.")
+            vectors.append(_vector(text, width))
+            tokens += len(pieces(text))
+        return Embeddings(tuple(vectors), tokens)
 
     def close(self) -> None:
         """Nothing to give back."""

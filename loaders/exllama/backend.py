@@ -155,7 +155,7 @@ class ExLlamaEngine:
     def detokenize(self, tokens: list[int]) -> str:
         return self._library.decode(tokens)
 
-    def embed(self, texts: list[str]) -> Embeddings:
+    def embed(self, texts: list[str], cancelled: Callable[[], bool]) -> Embeddings:
         """The libraries compute none; the specs say so."""
         raise Unsupported("ExLlama makes no embeddings.", param="model")
 

@@ -15,8 +15,9 @@ from transformers import AutoModel, AutoTokenizer
 from loaders.base import Feature, LoaderSpec, LoadRequest
 from loaders.hf.opening import main_device, weights_reported
 from loaders.hf.placing import Place, choose_dtype
+from loaders.hf.stopping import Stopped, layers_of, stoppable
 from loaders.transformers import choose_context, folder_of
-from modules.errors import BadRequest, ContextOverflow, LoadFailed, Unsupported
+from modules.errors import BadRequest, Cancelled, ContextOverflow, LoadFailed, Unsupported
 from modules.types import Chunk, Embeddings, EngineInfo, GenerationRequest, Message
 
 _AT_ONCE = 16
@@ -38,13 +39,18 @@ class EmbeddingEngine:
         self._pooling = pooling
         self._device = device
         self._lock = threading.Lock()
+        self._stack = layers_of(model)
 
-    def embed(self, texts: list[str]) -> Embeddings:
-        """One vector of length 1 per text. Raises BadRequest for none, ContextOverflow for one that is too long."""
+    def embed(self, texts: list[str], cancelled: Callable[[], bool]) -> Embeddings:
+        """One vector of length 1 per text. Raises BadRequest for none, ContextOverflow for one that is too long, and
+        Cancelled before the next layer."""
         if not texts:
             raise BadRequest("There is no text.", param="input")
-        ids = [self.tokenize(text, True) for text in texts]
-        for number, tokens in enumerate(ids):
+        ids: list[list[int]] = []
+        for number, text in enumerate(texts):
+            if cancelled():
+                raise _cancelled()
+            ids.append(tokens := self.tokenize(text, True))
             if not tokens:
                 raise BadRequest(f"Text {number + 1} is empty.", param="input")
             if len(tokens) > self.info.context:
@@ -57,17 +63,21 @@ class EmbeddingEngine:
         for start in range(0, len(order), _AT_ONCE):
             places = order[start : start + _AT_ONCE]
             with self._lock:
-                found = self._vectors([ids[place] for place in places])
+                found = self._vectors([ids[place] for place in places], cancelled)
             vectors |= zip(places, found, strict=True)
         return Embeddings(tuple(vectors[place] for place in range(len(ids))), sum(map(len, ids)))
 
-    def _vectors(self, ids: list[list[int]]) -> Iterator[tuple[float, ...]]:
+    def _vectors(self, ids: list[list[int]], cancelled: Callable[[], bool]) -> Iterator[tuple[float, ...]]:
         longest = max(map(len, ids))
         padding = self._tokenizer.pad_token_id or 0
         tokens = torch.tensor([one + [padding] * (longest - len(one)) for one in ids], device=self._device)
         mask = torch.tensor([[1] * len(one) + [0] * (longest - len(one)) for one in ids], device=self._device)
         with torch.inference_mode():
-            hidden = self._model(input_ids=tokens, attention_mask=mask).last_hidden_state.float()
+            try:
+                with stoppable(self._stack, cancelled):
+                    hidden = self._model(input_ids=tokens, attention_mask=mask).last_hidden_state.float()
+            except Stopped:
+                raise _cancelled() from None
             pooled = pool(hidden, mask, self._pooling)
             return iter([tuple(row) for row in torch.nn.functional.normalize(pooled, dim=-1).tolist()])
 
@@ -124,9 +134,9 @@ def open_embedding(
             use_safetensors=True if any(folder.glob("*.safetensors")) else None,
         )  # fmt: skip
     model = model.eval().to(place.device)
-    wanted, trained = request.settings["context"], getattr(config, "max_position_embeddings", None)
-    limit = _read(folder / "sentence_bert_config.json").get("max_seq_length") or trained
-    context = choose_context(wanted if isinstance(wanted, int) else 0, limit)
+    wanted = request.settings["context"]
+    limits = [_read(folder / "sentence_bert_config.json").get("max_seq_length"), most_positions(model)]
+    context = choose_context(wanted if isinstance(wanted, int) else 0, min(filter(None, limits), default=None))
     info = EngineInfo(
         model=request.model, loader=spec.name, context=context.value, slots=1, chat_template=False,
         features=(Feature.EMBEDDINGS,),
@@ -137,6 +147,16 @@ def open_embedding(
         },
     )  # fmt: skip
     return EmbeddingEngine(info, model, tokenizer, pooling, main_device(model, place))
+
+
+def most_positions(model: Any) -> int | None:
+    """Tokens a text may have, None when the model does not say. Models of RoBERTa's kind count positions from behind
+    their padding's number, so that of 514 positions 512 can be used."""
+    limits = [getattr(model.config, "max_position_embeddings", None)]
+    for name, part in model.named_modules():
+        if name.endswith("position_embeddings") and getattr(part, "padding_idx", None) is not None:
+            limits.append(part.num_embeddings - part.padding_idx - 1)
+    return min(filter(None, limits), default=None)
 
 
 def _ignored(request: LoadRequest, spec: LoaderSpec) -> dict[str, str]:
@@ -176,6 +196,10 @@ def _read(file: Path) -> Any:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise LoadFailed(f"{file.name} cannot be read: {error}", hint="Download the model again.") from error
+
+
+def _cancelled() -> Cancelled:
+    return Cancelled("The request was cancelled.")
 
 
 def _no_text() -> Unsupported:

@@ -131,7 +131,7 @@ class HfEngine:
         """Text of ids; those the tokenizer does not know have none."""
         return self._words.decode(tokens)
 
-    def embed(self, texts: list[str]) -> Embeddings:
+    def embed(self, texts: list[str], cancelled: Callable[[], bool]) -> Embeddings:
         """It writes; models for embeddings have a backend of their own."""
         raise Unsupported("This model makes no embeddings.", hint="Load a model made for them.", param="model")
 
@@ -153,8 +153,8 @@ def build(
     static = settings["cache"] == "static"
     forward = Forward(model, device, context.value, static, bool(settings["compile"]))
     words = words_of(opened)
-    guesser = _guesser(request, forward, words, opened, progress)
     piece = int(_number(settings["batch_size"])) or _PIECE.get(device.type, _PIECE_ON_A_CARD)
+    guesser = _guesser(request, forward, words, opened, progress, piece)
     source = chat_template(opened.tokenizer)
     tokenizer = opened.tokenizer
     template = ChatTemplate(source, str(tokenizer.bos_token or ""), str(tokenizer.eos_token or ""))
@@ -207,8 +207,9 @@ def _has_head(model: Any) -> bool:
 
 
 def _guesser(
-    request: LoadRequest, forward: Forward, words: Words, opened: Opened, progress: Callable[[float, str], None]
-) -> Guesser | None:
+    request: LoadRequest, forward: Forward, words: Words, opened: Opened, progress: Callable[[float, str], None],
+    piece: int,
+) -> Guesser | None:  # fmt: skip
     settings, ahead = request.settings, int(_number(request.settings["draft_tokens"]))
     drafts: tuple[NamedFile, ...] = request.files.get("draft_model", ())
     if not drafts and not settings["prompt_lookup"]:
@@ -231,7 +232,7 @@ def _guesser(
     if not small.shared.value:
         raise LoadFailed(f"The draft model {drafts[0].name} cannot be set back. {small.shared.why}",
                          hint="Take another draft model.")  # fmt: skip
-    return Draft(small, ahead)
+    return Draft(small, ahead, piece)
 
 
 def _try_out(forward: Forward, words: Words) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from transformers import DynamicCache, StaticCache
 from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer
 
 from loaders.hf.cache import Line, SharedCache
+from loaders.hf.stopping import Asked, layers_of, stoppable
 from modules.errors import LoadFailed
 from modules.types import Chosen
 
@@ -87,6 +89,7 @@ class Forward:
                              hint="Look for a GGUF of this model.")  # fmt: skip
         self._takes_positions = "position_ids" in taken and self.counts
         self._layers = len(DynamicCache(config=model.config).layers) if self.shared.value else 0
+        self._stack = layers_of(model)
         self._step = torch.compile(model.forward, dynamic=not static) if compiled else model.forward
 
     def cache(self) -> AnyCache:
@@ -98,9 +101,13 @@ class Forward:
         return OwnCache(DynamicCache(config=self.model.config))
 
     def __call__(
-        self, cache: AnyCache, tokens: list[list[int]], keep: int = 1, more: Mapping[str, Any] | None = None
-    ) -> Tensor:
-        """The logits after the last `keep` of `tokens`, of each line: [lines, keep, vocabulary]."""
+        self, cache: AnyCache, tokens: list[list[int]], keep: int = 1, more: Mapping[str, Any] | None = None,
+        cancelled: Asked | None = None,
+    ) -> Tensor:  # fmt: skip
+        """The logits after the last `keep` of `tokens`, of each line: [lines, keep, vocabulary].
+
+        `cancelled` is asked before each layer, except for a single token. Raises Stopped.
+        """
         self.calls += 1
         values: dict[str, Any] = {**(more or {})}
         ids = torch.tensor(tokens, device=self.device)
@@ -121,7 +128,8 @@ class Forward:
         if self._keeps:
             values["logits_to_keep"] = keep
         call = self._step if ids.shape[1] == 1 else self.model
-        with torch.inference_mode():
+        watched = stoppable(self._stack, cancelled) if cancelled and ids.shape[1] > 1 else nullcontext()
+        with torch.inference_mode(), watched:
             logits: Tensor = call(input_ids=ids, use_cache=True, **values).logits
         if isinstance(cache, OwnCache) and self._keeps_positions:
             cache.deltas = self.model.model.rope_deltas

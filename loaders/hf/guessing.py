@@ -10,16 +10,17 @@ from typing import Protocol
 
 from loaders.hf.forward import Forward
 from loaders.hf.prefixes import in_common
+from loaders.hf.stopping import Asked, Stopped
 
 
 class Guesser(Protocol):
     """Guesses what comes next. On the model's thread only.
 
-    guess  at most `most` tokens that may follow `tokens`; [] where it has no idea
+    guess  at most `most` tokens that may follow `tokens`; [] where it has no idea, or no time for one yet
     learn  how many of the last guess's tokens were right
     """
 
-    def guess(self, tokens: list[int], most: int) -> list[int]: ...
+    def guess(self, tokens: list[int], most: int, cancelled: Asked) -> list[int]: ...
 
     def learn(self, right: int, of: int) -> None: ...
 
@@ -32,7 +33,7 @@ class PromptLookup:
         self._longest = longest
         self._reach = reach
 
-    def guess(self, tokens: list[int], most: int) -> list[int]:
+    def guess(self, tokens: list[int], most: int, cancelled: Asked) -> list[int]:
         """The continuation of the latest place that ends as `tokens` do, longest likeness first."""
         tokens = tokens[-self._reach :]
         for size in range(self._longest, 0, -1):
@@ -49,24 +50,35 @@ class PromptLookup:
 
 
 class Draft:
-    """A small model with the same vocabulary that writes ahead; how far follows from how often it was right."""
+    """A small model with the same vocabulary that writes ahead; how far follows from how often it was right.
 
-    def __init__(self, forward: Forward, ahead: int) -> None:
+    It reads `piece` tokens at a time. Until it has caught up with a prompt it guesses nothing, and the reply goes on
+    by itself: so it holds up others, and a cancel, no longer than a prompt of the large model does.
+    """
+
+    def __init__(self, forward: Forward, ahead: int, piece: int) -> None:
         self._forward = forward
+        self._piece = piece
         self._most = ahead
         self._ahead = min(4, ahead)
         self._cache = forward.cache()
 
-    def guess(self, tokens: list[int], most: int) -> list[int]:
+    def guess(self, tokens: list[int], most: int, cancelled: Asked) -> list[int]:
         """The tokens the small model finds likeliest."""
         known = min(in_common(self._cache.lines[0].tokens, tokens), len(tokens) - 1)
         if known < len(self._cache.lines[0].tokens):
             self._cache.cut(known)  # type: ignore[union-attr]
-        new, out = tokens[known:], []
-        for _ in range(min(self._ahead, most)):
-            best = int(self._forward(self._cache, [new])[0, -1].argmax())
-            out.append(best)
-            new = [best]
+        new, out = tokens[known : known + self._piece], list[int]()
+        try:
+            if known + self._piece < len(tokens):
+                self._forward(self._cache, [new], cancelled=cancelled)
+                return []
+            for _ in range(min(self._ahead, most)):
+                best = int(self._forward(self._cache, [new], cancelled=cancelled)[0, -1].argmax())
+                out.append(best)
+                new = [best]
+        except Stopped:
+            return []
         return out
 
     def learn(self, right: int, of: int) -> None:

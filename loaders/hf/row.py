@@ -27,7 +27,7 @@ Adapters = tuple[tuple[str, float], ...]
 class Part:
     """One prompt of a reply and its cache: the prompt itself, or the negative one of guidance.
 
-    inputs    what the model gets besides tokens (pixels), once, with the whole prompt
+    inputs    what the model gets besides tokens (pixels), once, with the beginning of the prompt
     pictured  tokens up to the end of the last picture
     """
 
@@ -42,6 +42,17 @@ class Part:
     def left(self) -> int:
         """Tokens of the prompt that are not computed yet."""
         return len(self.prompt) - (len(self.line.tokens) if self.line else 0)
+
+    def piece(self, start: int, size: int) -> tuple[int, Mapping[str, Any] | None]:
+        """Where the piece that begins there ends, and what goes with it: pictures are read at once with all before
+        them, the text behind them like any other."""
+        if not self.inputs:
+            return min(start + size, len(self.prompt)), None
+        told = {name: value for name, value in self.inputs.items() if value.shape[:2] == (1, len(self.prompt))}
+        if any(value.dim() > 2 for value in told.values()):  # says more of each token than its kind: it stays whole
+            return len(self.prompt), self.inputs
+        end = min(max(self.pictured, start + size), len(self.prompt))
+        return end, {**self.inputs, **{name: value[:, :end] for name, value in told.items()}}
 
 
 @dataclass(slots=True, eq=False)

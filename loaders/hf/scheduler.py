@@ -1,7 +1,7 @@
 """The one thread that computes. Prompts are read in pieces, and between two pieces every running reply gets a token.
 
-All replies with the same adapters are computed in one call. A cancel is seen before each call, so a reply stops
-within a token, and a prompt within a piece.
+All replies with the same adapters are computed in one call. A cancel is seen before each call, and while a prompt is
+read before each layer: a reply stops within a token, a prompt within a layer.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,10 +22,12 @@ from loaders.hf.cache import Line, SharedCache
 from loaders.hf.forward import AnyCache, Forward, OwnCache
 from loaders.hf.guessing import Guesser
 from loaders.hf.prefixes import Prefixes
-from loaders.hf.row import Adapters, Part, Row
+from loaders.hf.row import Adapters, Row
+from loaders.hf.stopping import Asked, Stopped
+from loaders.hf.trouble import explained, give_back, out_of_memory
 from loaders.torch_sampling.chain import pick_rows
 from loaders.torch_sampling.picked import Picked
-from modules.errors import EngineError, EnginehouseError
+from modules.errors import EngineError
 from modules.types import Progress
 
 _PATIENCE = 10.0  # seconds a call of the model may take until the program ends without waiting for it
@@ -124,17 +126,19 @@ class Scheduler:
                 row.fail(explained(error))
             give_back()
 
-    def _compute(self, cache: AnyCache, tokens: list[list[int]], keep: int = 1, part: Part | None = None) -> Tensor:
+    def _compute(
+        self, cache: AnyCache, tokens: list[list[int]], keep: int = 1, more: Mapping[str, Any] | None = None,
+        cancelled: Asked | None = None,
+    ) -> Tensor:  # fmt: skip
         """Call the model. When memory is short, kept prompts are given up and it is tried once more."""
-        more = part.inputs if part else None
         try:
-            return self._forward(cache, tokens, keep, more)
+            return self._forward(cache, tokens, keep, more, cancelled)
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error) or isinstance(cache, OwnCache) or not self._prefixes.clear():
                 raise
             print("out of memory: kept prompts are given up, and it is tried again", file=sys.stderr)
         give_back()
-        return self._forward(cache, tokens, keep, more)
+        return self._forward(cache, tokens, keep, more, cancelled)
 
     # ── prompts ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -146,9 +150,15 @@ class Scheduler:
         if part.cache is None or part.line is None:
             raise EngineError("A prompt has no cache.")
         done = len(part.prompt) - part.left
-        piece = part.prompt[done:] if part.inputs else part.prompt[done : done + self._piece]
+        end, more = part.piece(done, self._piece)
         self._switch(row.adapters)
-        part.logits = self._compute(part.cache, [piece], 1, part)[0, -1]
+        try:
+            part.logits = self._compute(part.cache, [part.prompt[done:end]], 1, more, row.cancelled)[0, -1]
+        except Stopped:  # the row is taken out before anything else is computed
+            if isinstance(part.cache, OwnCache):  # some of its layers know more than others
+                part.cache = None
+            return
+        part.inputs = None
         self._tell(row)
         if not any(part.left for part in row.parts):
             self._reading.remove(row)
@@ -258,7 +268,7 @@ class Scheduler:
         if cache is None or guesser is None or most < 1:
             return False
         line = cache.lines[0]
-        guess = guesser.guess([*line.tokens, row.following], most)
+        guess = guesser.guess([*line.tokens, row.following], most, row.cancelled)
         if not guess:
             return False
         before = len(line.tokens)
@@ -319,31 +329,3 @@ def guided(row: Row, logits: list[Tensor]) -> Tensor:
         return logits[0]
     wanted, unwanted = (torch.log_softmax(one.float(), -1) for one in logits)
     return unwanted + row.guidance * (wanted - unwanted)
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether a device or the machine had no memory left."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
-
-
-def give_back() -> None:
-    """Return what torch holds but does not use to the device."""
-    try:
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-    except RuntimeError:  # a card that failed refuses this too; whoever waits has been told of the first error
-        traceback.print_exc()
-
-
-def explained(error: Exception) -> EnginehouseError:
-    """An error as people can read it."""
-    if isinstance(error, EnginehouseError):
-        return error
-    if out_of_memory(error):
-        return EngineError(
-            "The memory ran out while the reply was computed.",
-            hint="Load the model with a smaller context, fewer parallel replies, or quantised.",
-            code="out_of_memory",
-        )
-    said = f"{type(error).__name__}: {error}"
-    return EngineError(f"The engine failed: {said[:500]}", hint="Its log has the details.")

@@ -18,12 +18,12 @@ from loaders.llama_python.chain import Chain, unused
 from loaders.llama_python.constraint import Constraint, Schemas, constraint_of
 from loaders.llama_python.images import ImagePart
 from loaders.llama_python.model import LoadedModel
-from loaders.llama_python.sequence import Prompt, Sequence
+from loaders.llama_python.sequence import Prompt, Sequence, stopped_by
 from loaders.llama_python.vocabulary import Vocabulary
 from loaders.text.pieces import TextPieces
 from loaders.text.ranks import logprob_of
 from loaders.text.template import ChatTemplate
-from modules.errors import BadParameter, BadRequest, ContextOverflow, EngineError, Unsupported
+from modules.errors import BadParameter, BadRequest, Cancelled, ContextOverflow, EngineError, Unsupported
 from modules.params import BY_NAME
 from modules.types import (
     Chunk,
@@ -142,8 +142,9 @@ class LlamaPythonEngine:
     def detokenize(self, tokens: list[int]) -> str:
         return self._vocabulary.detokenize(tokens)
 
-    def embed(self, texts: list[str]) -> Embeddings:
-        """One vector per text, pooled as the model says, else by the mean. Texts are read one after the other."""
+    def embed(self, texts: list[str], cancelled: Callable[[], bool]) -> Embeddings:
+        """One vector per text, pooled as the model says, else by the mean. Texts are read one after the other; a
+        cancel ends it within a text. Raises Cancelled."""
         context, vectors, total = self._loaded.embedder, [], 0
         if context is None:
             raise Unsupported("This model was loaded without embeddings.", hint="Load it with embeddings on.")
@@ -153,17 +154,23 @@ class LlamaPythonEngine:
             if len(tokens) > self.info.context:
                 raise ContextOverflow(f"A text has {len(tokens)} tokens, but the context is {self.info.context}.")
             total += len(tokens)
-            with self._embedding:
-                vectors.append(_unit(self._embedded(context, tokens, width)))
+            with self._embedding, stopped_by(context, cancelled):
+                vectors.append(_unit(self._embedded(context, tokens, width, cancelled)))
         return Embeddings(tuple(vectors), total)
 
-    def _embedded(self, context: Any, tokens: list[int], width: int) -> npt.NDArray[np.float32]:
+    def _embedded(
+        self, context: Any, tokens: list[int], width: int, cancelled: Callable[[], bool]
+    ) -> npt.NDArray[np.float32]:  # fmt: skip
+        if cancelled():
+            raise Cancelled("The request was cancelled.")
         if memory := llama_cpp.llama_get_memory(context):
             llama_cpp.llama_memory_clear(memory, True)
         given = (llama_cpp.llama_token * len(tokens))(*tokens)
         batch = llama_cpp.llama_batch_get_one(given, len(tokens))
         compute = llama_cpp.llama_decode if self._loaded.generates else llama_cpp.llama_encode
         pointer = None if compute(context, batch) else llama_cpp.llama_get_embeddings_seq(context, 0)
+        if cancelled():
+            raise Cancelled("The request was cancelled.")
         if not pointer:
             raise EngineError("llama.cpp gave no embedding for a text.", hint="The worker's log has the details.")
         return np.ctypeslib.as_array(pointer, shape=(width,)).copy()

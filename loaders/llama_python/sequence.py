@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +26,17 @@ class Prompt:
     images: dict[int, tuple[int, Callable[[int], int]]] = field(default_factory=dict)
     tokens: int = 0
     close: Callable[[], None] = lambda: None
+
+
+@contextmanager
+def stopped_by(context: Any, cancelled: Callable[[], bool]) -> Iterator[None]:
+    """While this holds, what the context computes ends with _ABORTED soon after `cancelled` turns true."""
+    asked = llama_cpp.ggml_abort_callback(lambda _: cancelled())
+    llama_cpp.llama_set_abort_callback(context, asked, None)
+    try:
+        yield
+    finally:
+        llama_cpp.llama_set_abort_callback(context, _NEVER, None)
 
 
 class Sequence:
@@ -53,9 +65,7 @@ class Sequence:
     def read(self, prompt: Prompt, start: int, cancelled: Callable[[], bool]) -> Iterator[int]:
         """Compute the prompt, a batch or an image at a time; yields how much of it is read. A cancel ends it within
         a batch, not within an image."""
-        asked = llama_cpp.ggml_abort_callback(lambda _: cancelled())
-        llama_cpp.llama_set_abort_callback(self._context, asked, None)
-        try:
+        with stopped_by(self._context, cancelled):
             yield start
             while start < len(prompt.slots) and not cancelled():
                 ahead = [first for first in prompt.images if first > start]
@@ -69,8 +79,6 @@ class Sequence:
                     return
                 start = end
                 yield start
-        finally:
-            llama_cpp.llama_set_abort_callback(self._context, _NEVER, None)
 
     def write(self, token: int) -> None:
         """Compute one token of the reply."""

@@ -28,7 +28,7 @@ class EndpointBackend:
     def detokenize(self, tokens: list[int]) -> str:
         raise _elsewhere()
 
-    def embed(self, texts: list[str]) -> Embeddings:
+    def embed(self, texts: list[str], cancelled: Callable[[], bool]) -> Embeddings:
         raise _elsewhere()
 
     def close(self) -> None:

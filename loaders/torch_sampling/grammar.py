@@ -18,6 +18,9 @@ from modules.errors import BadParameter, EngineError
 
 _REMEMBERED = 16  # compiled grammars: the n choices of a request, and tools that stay the same over a chat
 _LONGEST_REASON = 300  # characters
+_END = {"content": "<|nothing ends a reply of this model|>", "special": True, "normalized": False, "lstrip": False,
+        "rstrip": False, "single_word": False}  # fmt: skip
+"""llguidance wants a token that ends a reply. A model without any gets one behind its own, which is never drawn."""
 
 
 class GrammarTokenizer:
@@ -39,7 +42,10 @@ class GrammarTokenizer:
             raise ValueError("llguidance reads only fast tokenizers.")
         found = json.loads(backend.to_str())
         found["truncation"] = found["padding"] = None
-        size = None if size is None else max(size, backend.get_vocab_size(with_added_tokens=True))
+        size = max(size or 0, backend.get_vocab_size(with_added_tokens=True))
+        if not eos:
+            eos, size = frozenset({size}), size + 1
+            found["added_tokens"].append({**_END, "id": size - 1})
         return cls(LLTokenizer(json.dumps(found), n_vocab=size, eos_token=sorted(eos)))
 
     @classmethod
@@ -48,6 +54,8 @@ class GrammarTokenizer:
     ) -> GrammarTokenizer:
         """Of every token's bytes, where there is no tokenizer llguidance could read. `special`: tokens that are no
         text."""
+        if not eos:
+            pieces, eos = [*pieces, b""], frozenset({len(pieces)})
         return cls(LLTokenizer(TokenizerWrapper(_Pieces(pieces, eos, special | eos)), eos_token=sorted(eos)))
 
     def matcher(self, grammar: str) -> LLMatcher:

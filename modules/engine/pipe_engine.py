@@ -9,14 +9,12 @@ from typing import Any
 
 from loaders.base import LoaderSpec
 from modules.engine import protocol
+from modules.engine.backlog import Backlog
 from modules.engine.process import WorkerProcess
 from modules.engine.turn import Turn
 from modules.errors import BadRequest, EnginehouseError, Unsupported, from_dict
 from modules.params import BY_NAME, without_neutral
-from modules.types import Chunk, Done, Embeddings, EngineInfo, Failed, GenerationRequest, Message, Ranking, Text
-
-MOST_JOINED = 1024
-"""Chunks that are joined at once; what waits beyond them comes after others have had their turn."""
+from modules.types import Chunk, Done, Embeddings, EngineInfo, Failed, GenerationRequest, Message, Ranking
 
 
 class PipeEngine:
@@ -28,8 +26,8 @@ class PipeEngine:
         self._process = process
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
-        """See Engine. Pieces of text that wait for a slow reader are joined."""
-        chunks: asyncio.Queue[Chunk] = asyncio.Queue()
+        """See Engine. Pieces of text that wait for a slow reader are joined; too much else ends the reply."""
+        chunks = Backlog()
         key = 0
 
         def arrived(line: protocol.Line) -> None:
@@ -37,7 +35,8 @@ class PipeEngine:
             if isinstance(chunk, (Done, Failed)):
                 self._process.close_key(key)
                 turn.end()
-            chunks.put_nowait(chunk)
+            if not chunks.put(chunk):
+                self._process.cancel(key)
 
         try:
             line_for = self._line(request)
@@ -54,13 +53,13 @@ class PipeEngine:
         self._process.send(line)
         try:
             while True:
-                for chunk in _joined(await chunks.get(), chunks):
-                    turn.pause()
-                    yield chunk
-                    turn.resume()
-                    if isinstance(chunk, (Done, Failed)):
-                        return
-                if not chunks.empty():
+                chunk = await chunks.take()
+                turn.pause()
+                yield chunk
+                turn.resume()
+                if isinstance(chunk, (Done, Failed)):
+                    return
+                if chunks:
                     await asyncio.sleep(0)  # a long backlog must hold up neither others nor the hang-up of its reader
         finally:
             turn.resume()
@@ -97,8 +96,8 @@ class PipeEngine:
         return str(await self._call("detokenize", tokens=list(tokens)))
 
     async def embed(self, texts: Sequence[str]) -> Embeddings:
-        """See Engine."""
-        found = await self._call("embed", texts=list(texts))
+        """See Engine. Whoever stops waiting stops the computation too."""
+        found = await self._call("embed", stops=True, texts=list(texts))
         return Embeddings(tuple(tuple(vector) for vector in found["vectors"]), int(found["tokens"]))
 
     async def rerank(self, query: str, documents: Sequence[str]) -> Ranking:
@@ -108,7 +107,8 @@ class PipeEngine:
     async def close(self) -> None:
         """Nothing to close: the pipes are the worker's."""
 
-    async def _call(self, method: str, **arguments: Any) -> Any:
+    async def _call(self, method: str, stops: bool = False, **arguments: Any) -> Any:
+        """Ask the worker. `stops`: it is told when nobody waits any more."""
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
         def arrived(line: protocol.Line) -> None:
@@ -127,33 +127,13 @@ class PipeEngine:
             self._process.close_key(key)
             raise BadRequest(f"This cannot be sent to the engine: {error}") from None
         self._process.send(line)
-        return await answer
+        try:
+            return await answer
+        finally:
+            if stops:
+                self._process.cancel(key)  # does nothing once it has answered
 
 
 def _sendable(text: str) -> str:
     """Text without lone surrogates, which cannot cross; the model could not read them either."""
     return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _joined(first: Chunk, waiting: asyncio.Queue[Chunk]) -> list[Chunk]:
-    """`first` and what waits behind it, up to MOST_JOINED, neighbouring pieces of text as one."""
-    if waiting.empty():
-        return [first]
-    out: list[Chunk] = []
-    texts: list[Text] = []
-
-    def close() -> None:
-        if texts:
-            text, tokens = "".join(piece.text for piece in texts), sum(piece.tokens for piece in texts)
-            out.append(Text(text, tokens, tuple(mark for piece in texts for mark in piece.logprobs)))
-            texts.clear()
-
-    count = min(waiting.qsize(), MOST_JOINED)
-    for chunk in (first, *(waiting.get_nowait() for _ in range(count))):
-        if type(chunk) is Text:
-            texts.append(chunk)
-        else:
-            close()
-            out.append(chunk)
-    close()
-    return out

@@ -22,7 +22,7 @@ import sys
 import threading
 import traceback
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +30,7 @@ from typing import Any
 
 from loaders.base import EngineBackend, LoadFunction
 from modules.engine import protocol
-from modules.errors import EngineError, EnginehouseError, LoadFailed
+from modules.errors import Cancelled, EngineError, EnginehouseError, LoadFailed
 from modules.types import Chunk, Done, Failed, GenerationRequest, Progress
 
 _PR_SET_PDEATHSIG = 1
@@ -51,9 +51,13 @@ class Wire:
                 rest = rest[os.write(self.fd, rest) :]
 
 
+_VECTORS = 4
+"""Requests for vectors that are taken in at the same time; the backend lets them take turns."""
+
+
 @dataclass(slots=True)
 class Running:
-    """One request: the flag its engine looks at, and its place in the queue for a slot."""
+    """One request: the flag its engine looks at, and its place in the queue for a thread."""
 
     cancelled: threading.Event = field(default_factory=threading.Event)
     future: Future[None] | None = None
@@ -67,7 +71,9 @@ class Worker:
         self._backend: EngineBackend | None = None
         self._slots: ThreadPoolExecutor | None = None
         self._calls = ThreadPoolExecutor(max_workers=2, thread_name_prefix="call")
+        self._vectors = ThreadPoolExecutor(max_workers=_VECTORS, thread_name_prefix="vectors")  # chats do not wait here
         self._running: dict[int, Running] = {}
+        self._calling: dict[int, Running] = {}
         self._lock = threading.Lock()
         self.loads: queue.SimpleQueue[protocol.Line] = queue.SimpleQueue()
 
@@ -99,7 +105,7 @@ class Worker:
             case "cancel":
                 self._cancel(int(line["id"]))
             case "call":
-                self._calls.submit(self._call, line)
+                self._begin_call(line)
             case other:
                 print(f"unknown operation {other!r}", file=sys.stderr)
 
@@ -118,12 +124,17 @@ class Worker:
 
     def _cancel(self, key: int) -> None:
         with self._lock:
-            running = self._running.get(key)
-        if running is None:
+            running, calling = self._running.get(key), self._calling.get(key)
+        asked = running or calling
+        if asked is None:
             return
-        running.cancelled.set()
-        if running.future is not None and running.future.cancel():  # it had not begun: nobody else will end it
+        asked.cancelled.set()
+        if asked.future is None or not asked.future.cancel():
+            return
+        if calling is None:  # it had not begun: nobody else will end it
             self._end(key, Done("cancelled"))
+        else:
+            self._answer(key, error=_error(_cancelled()))
 
     def _generate(self, key: int, line: protocol.Line, running: Running) -> None:
         """One request from its first to its last chunk, on a slot's thread."""
@@ -154,20 +165,39 @@ class Worker:
             self._running.pop(key, None)
         self._wire.send(protocol.chunk_line(key, chunk))
 
-    def _call(self, line: protocol.Line) -> None:
-        key = int(line["id"])
+    def _begin_call(self, line: protocol.Line) -> None:
+        key, calling = int(line["id"]), Running()
+        with self._lock:
+            self._calling[key] = calling
+        threads = self._vectors if line.get("method") == "embed" else self._calls
+        calling.future = threads.submit(self._call, key, line, calling)
+
+    def _call(self, key: int, line: protocol.Line, calling: Running) -> None:
         try:
             if self._backend is None:
                 raise EngineError("The model is not loaded yet.")
-            result = _called(self._backend, str(line["method"]), line["arguments"])
-            answer = protocol.encode({"id": key, "result": result})
+            result = _called(self._backend, str(line["method"]), line["arguments"], calling.cancelled.is_set)
+            if calling.cancelled.is_set():
+                raise _cancelled()
+            self._answer(key, result=result)
         except BaseException as error:
-            traceback.print_exc()
-            answer = protocol.encode({"id": key, "error": _error(error)})
-        self._wire.send(answer)
+            if not isinstance(error, Cancelled):
+                traceback.print_exc()
+            self._answer(key, error=_error(error))
+
+    def _answer(self, key: int, **said: Any) -> None:
+        with self._lock:
+            self._calling.pop(key, None)
+        self._wire.send(protocol.encode({"id": key, **said}))
 
 
-def _called(backend: EngineBackend, method: str, arguments: Mapping[str, Any]) -> Any:
+def _cancelled() -> Cancelled:
+    return Cancelled("The request was cancelled.")
+
+
+def _called(
+    backend: EngineBackend, method: str, arguments: Mapping[str, Any], cancelled: Callable[[], bool]
+) -> Any:  # fmt: skip
     match method:
         case "render":
             messages = protocol.read_messages(arguments["messages"])
@@ -177,7 +207,7 @@ def _called(backend: EngineBackend, method: str, arguments: Mapping[str, Any]) -
         case "detokenize":
             return backend.detokenize(arguments["tokens"])
         case "embed":
-            return backend.embed(arguments["texts"])
+            return backend.embed(arguments["texts"], cancelled)
     raise EngineError(f"The engine has no method {method!r}.")
 
 

@@ -1,4 +1,4 @@
-"""Replies over a worker's pipes whose reader is slower than the engine."""
+"""Over a worker's pipes: readers that are slower than the engine, and requests nobody waits for any more."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from modules.engine.pipe_engine import MOST_JOINED
-from modules.types import Chunk, Text
+from modules.engine import backlog
+from modules.engine.backlog import MOST_JOINED
+from modules.types import Chunk, Message, Text
 from tests.engine.making import ask, collect, done_of, failed_of, running, text_of, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
@@ -43,3 +44,36 @@ async def test_what_cannot_cross_to_the_worker_is_the_callers_fault_and_leaves_n
             assert error["status"] == 400
         assert process.running == 0
         done_of(await collect(engine, ask("hello")))
+
+
+async def test_a_reply_whose_log_probabilities_nobody_reads_is_stopped_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backlog, "MOST_WAITING", 2000)
+    async with running(tmp_path, tokens=200_000, context=1_000_000, speed=50_000) as (engine, process):
+        stream = engine.generate(ask(logprobs=20))
+        pieces: list[Chunk] = [await anext(stream)]
+        await until(lambda: process.running == 0, 40)  # the engine was told to stop, and did
+        pieces += [chunk async for chunk in stream]
+        assert failed_of(pieces).error["code"] == "reader_too_slow"
+        assert 50 < sum(piece.tokens for piece in pieces if isinstance(piece, Text)) < 2000
+        assert process.alive
+
+
+async def test_texts_nobody_wants_vectors_of_any_more_end_in_the_worker_and_never_hold_up_a_chat(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path, embeddings=8, speed=0.5) as (engine, process):
+        many = [asyncio.create_task(engine.embed(["word and word"] * 500)) for _ in range(6)]  # two of them wait
+        await until(lambda: len(process._handlers) == 6)
+        assert "hello" in await asyncio.wait_for(engine.render((Message("user", "hello"),), {}), 30)
+        assert len(await asyncio.wait_for(engine.tokenize("abc"), 30)) == 1
+        assert not any(task.done() for task in many)
+        for task in many:
+            task.cancel()
+        assert all(
+            isinstance(end, asyncio.CancelledError) for end in await asyncio.gather(*many, return_exceptions=True)
+        )
+        await until(lambda: not process._handlers, 15)  # each was said to have ended; all of it would take hours
+        assert len((await engine.embed(["word"])).vectors) == 1
+        assert process.alive

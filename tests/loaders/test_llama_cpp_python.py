@@ -115,6 +115,18 @@ class TestLlamaCppPython(Conformance):
 
         assert near(first, same) > near(first, other)
 
+    async def test_embedding_ends_within_a_text_nobody_waits_for_and_does_not_stop_a_reply(
+        self, loaded: Loaded
+    ) -> None:
+        engine, process = loaded
+        started = asyncio.create_task(engine.embed(["word " * 700] * 400))
+        await until(lambda: len(process._handlers) == 1)
+        assert done_of(await collect(engine, ask("Once", params={"max_tokens": 8}))).reason in ("stop", "length")
+        assert not started.done()
+        started.cancel()
+        await until(lambda: not process._handlers, 15)  # all of it would take minutes
+        assert len((await engine.embed(["the sea"])).vectors) == 1
+
     async def test_an_image_is_refused_without_the_part_for_it(self, loaded: Loaded) -> None:
         error = failed_of(await collect(loaded[0], ask("<__media__> What is this?", images=("aGVsbG8=",)))).error
         assert error["status"] == 422

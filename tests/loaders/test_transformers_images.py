@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -108,6 +109,35 @@ def test_the_second_turn_about_the_same_picture_does_not_look_at_it_again(engine
     assert text_of(after) == text_of(fresh)
     other = answer(engine, ask(more, images=(blue,), params=GREEDY))
     assert done_of(other).stats.cached_tokens == 0
+
+
+def test_text_behind_a_picture_is_read_in_pieces_and_a_cancel_does_not_wait_for_the_picture(
+    engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    widths: list[int] = []
+    model, long = engine._scheduler._forward.model, f"Look: {MEDIA_MARK} " + "and tell me about it " * 20
+    hook = model.register_forward_pre_hook(
+        lambda _, args, values: widths.append(values["input_ids"].shape[1]), with_kwargs=True
+    )
+    request = ask(long, images=(picture((9, 200, 9)),), params={**GREEDY, "seed": 1})
+    said = text_of(answer(engine, request))
+    assert widths[0] < 40
+    assert max(widths[1:]) == 16
+    monkeypatch.setattr(engine._scheduler, "_piece", 4096)
+    widths.clear()
+    assert text_of(answer(engine, request)) == said
+    assert widths[0] > 80
+    hook.remove()
+
+    stop, seen, text = threading.Event(), [], model.model.language_model.layers[0]
+    layers = model.model.vision_tower.get_encoder() if hasattr(model.model.vision_tower, "get_encoder") else None
+    first = (layers or model.model.vision_tower.vision_model.encoder).layers[0]
+    hooks = [first.register_forward_hook(lambda *_: stop.set()), text.register_forward_hook(lambda *_: seen.append(1))]
+    done = done_of(list(engine.generate(ask(long, images=(picture((9, 9, 200)),)), stop.is_set)))
+    for hook in hooks:
+        hook.remove()
+    assert done.reason == "cancelled"
+    assert not seen
 
 
 def test_a_token_for_a_picture_that_somebody_typed_is_no_picture(engine: Any) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from loaders.base import LoadRequest, NamedFile
 from loaders.transformers import DEFAULT_CONTEXT, SPEC, choose_context, load
-from modules.errors import ContextOverflow, LoadFailed, Unsupported
+from modules.errors import Cancelled, ContextOverflow, LoadFailed, Unsupported
 from modules.types import Message, Text
 from tests.engine.making import MODEL, ask, collect, done_of, text_of
 from tests.loaders.hf_folder import hf_folder, needs_folder, needs_torch, running_hf
@@ -261,7 +261,7 @@ def test_a_sentence_model_gives_the_vectors_its_pooling_asks_for(hf_folder: Path
     backend = load_here(folder, tmp_path)
     assert backend.info.features == ("embeddings",)
     texts = ["A short one", "A much longer text about the sea and its lighthouses"]
-    found = backend.embed(texts)
+    found = backend.embed(texts, lambda: False)
     for text, vector in zip(texts, found.vectors, strict=True):
         ids = torch.tensor([backend.tokenize(text, True)])
         with torch.no_grad():
@@ -270,7 +270,11 @@ def test_a_sentence_model_gives_the_vectors_its_pooling_asks_for(hf_folder: Path
         assert math.hypot(*vector) == pytest.approx(1, abs=1e-5)
     assert found.tokens == sum(len(backend.tokenize(text, True)) for text in texts)
     with pytest.raises(ContextOverflow):
-        backend.embed(["word " * 100])
+        backend.embed(["word " * 100], lambda: False)
+    asked: list[bool] = []
+    with pytest.raises(Cancelled):  # asked once for each text, at the beginning of the call and before each layer
+        backend.embed(texts, lambda: bool(asked.append(True)) or len(asked) > 4)
+    assert len(asked) == 5
     with pytest.raises(Unsupported):
         answer(backend, ask("x"))
 
@@ -281,10 +285,28 @@ def test_a_sentence_model_gives_the_vectors_its_pooling_asks_for(hf_folder: Path
     (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
     other = load_here(folder, tmp_path, quantization="bnb-8bit")
     assert other.info.details["notes"].endswith("so these have no effect: quantization.")
-    first = other.embed(texts[:1]).vectors[0]
+    first = other.embed(texts[:1], lambda: False).vectors[0]
     with torch.no_grad():
         hidden = model(torch.tensor([backend.tokenize(texts[0], True)])).last_hidden_state
     assert first == pytest.approx(torch.nn.functional.normalize(hidden[:, 0], dim=-1)[0].tolist(), abs=1e-5)
+
+
+def test_positions_that_begin_behind_the_paddings_number_are_not_counted_as_room(
+    hf_folder: Path, tmp_path: Path
+) -> None:
+    from transformers import RobertaConfig, RobertaModel
+
+    folder = tmp_path / "roberta"
+    RobertaModel(RobertaConfig(
+        vocab_size=49152, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=66, pad_token_id=1,
+    )).save_pretrained(folder)  # fmt: skip
+    tokenizer_into(folder, hf_folder)
+    backend = load_here(folder, tmp_path)
+    assert backend.info.context == 64
+    assert len(backend.embed([" word" * 64], lambda: False).vectors) == 1
+    with pytest.raises(ContextOverflow, match="65 tokens, but the context is 64"):
+        backend.embed([" word" * 65], lambda: False)
 
 
 def test_a_model_without_a_template_says_so_and_chats_all_the_same(copy: Path, tmp_path: Path) -> None:

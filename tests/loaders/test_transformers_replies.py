@@ -128,6 +128,50 @@ def test_a_cancel_is_seen_within_a_piece_of_the_prompt(engine: Any) -> None:
     assert done_of(chunks).stats.completion_tokens == 0
 
 
+@pytest.mark.parametrize("cache", ["dynamic", "static"])
+def test_a_cancel_ends_a_piece_within_a_layer_and_leaves_nothing_behind(tiny: Path, tmp_path: Path, cache: str) -> None:
+    backend = load_here(tiny, tmp_path, cache=cache, context=256)
+    request, stop, second = ask("All of it is one piece. " * 6, params=GREEDY), threading.Event(), []
+    whole = text_of(answer(backend, ask(str(request.prompt), params={**GREEDY, "seed": 1})))
+    first, last = backend._scheduler._forward.model.model.layers
+    hooks = [
+        first.register_forward_hook(lambda *_: stop.set()), last.register_forward_hook(lambda *_: second.append(1))
+    ]  # fmt: skip
+    done = done_of(list(backend.generate(ask("Another prompt altogether. " * 6), stop.is_set)))
+    for hook in hooks:
+        hook.remove()
+    assert (done.reason, done.stats.completion_tokens) == ("cancelled", 0)
+    assert not second, "the next layer was computed all the same"
+    assert not first._forward_pre_hooks
+    assert text_of(answer(backend, request)) == whole
+    backend.close()
+
+
+def test_a_draft_model_reads_a_prompt_in_pieces_and_stops_within_a_layer(
+    engine: Any, tiny: Path, tmp_path: Path
+) -> None:
+    quick = load_here(tiny, tmp_path, {"draft_model": (NamedFile("draft", str(tiny)),)}, batch_size=32)
+    widths: list[int] = []
+    draft = quick._scheduler._guesser._forward.model
+    hook = draft.model.register_forward_pre_hook(
+        lambda _, args, values: widths.append(values["input_ids"].shape[1]), with_kwargs=True
+    )
+    request = ask("A long way to go. " * 20, params={**GREEDY, "ban_eos_token": True}, lora={})
+    assert text_of(answer(quick, request)) == text_of(answer(engine, request))
+    hook.remove()
+    assert sum(widths) > 100, "the draft model read the prompt"
+    assert max(widths) <= 32
+    assert min(widths) == 1, "it has caught up"
+
+    stop, layers, second = threading.Event(), draft.model.layers, []
+    layers[0].register_forward_hook(lambda *_: stop.set())
+    layers[1].register_forward_hook(lambda *_: second.append(1))
+    done = done_of(list(quick.generate(ask("Quite another way. " * 20, lora={}), stop.is_set)))
+    assert done.reason == "cancelled"
+    assert not second
+    quick.close()
+
+
 @pytest.mark.cell("lora adapters", loader="transformers")
 def test_adapters_are_switched_for_each_request_and_off_is_the_model_itself(
     engine: Any, tiny: Path, tmp_path: Path

@@ -154,6 +154,22 @@ def test_logits_beyond_the_tokenizer_are_forbidden(tokens: GrammarTokenizer) -> 
     assert mask[END]
 
 
+def test_a_model_without_a_token_that_ends_a_reply_ends_with_its_grammar() -> None:
+    without = GrammarTokenizer.from_pieces(WORDS, frozenset())
+    known = vocabulary(pieces=WORDS)
+    for written, said in (('root ::= "abc"', "abc"), ('root ::= "x" | "xy"', "xy"), ("root ::= [0-9]+", None)):
+        one = sampler(GREEDY, vocabulary=known, grammar=Grammar.for_gbnf(written, without))
+        row, text = torch.zeros(len(WORDS)), ""
+        for _ in range(30):
+            picked = one.pick(row)
+            text += WORDS[picked.token].decode()
+            if picked.ended:
+                break
+        assert picked.ended is (said is not None)
+        assert text == (said or text)
+        assert said or text.isdigit(), "what may always go on goes on to the limit"
+
+
 needs_model = pytest.mark.skipif(not MODEL.exists(), reason="the starter model has not been downloaded")
 
 
@@ -180,6 +196,17 @@ def test_a_real_tokenizers_tokens_are_masked(tokenizer: Any, kind: str) -> None:
         assert mask[token]
         assert not mask[size:].any()
         assert not mask[tokenizer.eos_token_id]
+        grammar.accept(token)
+    assert grammar.complete
+
+
+@pytest.mark.real_model
+@needs_model
+def test_a_real_tokenizer_without_an_end_keeps_to_its_own_tokens_and_completes(tokenizer: Any) -> None:
+    size = len(tokenizer)
+    grammar = Grammar.for_schema(SCHEMA, GrammarTokenizer.from_transformers(tokenizer, frozenset(), size))
+    for token in tokenizer('{"name": "Zoë 🎉", "age": 31}', add_special_tokens=False)["input_ids"]:
+        assert grammar.allowed(size)[token]
         grammar.accept(token)
     assert grammar.complete
 
