@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import os
-import signal
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,19 +19,17 @@ from modules.engine.watch import Limits
 from modules.errors import (
     BadParameter,
     Cancelled,
-    EngineCrashed,
     LoadFailed,
     NotFound,
     NotReady,
     Unsupported,
 )
 from modules.models import host as models_host
-from modules.models import pool as models_module
 from modules.models.catalog import Catalog
 from modules.models.pool import Models
 from modules.paths import Paths
 from modules.types import Done, Progress
-from tests.engine.making import CALM, ask, collect, done_of, failed_of, text_of, until
+from tests.engine.making import CALM, ask, collect, done_of, text_of, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 NAMES = ("echo", "echo-b", "echo-c")
@@ -302,45 +298,6 @@ async def test_a_client_that_goes_while_a_model_loads_leaves_the_load_going(tmp_
         await asyncio.gather(leaving, return_exceptions=True)
         await until(lambda: models.status.state == "ready")
         assert all(host.users == 0 for host in models._hosts.values())
-
-
-async def test_a_crashed_model_is_reloaded_by_the_next_request_and_says_so(tmp_path: Path) -> None:
-    async with made(tmp_path) as models:
-        await models.load("echo", settings={"tokens": 1000, "speed": 20})
-        running = asyncio.create_task(reply(models, most=1000))
-        await until(lambda: models.status.running == 1)
-        os.kill(next(iter(models._hosts.values())).process.pid or 0, signal.SIGSEGV)
-        failed = failed_of(await running)
-        assert failed.error["code"] == "engine_crashed"
-        await until(lambda: models.status.state == "crashed")
-        assert (models.status.error or {})["code"] == "engine_crashed"
-        async with models.lease(None) as lease:
-            assert [notice.code for notice in lease.notices] == ["engine_restarted"]
-            done_of(await collect(lease.engine, ask(params={"max_tokens": 2})))  # type: ignore[arg-type]
-        assert models._crashes == {}, "a reply that ends well ends the count"
-
-
-async def test_a_model_that_crashes_every_time_is_left_alone_until_someone_loads_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(models_module, "BACK_OFF", (0.0, 0.05, 0.1))
-    async with made(tmp_path) as models:
-        await models.load("echo", settings={"tokens": 5, "crash_at": 1, "crash_signal": "SIGKILL"})
-        for _ in range(4):
-            failed_of(await reply(models))
-        with pytest.raises(EngineCrashed, match="4 times in a row"):
-            await reply(models)
-        await models.load("echo", settings={"tokens": 5})
-        done_of(await reply(models))
-
-
-async def test_a_crash_of_one_model_leaves_the_other_alone(tmp_path: Path) -> None:
-    async with made(tmp_path, max_loaded=2) as models:
-        await models.load("echo", settings={"tokens": 40, "speed": 50})
-        await models.load("echo-b", settings={"tokens": 40, "crash_at": 3})
-        fine = asyncio.create_task(reply(models, "echo"))
-        failed_of(await reply(models, "echo-b"))
-        done_of(await fine)
 
 
 async def test_the_log_of_the_engine_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
