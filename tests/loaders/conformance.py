@@ -15,15 +15,15 @@ from typing import Any
 import psutil
 import pytest
 
+from loaders import built_in_specs
 from loaders.base import Feature, features_of
 from modules.engine.connect import ConnectedEngine
 from modules.engine.process import WorkerProcess
-from modules.errors import EnginehouseError, Unsupported
-from modules.generation_checks import checked_against
 from modules.params import BY_NAME, PARAMS, ignored
 from modules.stream_parser import StreamParser
 from modules.types import Chunk, GenerationRequest, Message, Text
 from tests.engine.making import ask, collect, done_of, failed_of, text_of, until
+from tests.loaders.refusals import IN_THE_SUITE, SHOWN_ELSEWHERE, refused
 from tests.loaders.sampler_cases import BASE, CASES, GREEDY, STORY, Case
 
 Loaded = tuple[ConnectedEngine, WorkerProcess]
@@ -40,13 +40,6 @@ def odd(name: str) -> Any:
         return True
     value = param.check(max(param.low or 0, {"int": 3, "float": 0.8}[param.kind]))
     return value if value != param.default else param.check(param.high)
-
-
-FEATURES_OF_THEIR_OWN = (
-    Feature.LORA, Feature.EMBEDDINGS, Feature.RERANK, Feature.VISION, Feature.NEGATIVE_PROMPT, Feature.SPECULATION,
-    Feature.SLOT_STATES,
-)  # fmt: skip
-"""They need more than the starter model: a loader that offers one shows it in a test marked with its cell."""
 
 
 def cell(name: str) -> Any:
@@ -250,29 +243,22 @@ class Conformance:
         token = (await engine.tokenize(begun, special=False))[0]
         return Case(GREEDY, {**GREEDY, "logit_bias": {str(token): -100.0}})
 
-    @pytest.mark.parametrize("feature", FEATURES_OF_THEIR_OWN)
+    @pytest.mark.parametrize("feature", list(Feature))
     async def test_a_feature_that_is_not_offered_is_refused(
         self, loaded: Loaded, feature: Feature, record_property: Any
     ) -> None:
         engine, _ = loaded
+        column = self.column or engine.spec.name
         if feature in features_of(engine.spec, engine.info):
-            return  # its own test, marked with this cell, shows that it works
-        record_property("cell", [self.column or engine.spec.name, feature.value])
+            return  # a test with its cell shows that it works
+        if feature is Feature.SPECULATION and feature in engine.spec.features:
+            return  # a setting that this load left alone: no request can ask for it
+        if feature in IN_THE_SUITE and feature not in SHOWN_ELSEWHERE.get(column, ()):
+            named = {spec.name for spec in built_in_specs() if feature in spec.features}
+            assert engine.info.loader not in named, f"{column} names {feature.value}, but its engine does not offer it"
+        record_property("cell", [column, IN_THE_SUITE.get(feature, feature.value)])
         record_property("offered", False)
-        asked: Mapping[Feature, dict[str, Any]] = {
-            Feature.LORA: {"lora": {"any": 1.0}},
-            Feature.VISION: {"images": ("aGVsbG8=",)},
-            Feature.NEGATIVE_PROMPT: {"negative_prompt": "x", "params": {"guidance_scale": 2.0}},
-        }
-        if feature in asked:
-            with pytest.raises(Unsupported):
-                checked_against(ask(**asked[feature]), engine)
-        elif feature is Feature.EMBEDDINGS:
-            with pytest.raises(EnginehouseError):
-                await engine.embed(["x"])
-        elif feature is Feature.RERANK:
-            with pytest.raises(EnginehouseError):
-                await engine.rerank("x", ["y"])
+        await refused(engine, feature)
 
     @cell("stop")
     async def test_a_stop_string_ends_the_reply_and_frees_the_engine(self, loaded: Loaded) -> None:

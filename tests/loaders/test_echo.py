@@ -9,9 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loaders import echo
-from modules.types import GenerationRequest, Message
+from loaders.base import Feature
+from modules.engine.connect import ConnectedEngine
+from modules.generation_checks import checked_against
+from modules.types import MEDIA_MARK, GenerationRequest, Message
 from tests.engine.making import ask, collect, done_of, running, text_of
 from tests.loaders.conformance import Conformance, Loaded, cell
+from tests.pictures import picture
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(90)]
 
@@ -41,6 +45,46 @@ class TestEcho(Conformance):
             cut = await collect(engine, ask("x", params={"max_tokens": 3}))
             assert text_of(cut).startswith("<think>")
             assert done_of(cut).reason == "length"
+
+
+class TestSwitchedOn:
+    """What echo only makes believe, and only when its settings say so: for tests of what is built on it."""
+
+    @pytest.fixture(scope="class")
+    async def engine(self, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ConnectedEngine]:
+        settings = {"images": 5, "adapters": "style, tone", "negative": True, "embeddings": 8}
+        async with running(tmp_path_factory.mktemp("switched"), **settings) as (engine, _):
+            yield engine
+
+    @pytest.mark.cell(Feature.VISION.value, loader="echo")
+    async def test_an_image_is_seen_where_its_mark_stands_and_counted(self, engine: ConnectedEngine) -> None:
+        chunks = await collect(engine, ask(f"Look: {MEDIA_MARK} What?", images=(picture(),)))
+        said = text_of(chunks)
+        assert said.startswith("Look: ")
+        assert MEDIA_MARK not in said
+        assert len(said) > len("Look:  What?")
+        bare = done_of(await collect(engine, ask("Look:  What?")))
+        assert done_of(chunks).stats.prompt_tokens - bare.stats.prompt_tokens in (5, 6)
+
+    @pytest.mark.cell(Feature.LORA.value, loader="echo")
+    async def test_an_adapter_is_told_with_its_scale(self, engine: ConnectedEngine) -> None:
+        assert dict(engine.info.adapters) == {"style": 0.0, "tone": 0.0}
+        request = ask("x", lora={"tone": 0.5})
+        assert checked_against(request, engine) == []
+        assert text_of(await collect(engine, request)) == "x lora={'tone': 0.5}"
+
+    @pytest.mark.cell(Feature.NEGATIVE_PROMPT.value, loader="echo")
+    async def test_a_negative_prompt_is_told(self, engine: ConnectedEngine) -> None:
+        request = ask("x", negative_prompt="not this", params={"guidance_scale": 2.0})
+        checked_against(request, engine)
+        assert "not this" in text_of(await collect(engine, request))
+
+    @pytest.mark.cell(Feature.EMBEDDINGS.value, loader="echo")
+    async def test_texts_that_share_words_have_vectors_that_are_near(self, engine: ConnectedEngine) -> None:
+        made = await engine.embed(["the cat sat down", "the cat sat up", "entirely other things"])
+        one, near, far = made.vectors
+        assert {len(vector) for vector in made.vectors} == {8}
+        assert sum(x * y for x, y in zip(one, near, strict=True)) > sum(x * y for x, y in zip(one, far, strict=True))
 
 
 async def test_without_a_script_it_says_what_the_user_said(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -1,4 +1,4 @@
-"""llama.cpp with what goes with a model: adapters, images, draft models, saved prompts; models that make vectors."""
+"""llama.cpp with what goes with a model: adapters, images, draft models, saved prompts."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ import base64
 import io
 import itertools
 import json
-import math
 import sys
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from loaders import openai_endpoint
 from loaders.base import Feature, NamedFile, features_of
+from modules.engine.connect import ConnectedEngine
 from modules.engine.llama_server import LlamaServerEngine
 from modules.engine.process import WorkerProcess
-from modules.errors import BadParameter, ContextOverflow, NotFound, StorageError, Unsupported
+from modules.errors import BadParameter, NotFound, StorageError, Unsupported
 from modules.types import MEDIA_MARK, Message, Stats, Text
 from tests import gguf_parts
-from tests.engine.making import MODEL, ask, collect, done_of, failed_of, text_of
-from tests.loaders.llama_making import loaded_with, raw, stand_in
+from tests.engine.making import MODEL, ask, collect, done_of, failed_of, running, text_of
+from tests.loaders.llama_making import loaded_with, raw
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(200)]
 needs_model = [
@@ -29,6 +31,7 @@ needs_model = [
     pytest.mark.skipif(not MODEL.exists(), reason="the starter model has not been downloaded"),
 ]
 Loaded = tuple[LlamaServerEngine, WorkerProcess]
+ELSEWHERE = "openai-endpoint (llama-server)"
 GREEDY = {"max_tokens": 3, "temperature": 0.0}
 STORY = "The lighthouse on the coast was built in 1820, and its keeper had a dog. " * 4
 
@@ -45,7 +48,7 @@ def picture(colour: str) -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
-async def said(engine: LlamaServerEngine, prompt: str, **more: object) -> tuple[str, Stats]:
+async def said(engine: ConnectedEngine, prompt: str, **more: object) -> tuple[str, Stats]:
     """The greedy continuation and its figures."""
     params = {**GREEDY, **({"seed": 1} if more.pop("anew", False) else {})}
     chunks = await collect(engine, ask(prompt, params=params, **more))
@@ -65,6 +68,17 @@ def far(one: Mapping[int, float], other: Mapping[int, float]) -> float:
     """The largest difference of the likeliest tokens; one that the other does not name is 10 away."""
     best = sorted(one, key=lambda token: -one[token])[:3]
     return max(abs(one[token] - other.get(token, one[token] - 10)) for token in best)
+
+
+@asynccontextmanager
+async def elsewhere(folder: Path, engine: LlamaServerEngine) -> AsyncIterator[ConnectedEngine]:
+    """The same server, by the loader for servers of others."""
+    endpoint = engine.info.endpoint
+    assert endpoint is not None
+    path = folder / "remote.endpoint.yaml"
+    path.write_text(json.dumps({"url": endpoint.url, "key": endpoint.key}))
+    async with running(folder, openai_endpoint.SPEC, str(path)) as (there, _):
+        yield there
 
 
 class TestAdapters:
@@ -134,6 +148,15 @@ class TestImages:
         _, one = await said(engine, f"Look: {MEDIA_MARK} What is it?", images=(picture("red"),))
         _, two = await said(engine, f"Look: {MEDIA_MARK}{MEDIA_MARK} What?", images=(picture("red"), picture("blue")))
         assert plain.prompt_tokens < one.prompt_tokens < two.prompt_tokens
+
+    @pytest.mark.cell(Feature.VISION.value, loader=ELSEWHERE)
+    async def test_images_reach_it_also_as_a_server_elsewhere(self, engine: LlamaServerEngine, tmp_path: Path) -> None:
+        async with elsewhere(tmp_path, engine) as there:
+            assert Feature.VISION in features_of(there.spec, there.info)
+            sizes = []
+            for one in (engine, there):
+                sizes.append((await said(one, f"Look: {MEDIA_MARK} What?", images=(picture("red"),)))[1].prompt_tokens)
+            assert sizes[0] == sizes[1] > (await said(there, "Look:  What?"))[1].prompt_tokens
 
     async def test_another_image_in_the_same_place_is_not_taken_for_the_first(self, engine: LlamaServerEngine) -> None:
         prompt = f"Look: {MEDIA_MARK} What is it?"
@@ -269,54 +292,6 @@ class TestWriting:
     async def test_a_setting_that_does_nothing_here_is_told(self, engine: LlamaServerEngine) -> None:
         if engine.info.details["graphics_cards"] == "none":
             assert "gpu_layers has no effect" in engine.info.details["notes"]
-
-
-@pytest.mark.cell(Feature.EMBEDDINGS.value, loader="llama.cpp")
-async def test_a_model_for_embeddings_makes_vectors_of_length_one_and_writes_nothing(tmp_path: Path) -> None:
-    async with loaded_with(tmp_path, gguf_parts.vector_model(tmp_path / "tiny.gguf")) as (engine, _):
-        assert engine.info.details["used_for"] == "embeddings"
-        assert features_of(engine.spec, engine.info) == {Feature.EMBEDDINGS}
-        texts = ["the sea", "a ship", "the sea"]
-        found = await engine.embed(texts)
-        assert len(found.vectors) == 3
-        assert all(math.fsum(value**2 for value in vector) == pytest.approx(1.0) for vector in found.vectors)
-        assert found.vectors[0] == pytest.approx(found.vectors[2])
-        assert found.vectors[0] != pytest.approx(found.vectors[1])
-        assert found.tokens > 6
-        assert (await engine.embed([])).vectors == ()
-        with pytest.raises(ContextOverflow):
-            await engine.embed(["zebra " * 60])
-        assert "does not write" in failed_of(await collect(engine, ask("the sea"))).error["message"]
-        with pytest.raises(Unsupported):
-            await engine.rerank("the", ["sea"])
-
-
-@pytest.mark.cell(Feature.RERANK.value, loader="llama.cpp")
-async def test_a_model_that_ranks_scores_every_document_in_its_order(tmp_path: Path) -> None:
-    async with loaded_with(tmp_path, gguf_parts.vector_model(tmp_path / "tiny.gguf", ranks=True)) as (engine, _):
-        assert engine.info.details["used_for"] == "rerank"
-        documents = ["the ship", "a cat", "sea sea sea"]
-        found = await engine.rerank("the sea", documents)
-        turned = await engine.rerank("the sea", documents[::-1])
-        assert found.scores == pytest.approx(turned.scores[::-1])
-        assert len(set(found.scores)) == 3
-        assert found.tokens > 9
-        assert (await engine.rerank("the sea", [])).scores == ()
-        with pytest.raises(Unsupported):
-            await engine.embed(["the sea"])
-
-
-@pytest.mark.real_model
-@pytest.mark.skipif(not MODEL.exists(), reason="the starter model has not been downloaded")
-async def test_a_text_model_makes_embeddings_when_asked_with_the_pooling_asked_for(tmp_path: Path) -> None:
-    vectors = []
-    for pooling in ("mean", "last"):
-        own = stand_in(tmp_path) if pooling == "last" else ""
-        settings = {"mode": "embeddings", "pooling": pooling, "context": 256, "parallel": 1}
-        async with loaded_with(tmp_path, own=own, **settings) as (engine, _):
-            vectors.append((await engine.embed(["The sea is blue."])).vectors[0])
-    assert len(vectors[0]) == gguf_parts.HIDDEN
-    assert vectors[0] != pytest.approx(vectors[1], abs=1e-3)
 
 
 @pytest.mark.real_model
