@@ -32,11 +32,14 @@ SPEC = LoaderSpec(
                   "the server says.", 0, 2**24, 256),
         LoadParam("parallel", "int", 0, "Parallel requests", "Replies at the same time at each server. 0 = as the "
                   f"endpoint file or the server says, else {DEFAULT_PARALLEL}.", 0, 4096, 1),
+        LoadParam("adapters", "bool", True, "Adapters by request", "A request may choose among the LoRA adapters a "
+                  "llama.cpp server was started with; every prompt is then computed anew. Off = they stay as the "
+                  "server has them, and it keeps what it computed. Without effect where it has none."),
     ),
     samplers=all_samplers(),
     features=frozenset({
         Feature.PARALLEL, Feature.PROMPT_CACHE, Feature.LOGPROBS, Feature.GRAMMAR, Feature.JSON_SCHEMA,
-        Feature.CONTINUE, Feature.EMBEDDINGS, Feature.LORA, Feature.VISION,
+        Feature.CONTINUE, Feature.EMBEDDINGS, Feature.RERANK, Feature.LORA, Feature.VISION,
     }),
     load="loaders.openai_endpoint:load",
 )  # fmt: skip
@@ -57,7 +60,7 @@ def load(request: LoadRequest, progress: Callable[[float, str], None]) -> Endpoi
         asker = Asker(address.root, key, file.headers, tls, min(file.timeout, 10.0))
         progress(0.05 + 0.9 * place / len(file.urls), f"asking {asker.shown}")
         try:
-            found.append(probe(asker, address, file.flavour, file.model))
+            found.append(probe(asker, address, file.flavour, file.model, bool(request.settings["adapters"])))
             servers[asker.shown] = "ready"
         except Unanswered as error:
             servers[asker.shown] = str(error)
@@ -80,6 +83,21 @@ def _same(found: list[Found]) -> None:
         names = ", ".join(sorted(kinds if len(kinds) > 1 else models))
         hint = "Put servers of the same model into one file, and others into files of their own."
         raise LoadFailed(f"The servers of this endpoint have different {what}: {names}.", hint=hint)
+    if len({one.writes for one in found}) > 1:
+        raise LoadFailed("Some servers of this endpoint write text, and others only make vectors.",
+                         hint="Put them into files of their own.")  # fmt: skip
+
+
+def _adapters(found: list[Found]) -> tuple[dict[str, float], list[str]]:
+    """Those every server has, and what is said of others. llama.cpp's have to be the same: what acts by itself does."""
+    first, *others = (dict(one.adapters) for one in found)
+    shared = {name: scale for name, scale in first.items() if all(other.get(name) == scale for other in others)}
+    if all(other == shared for other in (first, *others)):
+        return shared, []
+    if found[0].flavour.value == LLAMA:
+        shared = {}
+    names = ", ".join(shared) or "none"
+    return shared, [f"The servers do not have the same adapters; by request there are: {names}."]
 
 
 def _info(
@@ -97,6 +115,9 @@ def _info(
     features = frozenset.intersection(*(one.features for one in found))
     if not file.images and not llama:
         features -= {Feature.VISION}
+    adapters, said = _adapters(found)
+    if not adapters:
+        features -= {Feature.LORA}
     endpoints = [_endpoint(address, key, first, file, slots) for address in addresses]
     return EngineInfo(
         model=request.model,
@@ -105,9 +126,9 @@ def _info(
         slots=slots * len(endpoints),
         chat_template=bool(first.facts.get("chat_template", True)),
         endpoint=_joined(endpoints),
-        details=_details(file, first, context, servers),
+        details=_details(file, first, context, servers) | _notes(found, said),
         renders=llama,
-        adapters=dict.fromkeys(first.adapters, 0.0),
+        adapters=adapters,
         features=tuple(sorted(str(feature) for feature in features)),
         leaves=file.leaves,
     )
@@ -153,6 +174,12 @@ def _details(file: EndpointFile, first: Found, context: Chosen[int], servers: di
     if not file.verify:
         details["certificates"] = "not checked"
     return details
+
+
+def _notes(found: list[Found], said: list[str]) -> dict[str, str]:
+    """What was found out beyond the model, shown with it; said once where several servers say the same."""
+    lines = dict.fromkeys([*(note for one in found for note in one.notes), *said])
+    return {"notes": " ".join(lines)} if lines else {}
 
 
 def _number(value: object) -> float:

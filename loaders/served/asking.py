@@ -14,17 +14,20 @@ from typing import Any
 from urllib.parse import urlsplit
 
 MOST = 8 * 1024 * 1024
+_LONGEST = 200
 
 
 class Unanswered(Exception):
     """There was no answer that can be used; the text says why, for people, and holds no secret.
 
     status  of the answer there was, 0 = none
+    said    the words of an answer that refuses, "" = none
     """
 
-    def __init__(self, message: str, status: int = 0) -> None:
+    def __init__(self, message: str, status: int = 0, said: str = "") -> None:
         super().__init__(message)
         self.status = status
+        self.said = said
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -44,7 +47,16 @@ class Asker:
 
     def get(self, path: str) -> Any:
         """The JSON at `path`. Raises Unanswered."""
+        return self._asked(path, None)
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """The JSON that is answered to a JSON body. Raises Unanswered."""
+        return self._asked(path, json.dumps(body).encode())
+
+    def _asked(self, path: str, body: bytes | None) -> Any:
         sent = {"User-Agent": "enginehouse", "Accept": "application/json", **self.headers}
+        if body is not None:
+            sent["Content-Type"] = "application/json"
         if self.key:
             sent["Authorization"] = f"Bearer {self.key}"
         handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({}), _NoRedirect()]
@@ -52,15 +64,29 @@ class Asker:
             handlers.append(urllib.request.HTTPSHandler(context=self.tls))
         opener = urllib.request.build_opener(*handlers)
         try:
-            with opener.open(urllib.request.Request(self.url + path, headers=sent), timeout=self.timeout) as answer:
+            with opener.open(urllib.request.Request(self.url + path, body, sent), timeout=self.timeout) as answer:
                 return json.loads(answer.read(MOST))
         except urllib.error.HTTPError as error:
-            error.close()
-            raise Unanswered(_status(error.code), error.code) from None
+            with error:
+                said = self._said(error)
+            raise Unanswered(_status(error.code), error.code, said) from None
         except (OSError, http.client.HTTPException) as error:
             raise Unanswered(_reason(error)) from None
         except ValueError:
             raise Unanswered("it answers with something that is not JSON", 200) from None
+
+    def _said(self, error: urllib.error.HTTPError) -> str:
+        """The words of a refusal in OpenAI's shape, without what only the server and we know."""
+        try:
+            answer = json.loads(error.read(MOST))
+            message = answer["error"]["message"]
+        except (OSError, http.client.HTTPException, ValueError, TypeError, KeyError):
+            return ""
+        words = " ".join(str(message).split())
+        for secret in (self.key, *self.headers.values()):
+            if len(secret) > 3:
+                words = words.replace(secret, "…")
+        return words[:_LONGEST]
 
     @property
     def shown(self) -> str:

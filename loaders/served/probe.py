@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from loaders.base import Feature
 from loaders.served.asking import Asker, Unanswered
 from loaders.served.flavours import FLAVOURS
+from loaders.served.llama_probe import can
 from modules.errors import LoadFailed
 from modules.params import LLAMA, OPENAI, SGLANG, TRTLLM, VLLM
 from modules.types import Chosen
@@ -30,16 +31,23 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What one server turned out to be. `context` and `slots` are 0 where it does not tell."""
+    """What one server turned out to be. `context` and `slots` are 0 where it does not tell.
+
+    adapters  those a request may choose, with the strength each has by itself
+    notes     what people are told of it
+    writes    False = it only makes vectors or ranks
+    """
 
     flavour: Chosen[str]
     model: str
     address: Address
     context: int = 0
     slots: int = 0
-    adapters: tuple[str, ...] = ()
+    adapters: Mapping[str, float] = field(default_factory=dict)
     features: frozenset[Feature] = frozenset()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    writes: bool = True
 
 
 def address_of(url: str, flavour: str) -> Address:
@@ -52,8 +60,11 @@ def address_of(url: str, flavour: str) -> Address:
     return Address(url, "/v1")
 
 
-def probe(asker: Asker, address: Address, flavour: str, model: str) -> Found:
-    """Ask the server. Raises Unanswered when it cannot be used, LoadFailed when it has another model."""
+def probe(asker: Asker, address: Address, flavour: str, model: str, choose: bool = True) -> Found:
+    """Ask the server. `choose` = requests are to choose among a llama.cpp server's adapters.
+
+    Raises Unanswered when it cannot be used, LoadFailed when it has another model.
+    """
     try:
         listed = _cards(asker.get(address.api + "/models"))
     except Unanswered as error:
@@ -63,7 +74,7 @@ def probe(asker: Asker, address: Address, flavour: str, model: str) -> Found:
         listed = []
     kind = _kind(flavour, listed)
     if kind.value == LLAMA:  # it has one model, whatever it is called in a request
-        return _llama(asker, address, kind, str(listed[0]["id"]) if listed else model)
+        return _llama(asker, address, kind, str(listed[0]["id"]) if listed else model, choose)
     card = _card(listed, model, asker.shown)
     name = str(card.get("id") or model)
     features = set(FLAVOURS[kind.value].features)
@@ -74,7 +85,7 @@ def probe(asker: Asker, address: Address, flavour: str, model: str) -> Found:
         if version and _numbers(version) < _GRAMMARS_SINCE:
             features.discard(Feature.GRAMMAR)
             facts["grammar"] = "not offered: this vLLM is older than 0.12"
-    adapters = tuple(str(one["id"]) for one in listed if one.get("parent") and one.get("parent") == card.get("id"))
+    adapters = {str(one["id"]): 0.0 for one in listed if one.get("parent") and one.get("parent") == card.get("id")}
     if not adapters:
         features.discard(Feature.LORA)
     context = card.get("max_model_len") or card.get("context_length") or card.get("context_window") or 0
@@ -122,17 +133,18 @@ def _card(listed: list[dict[str, Any]], model: str, where: str) -> dict[str, Any
                      hint=f"Add one of them to the endpoint file, as model: {shown}.")  # fmt: skip
 
 
-def _llama(asker: Asker, address: Address, kind: Chosen[str], model: str) -> Found:
-    """llama.cpp's server tells the rest at /props."""
+def _llama(asker: Asker, address: Address, kind: Chosen[str], model: str, choose: bool) -> Found:
+    """llama.cpp's server tells the rest at /props, and what it can do when it is asked for it."""
     props = asker.get("/props")
+    if not isinstance(props, dict):
+        raise Unanswered("what it answers to /props is not understood", 200)
     defaults = props.get("default_generation_settings") or {}
-    shows = bool((props.get("modalities") or {}).get("vision"))
-    features = {Feature.PARALLEL, Feature.PROMPT_CACHE, Feature.LOGPROBS, Feature.GRAMMAR, Feature.JSON_SCHEMA,
-                Feature.CONTINUE, *((Feature.VISION,) if shows else ())}  # fmt: skip
+    found = can(asker, props, choose)
     facts = {"version": str(props.get("build_info", "not told")), "chat_template": bool(props.get("chat_template"))}
     context, slots = defaults.get("n_ctx"), props.get("total_slots")
     return Found(kind, model, address, context if isinstance(context, int) else 0,
-                 slots if isinstance(slots, int) else 0, (), frozenset(features), facts)  # fmt: skip
+                 slots if isinstance(slots, int) else 0, found.adapters, found.features, facts, found.notes,
+                 found.writes)  # fmt: skip
 
 
 def _version(asker: Asker) -> str:

@@ -31,7 +31,8 @@ from modules.types import (
 )  # fmt: skip
 
 T = TypeVar("T")
-AWAY = frozenset({"engine_unreachable", "engine_timeout", "engine_unavailable", "certificate_bad", "not_ready"})
+AWAY = frozenset({"engine_unreachable", "engine_timeout", "engine_unavailable", "certificate_bad", "not_ready",
+                  "adapters_changed"})  # fmt: skip
 """Errors that are the server's state and not the request's fault: another server may do it."""
 SHORTEST_WAIT, LONGEST_WAIT = 1.0, 60.0
 """Seconds a server that has too much to do comes after all others: where it names no time, and at most."""

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from loaders.base import Feature, LoaderSpec, features_of
+from loaders.served.llama_adapters import ROUTE, adapters_of
 from modules.engine import llama_vectors, openai_errors, saved_prompts
 from modules.engine.endpoint_client import client_of
 from modules.engine.http_client import Connection, ConnectionLost, events, read_all
@@ -45,6 +46,7 @@ _log = logging.getLogger(__name__)
 _GONE = (OSError, TimeoutError, ConnectionLost)
 WAITING_IN_ENGINE = 16
 _BEFORE_IT = frozenset({301, 302, 303, 307, 308, 401, 402, 403, 404, 405, 429, 502, 504})
+_SWITCHES = {Feature.EMBEDDINGS: "--embeddings", Feature.RERANK: "--reranking"}
 _NOTICE_DEATH = 2.0
 """Seconds to wait for the worker's end to be known after its connection broke."""
 
@@ -213,14 +215,16 @@ class LlamaServerEngine:
         """Raises Unsupported for a model that only makes vectors."""
         if self._features and self._features <= {Feature.EMBEDDINGS, Feature.RERANK}:
             what = "embeddings" if Feature.EMBEDDINGS in self._features else "ranking"
-            raise Unsupported(f"{self.info.model} is loaded for {what} and does not write text.",
-                              hint="Load it with mode text, if it can write, or use another model.",
-                              param="model")  # fmt: skip
+            hint = "Load it with mode text, if it can write, or use another model."
+            raise Unsupported(f"{self.info.model} is loaded for {what} and does not write text.", param="model",
+                              hint=hint if self._endpoint.hosted else "Use another model.")  # fmt: skip
 
     def _offers(self, feature: Feature, says: str, mode: str) -> None:
         if feature not in self._features:
-            raise Unsupported(f"{self.info.model}, as it is loaded, {says}.", param="model",
-                              hint=f"Load a model that is made for it, or this one with mode {mode}.")  # fmt: skip
+            hint = f"Load a model that is made for it, or this one with mode {mode}."
+            if not self._endpoint.hosted:
+                hint = f"The server has to be started for it ({_SWITCHES[feature]}); then load the model again."
+            raise Unsupported(f"{self.info.model}, as it is loaded, {says}.", param="model", hint=hint)
 
     def _saving(self) -> tuple[Slots, saved_prompts.Place]:
         folder, process = self._endpoint.states, self._process
@@ -231,8 +235,11 @@ class LlamaServerEngine:
 
     async def _prompt_of(self, request: GenerationRequest) -> Prompting:
         """How this request's prompt is sent; the server's own mark for images is asked for once."""
+        prompting = self._prompting
+        if prompting.adapters and not self._endpoint.hosted:
+            prompting = replace(prompting, adapters=await self._adapters_there())
         if not request.images:
-            return self._prompting
+            return prompting
         if Feature.VISION not in self._features:
             raise Unsupported(f"{self.info.model}, as it is loaded, takes no images.", param="images",
                               hint="Load it with its mmproj file, or use another model.")  # fmt: skip
@@ -240,7 +247,22 @@ class LlamaServerEngine:
             _, answer = await self._http.get("/props")
             found = answer.get("media_marker") if isinstance(answer, dict) else None
             self._mark = str(found or MEDIA_MARK)
-        return replace(self._prompting, mark=self._mark)
+        return replace(prompting, mark=self._mark)
+
+    async def _adapters_there(self) -> tuple[tuple[str, float], ...]:
+        """The adapters in the server's order now: started anew, it may count others, and takes any number for one.
+
+        Raises EngineError when they are not those the model was loaded with.
+        """
+        status, answer = await self._http.get(ROUTE)
+        if status != 200:
+            raise self._refusal(status, orjson.dumps(answer))
+        names = list(adapters_of(answer))
+        if set(names) != set(self.info.adapters):
+            now = ", ".join(names) or "none"
+            raise EngineError(f"The server at {self._where} has other adapters than when this model was loaded: {now}.",
+                              hint="Load the model again.", code="adapters_changed")  # fmt: skip
+        return tuple((name, self.info.adapters[name]) for name in names)
 
     async def _ask(self, path: str, body: Any, timeout: float = 60.0) -> Any:
         try:

@@ -16,19 +16,30 @@ TIMEOUT = 3600.0
 def embeddings(answer: Mapping[str, Any], count: int) -> Embeddings:
     """One vector a text, in the order they were sent, each of length 1. Raises EngineError for a list that is short."""
     found: dict[int, tuple[float, ...]] = {}
-    for entry in _entries(answer, "data", count):
-        vector = entry["embedding"]
-        if vector and isinstance(vector[0], list):  # a server that does not pool gives one vector a token
-            raise EngineError("The engine gives one vector for each token instead of one for the text.",
-                              hint="Load the model with another pooling.")  # fmt: skip
-        found[int(entry["index"])] = _of_length_one(vector)
-    return Embeddings(tuple(found[number] for number in range(count)), _tokens(answer))
+    try:
+        for entry in _entries(answer, "data", count):
+            vector = entry["embedding"]
+            if vector and isinstance(vector[0], list):  # a server that does not pool gives one vector a token
+                raise EngineError("The engine gives one vector for each token instead of one for the text.",
+                                  hint="Load the model with another pooling.")  # fmt: skip
+            found[int(entry["index"])] = _of_length_one(vector)
+        return Embeddings(tuple(found[number] for number in range(count)), _tokens(answer))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _unreadable("embeddings", error) from None
 
 
 def ranking(answer: Mapping[str, Any], count: int) -> Ranking:
-    """One score a document, in their order."""
-    found = {int(entry["index"]): float(entry["relevance_score"]) for entry in _entries(answer, "results", count)}
-    return Ranking(tuple(found[number] for number in range(count)), _tokens(answer))
+    """One score a document, in their order. Raises EngineError for a list that is short."""
+    try:
+        found = {int(entry["index"]): float(entry["relevance_score"]) for entry in _entries(answer, "results", count)}
+        return Ranking(tuple(found[number] for number in range(count)), _tokens(answer))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _unreadable("scores", error) from None
+
+
+def _unreadable(what: str, error: Exception) -> EngineError:
+    return EngineError(f"The engine's {what} are not readable ({type(error).__name__}: {str(error)[:100]}).",
+                       hint="Its log may say more.")  # fmt: skip
 
 
 def _entries(answer: Mapping[str, Any], name: str, count: int) -> Sequence[Mapping[str, Any]]:

@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 from loaders.llama_cpp import SPEC
+from loaders.openai_endpoint import SPEC as ENDPOINT
 from modules.engine.llama_errors import refusal
 from modules.engine.llama_server import LlamaServerEngine
 from modules.engine.llama_vectors import embeddings, ranking
@@ -118,6 +119,16 @@ def test_vectors_that_are_not_one_a_text_are_an_error(entries: Any) -> None:
         ranking({"results": []}, 1)
 
 
+@pytest.mark.parametrize(
+    "entry", [{"index": 0}, {}, {"index": "x"}, {"index": 0, "embedding": [None]}, {"index": 0, "embedding": 5}, 7]
+)
+def test_what_is_no_vector_and_no_score_is_the_engines_fault(entry: Any) -> None:
+    with pytest.raises(EngineError):
+        embeddings({"data": [entry]}, 1)
+    with pytest.raises(EngineError):
+        ranking({"results": [entry]}, 1)
+
+
 async def test_a_server_of_others_is_asked_to_compute_a_prompt_anew_where_adapters_are_mixed() -> None:
     async with served(answering("/slots", lambda _: [])) as (server, client):
         engine = engine_at(client._port, adapters={"a": 1.0})
@@ -128,6 +139,56 @@ async def test_a_server_of_others_is_asked_to_compute_a_prompt_anew_where_adapte
         assert [body["lora"] for body in bodies] == [[{"id": 0, "scale": 1.0}], [{"id": 0, "scale": 0.25}]]
         with pytest.raises(Unsupported):
             await engine.save_slot("a", "One")
+        await engine.close()
+
+
+def listing(*names: str) -> Any:
+    return [{"id": number, "path": f"/x/{name}.gguf", "scale": 9.0} for number, name in enumerate(names)]
+
+
+def far_engine(port: int, **info: Any) -> LlamaServerEngine:
+    endpoint = Endpoint(f"http://127.0.0.1:{port}", "", "llama-server", hosted=False)
+    return LlamaServerEngine(endpoint, EngineInfo("m", "x", 64, **info), ENDPOINT)
+
+
+async def test_adapters_of_a_server_of_others_are_sent_by_the_numbers_it_has_for_them_now() -> None:
+    """Started anew it may count others, and takes any number without a word."""
+    lists = iter((listing("one", "two"), listing("two", "one")))
+    async with served(answering("/lora-adapters", lambda _: next(lists))) as (server, client):
+        engine = far_engine(client._port, adapters={"one": 1.0, "two": 0.5})
+        for lora in (None, {"one": 0.25}):
+            done_of(await collect(engine, ask("One", lora=lora)))
+        sent = [json.loads(request.split(b"\r\n\r\n", 1)[1]) for request in server.requests if b"POST" in request]
+        assert [[(one["id"], one["scale"]) for one in body["lora"]] for body in sent] == [
+            [(0, 1.0), (1, 0.5)], [(0, 0.0), (1, 0.25)]]  # fmt: skip
+        assert [body["cache_prompt"] for body in sent] == [False, False]
+        await engine.close()
+
+
+@pytest.mark.parametrize(
+    ("listed", "status", "code"),
+    [
+        (listing("one"), b"200 OK", "adapters_changed"), (listing(), b"200 OK", "adapters_changed"),
+        (listing("one", "three"), b"200 OK", "adapters_changed"), ([{"id": 5}], b"200 OK", "engine_error"),
+        ({}, b"404 Not Found", "endpoint_not_found"), ({}, b"502 Bad Gateway", "engine_unavailable"),
+    ],
+)  # fmt: skip
+async def test_a_server_of_others_with_other_adapters_than_before_writes_nothing(
+    listed: Any, status: bytes, code: str
+) -> None:
+    async with served(answering("/lora-adapters", lambda _: listed, status)) as (server, client):
+        engine = far_engine(client._port, adapters={"one": 1.0, "two": 0.5})
+        error = failed_of(await collect(engine, ask("One"))).error
+        assert error["code"] == code
+        assert not [request for request in server.requests if b"POST" in request]
+        await engine.close()
+
+
+async def test_a_server_without_adapters_is_not_asked_for_them() -> None:
+    async with served(answering("/lora-adapters", lambda _: [])) as (server, client):
+        engine = far_engine(client._port)
+        done_of(await collect(engine, ask("One")))
+        assert len(server.requests) == 1
         await engine.close()
 
 

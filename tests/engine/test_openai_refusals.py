@@ -142,7 +142,8 @@ async def test_how_long_a_server_wants_to_be_left_alone_is_told(
 
 @pytest.mark.parametrize(
     ("status", "header"), [(429, "soon"), (429, "-5"), (429, "nan"), (429, "١"), (400, "5"), (429, ""),
-                           (429, "Mon, 01 Jan 99999 00:00:00 GMT")],
+                           (429, "Mon, 01 Jan 99999 00:00:00 GMT"),
+                           (429, "Mon, 01 Jan 2029 00:00:00 +999999999999999999999")],
 )  # fmt: skip
 async def test_what_is_no_time_to_wait_is_left_out(status: int, header: str) -> None:
     raw = plain({"message": "x"}, status, more="Retry-After: PLACE\r\n").replace(b"PLACE", header.encode())

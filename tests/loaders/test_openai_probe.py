@@ -23,17 +23,26 @@ Routes = dict[str, Any]
 
 @contextmanager
 def serving(routes: Routes, key: str = "") -> Iterator[str]:
-    """A server that answers these paths: a value as JSON, a number as a status, bytes as they are."""
+    """A server that answers these paths: a value as JSON, a number as a status, bytes as they are.
+
+    A pair is a status and its body. What is posted to is named with "POST " before it.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, format: str, *args: Any) -> None:
             """Nothing."""
 
+        def do_POST(self) -> None:
+            json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            self.do_GET()
+
         def do_GET(self) -> None:
-            value = routes.get(self.path, 404)
+            value = routes.get(f"POST {self.path}" if self.command == "POST" else self.path, 404)
             if key and self.headers.get("Authorization") != f"Bearer {key}":
                 value = 401
             status = value if isinstance(value, int) else 200
+            if isinstance(value, tuple):
+                status, value = value
             raw = value if isinstance(value, bytes) else json.dumps(value).encode()
             self.send_response(status)
             if 300 <= status < 400:
