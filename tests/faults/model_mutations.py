@@ -12,33 +12,20 @@ import shutil
 import struct
 import sys
 import tempfile
-import time
-import tracemalloc
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from modules.formats.detect import detect
+from tests.faults import mutations
+from tests.faults.mutations import Outcome, measured
 from tests.model_maker import ONNX, hf_folder, old_ggml, peft_folder, safetensors, torch_legacy, torch_zip
 
 NASTY = (b"0", b"-1", b"1e400", b"99999999999999999999", b"null", b"[]", b"{}", b'""', b"true", b"[" * 3000,
          b'{"a":' * 3000, b'"\\ud800"', b"NaN", b"-Infinity", b'"' + b"x" * 5000 + b'"', b"9" * 5000)  # fmt: skip
 CARD = "---\nlanguage:\n- en\nbase_model: a/b\ntags: [x]\n---\n"
-
-
-@dataclass
-class Outcome:
-    """What a run of mutations showed. `wrong` names each mutation that broke a promise."""
-
-    count: int = 0
-    accepted: int = 0
-    refused: int = 0
-    slowest_s: float = 0.0
-    peak_bytes: int = 0
-    wrong: list[str] = field(default_factory=list)
 
 
 def _whole_folder(folder: Path) -> Path:
@@ -70,33 +57,10 @@ _FILES: tuple[tuple[str, Callable[[], bytes]], ...] = (
 
 def mutate(dice: random.Random, base: bytes) -> tuple[bytes, str]:
     """One mutated file, and which mutations it has."""
-    data, done = bytearray(base), []
-    for _ in range(dice.choice((1, 1, 1, 2, 5))):
-        kind = dice.choice(("value", "value", "value", "length", "flip", "cut", "insert", "swap", "repeat", "noise"))
-        done.append(kind)
-        at = dice.randrange(len(data)) if data else 0
-        if kind == "value":
-            _replace_value(dice, data)
-        elif kind == "length" and len(data) >= 8:
-            where = dice.choice((0, max(0, len(data) - 12), at if at <= len(data) - 8 else 0))
-            data[where : where + 8] = struct.pack("<Q", dice.choice((0, 1, 2**31, 2**63, dice.getrandbits(40))))
-        elif kind == "flip" and data:
-            data[at] ^= 1 << dice.randrange(8)
-        elif kind == "cut":
-            del data[at:]
-        elif kind == "insert":
-            data[at:at] = dice.randbytes(dice.choice((1, 4, 100)))
-        elif kind == "swap":
-            other = dice.randrange(len(data)) if data else 0
-            data[at : at + 8], data[other : other + 8] = data[other : other + 8], data[at : at + 8]
-        elif kind == "repeat":
-            data[at:at] = data[at : at + dice.choice((8, 64, 4096))] * dice.choice((1, 3, 50))
-        elif kind == "noise":
-            data[at : at + 32] = dice.randbytes(32)
-    return bytes(data), "+".join(done)
+    return mutations.mutate(dice, base, {"value": _replace_value, "length": _replace_length}, ("value", "value"))
 
 
-def _replace_value(dice: random.Random, data: bytearray) -> None:
+def _replace_value(dice: random.Random, data: bytearray, at: int) -> None:
     """Another value for one that stands behind a colon or a comma."""
     places = [at for at, one in enumerate(data[:20_000]) if one in b":,["]
     if not places:
@@ -104,6 +68,13 @@ def _replace_value(dice: random.Random, data: bytearray) -> None:
     start = dice.choice(places) + 1
     end = next((at for at in range(start, min(len(data), start + 200)) if data[at] in b",}]\n"), start)
     data[start:end] = dice.choice(NASTY)
+
+
+def _replace_length(dice: random.Random, data: bytearray, at: int) -> None:
+    """Another number where formats keep lengths: at the beginning, near the end, anywhere."""
+    if len(data) >= 8:
+        where = dice.choice((0, max(0, len(data) - 12), at if at <= len(data) - 8 else 0))
+        data[where : where + 8] = struct.pack("<Q", dice.choice((0, 1, 2**31, 2**63, dice.getrandbits(40))))
 
 
 def run(count: int, seed: int = 1) -> Outcome:
@@ -139,40 +110,20 @@ def run(count: int, seed: int = 1) -> Outcome:
 
 
 def _look(path: Path, outcome: Outcome, what: str, traced: bool) -> None:
-    if traced:
-        tracemalloc.start()
-    started = time.thread_time()
-    try:
+    """The promise under test: nothing is raised."""
+    with measured(outcome, what, traced, most_s=1.8):
         facts = detect(path)
         outcome.refused += bool(facts.reason)
         outcome.accepted += not facts.reason
         if facts.reason and not facts.reason.endswith((".", "?", ")")):
             outcome.wrong.append(f"{what}: said {facts.reason!r}")
         json.dumps([facts.arch, facts.quant, dict(facts.extra)]).encode()
-    except Exception as error:  # the promise under test: nothing is raised
-        outcome.wrong.append(f"{what}: {type(error).__name__}: {error}")
-    took = time.thread_time() - started
-    if traced:
-        outcome.peak_bytes = max(outcome.peak_bytes, tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-    outcome.slowest_s = max(outcome.slowest_s, took)
-    if took > 1.8:
-        outcome.wrong.append(f"{what}: took {took:.2f} s")
-    outcome.count += 1
 
 
 def main() -> int:
     """Prints the figure; 1 when a promise was broken."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 5000
-    outcome = run(count, int(sys.argv[2]) if len(sys.argv) > 2 else 1)
-    print(
-        f"mutated model files: {outcome.count} looked at, {outcome.accepted} accepted, "
-        f"{outcome.refused} with a reason, {len(outcome.wrong)} wrong; slowest {outcome.slowest_s * 1000:.0f} ms, "
-        f"most memory {outcome.peak_bytes / 2**20:.1f} MiB"
-    )
-    for line in outcome.wrong[:20]:
-        print("  " + line)
-    return 1 if outcome.wrong else 0
+    return mutations.main(run, "mutated model files: {outcome.count} looked at, {outcome.accepted} accepted, "
+                               "{outcome.refused} with a reason")  # fmt: skip
 
 
 if __name__ == "__main__":
