@@ -8,7 +8,7 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
 from modules.api.state import full_state
 from modules.app import App
-from modules.events import Subscription
+from modules.events import RESYNC, Subscription
 
 
 def routes(app: App) -> APIRouter:
@@ -17,7 +17,10 @@ def routes(app: App) -> APIRouter:
 
     @router.websocket("/api/events")
     async def events(socket: WebSocket) -> None:
-        """First {"type": "hello", "state": …}, then events as they happen. What the page sends is not looked at."""
+        """First {"type": "hello", "state": …}, then events as they happen. What the page sends is not looked at.
+
+        Who did not keep up gets {"type": "resync", "state": …} for all it has missed.
+        """
         await socket.accept()
         subscription = app.events.subscribe()
         tasks = [asyncio.create_task(_send(socket, subscription, app)), asyncio.create_task(_until_gone(socket))]
@@ -36,6 +39,8 @@ async def _send(socket: WebSocket, subscription: Subscription, app: App) -> None
     try:
         await socket.send_json({"type": "hello", "state": await full_state(app)})
         async for event in subscription:
+            if event is RESYNC:
+                event = {**event, "state": await full_state(app)}
             await socket.send_json(event)
         await socket.close(1001)
     except (WebSocketDisconnect, RuntimeError, OSError):

@@ -34,10 +34,14 @@ class Seen(Body):
 
 
 class Again(Seen):
-    """`model` and `preset`: for this reply only; without them what is in use."""
+    """`model` and `preset`: for this reply only; without them what is in use.
+
+    `smaller`: load the model first with what its failed load offered (the error's `fallback`).
+    """
 
     model: str = Field(default="", max_length=500)
     preset: str = Field(default="", max_length=200)
+    smaller: bool = False
 
 
 def message_routes(app: App) -> APIRouter:
@@ -65,7 +69,8 @@ def message_routes(app: App) -> APIRouter:
     async def regenerate(chat_id: str, message_id: str, body: Again | None = None) -> dict[str, Any]:
         """A further version of a reply, or a reply to a message that has none; by another model or preset if named."""
         body = body or Again()
-        return (await turns.regenerate(chat_id, message_id, body.rev, By(body.model, body.preset))).as_dict()
+        by = By(body.model, body.preset)
+        return (await turns.regenerate(chat_id, message_id, body.rev, by, body.smaller)).as_dict()
 
     @router.post("/api/chats/{chat_id}/messages/{message_id}/continue", status_code=201)
     async def go_on(chat_id: str, message_id: str, body: Seen | None = None) -> dict[str, Any]:

@@ -13,7 +13,10 @@ from modules.version import VERSION
 
 
 async def full_state(app: App) -> dict[str, Any]:
-    """The answer of /api/state and the first event of a page."""
+    """The answer of /api/state and the first event of a page.
+
+    What runs is read after everything that waits: what a page hears next goes on from there.
+    """
     files, memory, chats_ok = await asyncio.gather(
         asyncio.to_thread(app.catalog.scan), asyncio.to_thread(app.memory), asyncio.to_thread(app.chats_ok)
     )
@@ -26,6 +29,7 @@ async def full_state(app: App) -> dict[str, Any]:
         "problems": app.problems(),
         "settings": app.settings.public(),
         "loaders": [spec.name for spec in app.registry.specs],
+        "replies": [{"chat": chat, "message": message} for chat, message in app.replies.written],
         "api": {"base_url": app.url, "key_needed": bool(app.settings.api_key)},
     }
 

@@ -17,6 +17,7 @@ from modules.app import App
 from modules.chats.values import Chat, MessageNode
 from modules.errors import BadRequest, NotFound
 from modules.params import PARAMS, starting_values
+from modules.replies.offer import Offer, loaded_with
 from modules.types import GenerationRequest, Message, ParamValue, Role
 
 
@@ -112,10 +113,14 @@ class Turns:
         with_reply = reply and node.role == "user"
         return await self.send(chat.id, node.parent, node.role, text, rev, with_reply)
 
-    async def regenerate(self, chat_id: str, message_id: str, rev: int | None, by: By = By()) -> Turn:
+    async def regenerate(
+        self, chat_id: str, message_id: str, rev: int | None, by: By = By(), smaller: bool = False
+    ) -> Turn:
         """A further version of a reply, or a new reply below a person's message.
 
-        Raises: NotFound for a model or preset that is not there, Unsupported for a model that cannot run.
+        With `smaller` its model is loaded first, with the settings offered when it did not fit.
+        Raises: NotFound for a model or preset that is not there, Unsupported for a model that cannot run, BadRequest
+        when nothing smaller was offered.
         """
         if by.model:
             model = await asyncio.to_thread(self._app.catalog.get, by.model)
@@ -125,8 +130,21 @@ class Turns:
         parent = node.parent if node.role == "assistant" else node.id
         if parent is None:
             raise BadRequest("There is nothing to answer: this message is the first of the chat.")
-        answer = await self._reply(chat_id, parent, rev, by=by)
+        offer = self._offer(node) if smaller else None
+        answer = await self._reply(chat_id, parent, rev, by=by, offer=offer)
         return Turn(answer.rev, None, answer)
+
+    def _offer(self, node: MessageNode) -> Offer:
+        """What to try instead: as the model's last load offered it, else as this reply's own did. Raises BadRequest."""
+        status = self._app.models.status
+        own = Offer.of(node.error)
+        last = Offer.of(status.error) if status.state == "failed" else None
+        if last is not None and last.model == (own.model if own else node.model or last.model):
+            return last
+        if own is None:
+            raise BadRequest("There is nothing to try instead any more.", hint="Choose the settings on the Model tab.",
+                             code="nothing_smaller")  # fmt: skip
+        return own
 
     async def go_on(self, chat_id: str, message_id: str, rev: int | None) -> Turn:
         """A further version of a reply that begins with its text and goes on from there."""
@@ -146,19 +164,22 @@ class Turns:
         return chat, node
 
     async def _reply(
-        self, chat_id: str, parent: str, rev: int | None, tail: MessageNode | None = None, by: By = By()
-    ) -> MessageNode:
+        self, chat_id: str, parent: str, rev: int | None, tail: MessageNode | None = None, by: By = By(),
+        offer: Offer | None = None,
+    ) -> MessageNode:  # fmt: skip
         """Begin a reply below `parent` and hand it to the server.
 
         Nothing that can fail stands between its line in the chat and its start: it would run for ever.
         """
         app = self._app
+        by = by if offer is None else replace(by, model=offer.model)
         model = by.model or app.models.status.model
         continue_of = None if tail is None else tail.id
         chat = await asyncio.to_thread(app.chats.get, chat_id)
         request = await asyncio.to_thread(request_for, chat, parent, app, tail, by)
         node = await asyncio.to_thread(app.chats.begin_reply, chat_id, parent, model, continue_of, rev)
-        app.replies.start(chat_id, node, request)
+        before = None if offer is None else loaded_with(offer, app.models, app.begin_load)
+        app.replies.start(chat_id, node, request, before)
         return node
 
     def _changed(self, chat_id: str, rev: int) -> None:

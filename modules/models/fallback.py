@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from loaders.base import LoaderSpec
+from loaders.base import LoaderSpec, LoadParam
 from modules.errors import EnginehouseError
 from modules.estimates.values import Estimate, Settings
 from modules.formats.facts import ModelFacts
@@ -28,15 +28,27 @@ Estimating = Callable[[Settings], Estimate | None]
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """One setting that is different; `was` and `now` in people's words."""
+
+    name: str
+    label: str
+    was: str
+    now: str
+
+
+@dataclass(frozen=True, slots=True)
 class Fallback:
-    """Settings that are complete, and one sentence for each thing that is different."""
+    """Settings that are complete, one sentence for each step, and each setting that is different."""
 
     settings: Mapping[str, ParamValue]
     says: tuple[str, ...]
+    changes: tuple[Change, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """For an error's `fallback`."""
-        return {"settings": dict(self.settings), "says": " ".join(self.says)}
+        """For an error's `fallback`; whoever puts it there adds `model` and `loader`."""
+        changes = [asdict(change) for change in self.changes]
+        return {"settings": dict(self.settings), "says": " ".join(self.says), "changes": changes}
 
 
 def looks_like_memory(error: EnginehouseError, log: str = "") -> bool:
@@ -72,7 +84,25 @@ def find_fallback(
         now, last = smaller, then
         if then is None or first is None or _enough(then, first):
             break
-    return Fallback(now, tuple(says)) if says else None
+    return Fallback(now, tuple(says), _changes(spec, settings, now)) if says else None
+
+
+def _changes(spec: LoaderSpec, before: Mapping[str, ParamValue], now: Mapping[str, ParamValue]) -> tuple[Change, ...]:
+    return tuple(
+        Change(param.name, param.label, _worded(param, before[param.name]), _worded(param, now[param.name]))
+        for param in spec.params
+        if before[param.name] != now[param.name]
+    )
+
+
+def _worded(param: LoadParam, value: ParamValue) -> str:
+    """A setting's value for people; what a number stands for is taken from the setting's own help ("0 = none")."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, (int, float)):
+        meaning = re.search(rf"(?<![\d.-]){re.escape(str(value))} = ([^.,;:]+)", param.help)
+        return meaning[1].strip() if meaning else f"{value:,}"
+    return str(value) or "automatic"
 
 
 def _saves(then: Estimate, before: Estimate) -> bool:

@@ -74,6 +74,7 @@ class Host:
         self.replied = False
         self._rss = (0.0, 0)
         self._was_ready = False
+        self._settled = False  # loaded, or failed with all there is to say about it
         path = model.name if model.builtin else str(model.path)
         request = LoadRequest(model.name, path, spec.name, settings, str(scratch), files, options)
         self.process = WorkerProcess(request, spec.load, log, limits, self._changed)
@@ -98,6 +99,7 @@ class Host:
             await self.process.stop()
             raise self.error from error
         finally:
+            self._settled = True
             self._changed()
 
     async def wait(self) -> ConnectedEngine:
@@ -147,12 +149,13 @@ class Host:
         """A snapshot; cheap enough for every change. The endpoint with its key stays in here."""
         process = self.process
         slots = 1 if process.info is None else process.info.slots
+        state = self._state()
         error = self.error or (process.error if process.state == "crashed" else None)
         return ModelStatus(
-            state=self._state(), model=self.model.name, loader=self.spec.name, why=self.why,
+            state=state, model=self.model.name, loader=self.spec.name, why=self.why,
             progress=process.fraction if process.state == "starting" else None,
             stage=process.stage if process.state == "starting" else "",
-            error=None if error is None else error.as_dict(),
+            error=None if error is None or state == "starting" else error.as_dict(),
             info=replace(process.info, endpoint=None) if process.info and process.alive else None,
             memory_bytes=self._memory(),
             running=min(process.running, slots), waiting=waiting + max(0, process.running - slots),
@@ -163,6 +166,8 @@ class Host:
         match self.process.state:
             case "ready" | "busy" | "stopping" as state:
                 return state
+            case "crashed" if not self._was_ready and not self._settled:
+                return "starting"  # what would fit is still being worked out: said once, and whole
             case "crashed":
                 return "crashed" if self._was_ready else "failed"
             case "stopped" if self.error is not None and self.process.info is not None:

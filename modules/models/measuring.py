@@ -43,7 +43,8 @@ class Measuring:
         except Exception:  # a mistake in an estimate must not hide why the load failed
             _log.exception("looking for settings with which %s would fit", host.model.name)
             return
-        error.fallback = None if found is None else found.as_dict()
+        which = {"model": host.model.name, "loader": host.spec.name}
+        error.fallback = None if found is None else {**found.as_dict(), **which}
 
     def _start(self, host: Host) -> None:
         task = asyncio.create_task(self._measure(host), name=f"measure {host.model.name}")

@@ -161,8 +161,9 @@ class Reply:
 
 
 def failed_event(error: Mapping[str, Any], rev: int) -> dict[str, Any]:
-    """The last event of a reply that failed."""
-    return {"failed": {**{key: error.get(key, "") for key in ("message", "hint", "code")}, "rev": rev}}
+    """The last event of a reply that failed; with what to try instead, where its model did not fit."""
+    offer = {"fallback": error["fallback"]} if error.get("fallback") else {}
+    return {"failed": {**{key: error.get(key, "") for key in ("message", "hint", "code")}, **offer, "rev": rev}}
 
 
 async def replayed(node: MessageNode, rev: int, start: int) -> AsyncGenerator[dict[str, Any], None]:

@@ -19,13 +19,14 @@ from modules.errors import Conflict, EnginehouseError, NotFound, StorageError
 from modules.events import Events
 from modules.generation import Generation
 from modules.replies.reply import Reply, replayed
-from modules.types import GenerationRequest
+from modules.types import Chunk, Failed, GenerationRequest
 
 PARTIAL_SECONDS = 1.0
 RETRY_SECONDS = 5.0
 KEEP_SECONDS = 300.0  # how long a finished reply's log stays for pages that come back at an index
 KEEP_AT_MOST = 128
 STOP_SECONDS = 10.0
+Before = AsyncGenerator[Chunk, None]
 
 _MAY_PASS = (StorageError, Conflict)
 """What another try may get past: the disk, and another program that wrote to the chat's file."""
@@ -47,14 +48,22 @@ class Replies:
     @property
     def running(self) -> int:
         """How many replies are being written."""
-        return sum(1 for reply in self._live.values() if not reply.ended)
+        return len(self.written)
 
-    def start(self, chat: str, node: MessageNode, request: GenerationRequest) -> None:
-        """Write the reply `node` of `chat`; returns at once. Text the node already has comes first in its log."""
+    @property
+    def written(self) -> tuple[tuple[str, str], ...]:
+        """(chat, message) of every reply being written, oldest first. Call in the event loop."""
+        return tuple((reply.chat, reply.message) for reply in self._live.values() if not reply.ended)
+
+    def start(self, chat: str, node: MessageNode, request: GenerationRequest, before: Before | None = None) -> None:
+        """Write the reply `node` of `chat`; returns at once. Text the node already has comes first in its log.
+
+        before   what is done first, as chunks of the reply; a Failed among them ends it
+        """
         reply = Reply(chat, node)
         self._live[node.id] = reply
         self._tell(reply)
-        owner = asyncio.create_task(self._own(reply, request), name=f"reply {node.id}")
+        owner = asyncio.create_task(self._own(reply, request, before), name=f"reply {node.id}")
         self._owners.add(owner)
         owner.add_done_callback(self._owners.discard)
 
@@ -123,8 +132,8 @@ class Replies:
 
     # ── the life of one reply ───────────────────────────────────────────────────────────────────────
 
-    async def _own(self, reply: Reply, request: GenerationRequest) -> None:
-        reply.writer = asyncio.create_task(self._write(reply, request))
+    async def _own(self, reply: Reply, request: GenerationRequest, before: Before | None) -> None:
+        reply.writer = asyncio.create_task(self._write(reply, request, before))
         if self._closing or reply.stop_asked:
             reply.stop()
         saver = asyncio.create_task(self._save_partials(reply))
@@ -136,8 +145,14 @@ class Replies:
             await asyncio.wait({saver})
             await self._finish(reply)
 
-    async def _write(self, reply: Reply, request: GenerationRequest) -> None:
+    async def _write(self, reply: Reply, request: GenerationRequest, before: Before | None) -> None:
         """Drain the pipeline into the log. Cancelling this task is what Stop does."""
+        if before is not None:
+            async with contextlib.aclosing(before) as steps:
+                async for chunk in steps:
+                    reply.take(chunk)
+                    if isinstance(chunk, Failed):
+                        return
         async with contextlib.aclosing(self._generation.stream(request)) as chunks:
             async for chunk in chunks:
                 reply.take(chunk)

@@ -1,4 +1,4 @@
-// The page's theme, and two small things Gradio's controls leave out. Inlined in <head>; no modules here.
+// The page's theme, and a few small things Gradio's controls leave out. Inlined in <head>; no modules here.
 (() => {
   const CHOICES = ["system", "light", "dark"];
   const media = matchMedia("(prefers-color-scheme: dark)");
@@ -47,4 +47,19 @@
   document.addEventListener("keydown", ({ target, key }) => {
     if (key === "Enter" && target instanceof HTMLInputElement && target.type === "number") target.blur();
   });
+  // So does leaving the page: a browser does not tell a box that it is left when the page is closed or loaded again.
+  const leave = () => {
+    const box = document.activeElement;
+    const control = box && box.matches("input, textarea") && box.closest("[id^='param-'], [id^='setting-'], [id^='load-']");
+    if (control) box.dispatchEvent(new FocusEvent("blur"));
+  };
+  addEventListener("pagehide", leave);
+  document.addEventListener("visibilitychange", () => document.hidden && leave()); // a phone tells no more than this
+  // And what a control sends then has to arrive: browsers carry small bodies for pages that are gone.
+  const SMALL = 20000; // characters, of at most 3 bytes; the limit is 64 kB for all that is on its way
+  const send = window.fetch;
+  window.fetch = (where, how) => {
+    const ours = how && typeof how.body === "string" && how.body.length <= SMALL && String(where).includes("/gradio_api/");
+    return send(where, ours ? { ...how, keepalive: true } : how);
+  };
 })();

@@ -271,3 +271,11 @@ def test_the_bytes_of_a_streamed_token_are_few(slow: LiveServer) -> None:
                 size += len(line) + 1
                 tokens += json.loads(line[6:]).get("n", 1) if line.startswith('data: {"t"') else 0
     assert size / tokens < 60
+
+
+def test_the_state_names_the_replies_that_are_being_written(slow: LiveServer) -> None:
+    chat, turn = slow.chat(FOR_EVER)
+    running = {"chat": chat["id"], "message": turn["reply"]["id"]}
+    assert running in slow.call("GET", "/api/state")["replies"]
+    slow.call("POST", f"/api/chats/{chat['id']}/replies/{turn['reply']['id']}/stop")
+    assert running not in slow.call("GET", "/api/state")["replies"]

@@ -15,7 +15,7 @@ from modules.estimates.safetensors import estimate_safetensors
 from modules.estimates.torch_ladder import TORCH_LADDER
 from modules.estimates.values import Estimate
 from modules.formats.facts import ModelFacts
-from modules.models.fallback import Fallback, find_fallback, looks_like_memory
+from modules.models.fallback import Change, Fallback, find_fallback, looks_like_memory
 from tests.estimates.making import GB, MB, big, machine, smol
 
 LLAMA: LoaderSpec = Registry().get("llama.cpp")
@@ -36,6 +36,7 @@ def test_a_smaller_context_is_enough_where_the_cache_was_too_large() -> None:
     assert found.settings["context"] == 8192
     assert found.settings["cache_type_k"] == "f16"
     assert found.says == ("The context is 8,192 tokens.",)
+    assert found.changes == (Change("context", "Context", "65,536", "8,192"),)
 
 
 def test_steps_are_taken_until_it_fits_and_the_last_word_on_each_counts() -> None:
@@ -51,6 +52,7 @@ def test_layers_leave_a_card_that_is_too_small_and_nothing_is_said_of_cards_with
     assert found is not None
     assert found.settings["gpu_layers"] == 0
     assert "The processor computes everything." in found.says
+    assert Change("gpu_layers", "GPU layers", "33", "none") in found.changes
     without = offered(smol(), machine(free=100 * MB), context=8192)
     assert without is not None
     assert not any("card" in said or "processor" in said for said in without.says)

@@ -14,6 +14,7 @@ from modules.estimates.values import Estimate, Settings, Share
 from modules.formats.facts import ModelFacts
 from modules.hardware import Hardware
 from modules.models import memory
+from modules.models.status import ModelStatus
 from tests.engine.making import MODEL, ask, collect, text_of, until
 from tests.models.test_pool import kept, made
 
@@ -23,13 +24,22 @@ TIGHT = {"context": 4096, "fails_above": 1024}
 
 async def test_a_load_that_does_not_fit_offers_less_and_keeps_quiet_otherwise(tmp_path: Path) -> None:
     async with made(tmp_path) as models:
+        heard: list[ModelStatus] = []
+        models.on_change.append(heard.append)
         with pytest.raises(LoadFailed) as failed:
             await models.load("echo", settings=TIGHT)
         assert failed.value.fallback is not None
         assert failed.value.fallback["settings"]["context"] == 2048
         assert failed.value.fallback["says"] == "The context is 2,048 tokens."
+        assert (failed.value.fallback["model"], failed.value.fallback["loader"]) == ("echo", "echo")
+        assert failed.value.fallback["changes"] == [
+            {"name": "context", "label": "Context", "was": "4,096", "now": "2,048"}
+        ]
         assert models.status.state == "failed"
         assert (models.status.error or {})["fallback"] == failed.value.fallback
+        # Whoever hears of a failure hears at once what would fit.
+        assert [status.error == models.status.error for status in heard if status.state == "failed"] == [True]
+        assert not any(status.error for status in heard if status.state == "starting")
         with pytest.raises(LoadFailed) as failed:
             await models.load("echo", settings={"load_error": "It is made of cheese."})
         assert failed.value.fallback is None

@@ -162,3 +162,40 @@ def test_the_search_leaves_only_the_controls_that_match(visit: VisitMaker) -> No
     expect(page.locator("#param-temperature")).to_be_hidden()
     page.get_by_role("searchbox", name="Find a parameter").fill("")
     expect(page.locator("#param-temperature")).to_be_visible()
+
+
+@pytest.mark.parametrize("how", ["reload", "close"])
+def test_what_is_typed_and_not_left_yet_is_saved_when_the_page_goes_away(visit: VisitMaker, how: str) -> None:
+    seen = visit(phone=how == "close")
+    page = seen.tab("Parameters").page
+    seen.until(lambda: seen.listening, "the tab does not listen yet")
+    other = page.context.new_page()  # one that stays: it waits while the first is gone
+    page.bring_to_front()
+    box(page, "temperature").focus()
+    box(page, "temperature").fill("1.65")
+    if how == "close":
+        page.close(run_before_unload=True)
+    else:
+        page.evaluate("location.reload()")
+    seen.page = other
+    wait_stored(seen, "temperature", 1.65)
+    other.close()
+
+
+def test_a_setting_typed_and_not_left_yet_is_saved_when_the_page_is_loaded_again(visit: VisitMaker) -> None:
+    seen = visit()
+    page = seen.settings()
+    number = page.locator("#setting-max-loaded input[type=number]")
+    number.focus()
+    number.fill("3")
+    page.evaluate("location.reload()")
+
+    def stored_setting() -> object:
+        return seen.live.call("GET", "/api/state")["settings"]["max_loaded"]
+
+    seen.until(lambda: stored_setting() == 3, "the setting is not stored")
+    number = seen.open().settings().locator("#setting-max-loaded input[type=number]")
+    expect(number).to_have_value("3")
+    number.fill("1")
+    number.blur()
+    seen.until(lambda: stored_setting() == 1, "the setting is not stored")

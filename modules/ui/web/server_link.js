@@ -1,12 +1,14 @@
 /** What the server says, put into the store; and everything fetched anew after it was away. */
 
 import { Chats } from "./chat/chats.js";
+import { RunningReplies } from "./chat/running_replies.js";
 import { Backoff } from "./core/backoff.js";
 
 export class ServerLink {
   #parts;
   #timer = 0;
   #backoff = new Backoff(); // for questions that got no answer though the line is open
+  #replies = new RunningReplies();
   #wasUp = false;
   #missed = false; // something was asked and not answered
 
@@ -35,7 +37,7 @@ export class ServerLink {
 
   #state(state) {
     const { store, theme } = this.#parts;
-    const { model, memory, ...server } = state;
+    const { model, memory, replies, ...server } = state; // the replies: only from the line, where nothing overtakes them
     store.set({ server, model, memory });
     theme.follow(server.settings?.theme);
   }
@@ -44,7 +46,6 @@ export class ServerLink {
     const { store } = this.#parts;
     const back = !store.get("connected") || !store.get("ready");
     store.set({ connected: true });
-    if (back) store.set({ running: new Set() }); // what ran before may have ended unheard
     if (back && (this.#wasUp || this.#missed)) this.refresh();
     this.#wasUp = true;
   }
@@ -56,7 +57,9 @@ export class ServerLink {
   #heard(event) {
     const { store, conversation, chats, models, toasts, params } = this.#parts;
     switch (event.type) {
-      case "hello": return this.#state(event.state);
+      case "hello":
+        this.#running(this.#replies.all(event.state.replies, event.late));
+        return this.#state(event.state);
       case "model": return this.#model(event.status);
       case "memory": return store.set({ memory: event.memory });
       case "models": return void models.rescan().catch((error) => toasts.error(error));
@@ -67,7 +70,9 @@ export class ServerLink {
       case "reply": return this.#reply(event);
       case "params": return params?.heard(event);
       case "notice": return void toasts.show({ message: event.message, hint: event.hint, level: event.level });
-      case "resync": return void this.refresh();
+      case "resync":
+        this.#running(this.#replies.all(event.state.replies));
+        return void this.refresh();
       default: return console.info("An event this page does not know", event.type);
     }
   }
@@ -77,15 +82,16 @@ export class ServerLink {
     const before = store.get("model");
     store.set({ model: status });
     const fell = ["failed", "crashed"].includes(status.state) && before.state !== status.state;
-    if (fell && status.error && !this.#parts.conversation.running) toasts.show({ ...status.error, level: "error", action: "Show log", onAction: this.#parts.showLog });
+    if (!fell || !status.error || this.#parts.conversation.running) return;
+    if (!status.error.fallback?.model) toasts.show({ ...status.error, level: "error", action: "Show log", onAction: this.#parts.showLog }); // else a card stays
   }
 
-  #reply({ chat, state }) {
-    const { store, chats } = this.#parts;
-    const running = new Set(store.get("running"));
-    if (state === "running") running.add(chat);
-    else running.delete(chat);
-    store.set({ running });
-    if (state !== "running") chats.soon();
+  #reply(event) {
+    this.#running(this.#replies.heard(event));
+    if (event.state !== "running") this.#parts.chats.soon();
+  }
+
+  #running(chats) {
+    this.#parts.store.set({ running: chats });
   }
 }

@@ -22,6 +22,7 @@ import { Banner } from "./panels/banner.js";
 import { confirmDialog } from "./panels/dialog.js";
 import { Drawer } from "./panels/drawer.js";
 import { openHelp } from "./panels/help_sheet.js";
+import { LoadCard } from "./panels/load_card.js";
 import { openLog } from "./panels/log_dialog.js";
 import { Popup } from "./panels/menu.js";
 import { ModelPicker } from "./panels/model_picker.js";
@@ -68,10 +69,11 @@ export class Workbench {
     this.banner = new Banner(this);
     this.view = new ChatView(this);
     this.composer = new Composer(this);
+    this.loadCard = new LoadCard(this);
     this.params = new ParamsDrawer(this);
     this.picker = new ModelPicker(this);
     this.veil = h("div", { class: "eh-veil", hidden: true, on: { click: () => this.closePanels() } });
-    this.main = h("section", { class: "eh-main", "aria-label": "Chat" }, this.topbar.node, this.banner.node, this.view.node, this.composer.node);
+    this.main = h("section", { class: "eh-main", "aria-label": "Chat" }, this.topbar.node, this.banner.node, this.view.node, this.loadCard.node, this.composer.node);
     root.append(this.drawer.node, this.main, this.veil, this.params.node, this.toasts.node, this.status);
     this.viewport = new Viewport(root);
     this.#arrange();
@@ -80,6 +82,9 @@ export class Workbench {
     store.on(["chat", "chats"], () => this.#title());
     const options = { signal: this.#stop.signal };
     addEventListener("popstate", () => this.run(() => this.chats.open(Chats.named(), { replace: true })), options);
+    // Hidden is the last a phone tells before it ends a page.
+    document.addEventListener("visibilitychange", () => document.hidden && this.params.flush(), options);
+    addEventListener("pagehide", () => this.params.flush(), options);
     root.addEventListener("eh-problem", (event) => this.toasts.error(event.detail));
     matchMedia("(max-width: 860px)").addEventListener("change", () => this.#arrange(), options);
     bindKeys(this);
@@ -148,7 +153,7 @@ export class Workbench {
 
   async sendText(text) {
     this.status.textContent = "";
-    await this.conversation.send(text).finally(() => this.chats.soon());
+    await this.conversation.send(text, this.params.flush()).finally(() => this.chats.soon());
     this.status.textContent = "Generating a reply.";
   }
 

@@ -37,6 +37,7 @@ export class ChatView {
     this.#column.append(this.empty.node, this.firstRun.node, this.#cut, this.#tail);
     this.#store.on(["chat", "tick", "editing"], () => this.update());
     this.#store.on(["ready", "server", "model", "chat", "tick"], () => this.#blank());
+    this.#store.on(["model"], () => this.#views.forEach((view) => view.modelChanged()));
     addEventListener("pagehide", () => this.scroller.leave(this.#chat));
   }
 

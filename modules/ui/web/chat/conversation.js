@@ -106,8 +106,11 @@ export class Conversation {
 
   // ── changing: each belongs to the chat it began in, whatever is shown when the answer comes ──────
 
-  /** Send a message and follow the reply. Throws when it did not reach the server; the caller keeps the text. */
-  async send(text) {
+  /**
+   * Send a message and follow the reply. Throws when it did not reach the server; the caller keeps the text.
+   * @param {Promise<unknown>|null} first  what has to be saved before: it counts for the reply
+   */
+  async send(text, first = null) {
     const tree = this.tree ?? this.#fresh();
     const parent = tree.leaf;
     const draft = { id: `sending-${Date.now()}`, parent, role: "user", text, state: SENDING, created: new Date().toISOString() };
@@ -115,6 +118,7 @@ export class Conversation {
     this.#look(tree, draft.id);
     try {
       await this.#exists(tree);
+      await first;
       const answer = await this.#changes.run(tree, (rev) => this.#api.send(tree.id, { parent, text, rev, role: "user", reply: true }), parent);
       this.#current(tree).remove(draft.id);
       this.tailed = answer.reply?.id ?? null;

@@ -2,17 +2,22 @@
 
 import { button, h } from "../core/dom.js";
 import { icon } from "../core/icons.js";
+import { offerView } from "./offer.js";
 
-const ENGINE = new Set(["engine_crashed", "engine_error", "load_failed", "not_ready"]);
+const ENGINE = new Set(["engine_crashed", "crashed_too_often", "engine_error", "load_failed", "not_ready"]);
 
-/** fresh: it failed just now, so it is announced. @param {{retry, reload, log}} actions */
-export function errorCard(node, actions, fresh) {
+/**
+ * fresh: it failed just now, so it is announced; offer: what its model can be loaded with instead, or null.
+ * @param {{retry, smaller, reload, log}} actions
+ */
+export function errorCard(node, actions, fresh, offer) {
   const error = node.error ?? { message: "This reply failed.", hint: "", code: "" };
   const partial = node.text ? "What was written so far is kept above." : "";
   return h("div", { class: "eh-callout eh-error", role: fresh ? "alert" : "group", "aria-label": "This reply failed" }, icon("alert"),
     h("div", { class: "eh-callout-text" },
       h("p", { text: error.message }),
       (error.hint || partial) && h("p", { class: "eh-muted", text: [error.hint, partial].filter(Boolean).join(" ") }),
+      offer && offerView(offer, "Retry with less memory", actions.smaller),
       h("div", { class: "eh-row" },
         button({ icon: icon("retry"), text: "Retry", label: "Retry", class: "eh-btn eh-outline", onClick: actions.retry }),
         ENGINE.has(error.code) && button({ text: "Reload model", label: "Reload model", class: "eh-btn eh-outline", onClick: actions.reload }),

@@ -5,6 +5,7 @@ import { MarkdownView } from "../markdown/markdown_view.js";
 import { Editor } from "./editor.js";
 import { errorCard, interruptedCard, noticeList } from "./error_card.js";
 import { MessageFoot } from "./message_foot.js";
+import { offerFor } from "./offer.js";
 import { Pace } from "./pace.js";
 import { ProgressView } from "./progress.js";
 import { ReasoningView } from "./reasoning.js";
@@ -160,23 +161,30 @@ export class MessageView {
 
   // ── notices and failures ─────────────────────────────────────────────────────────────────────
 
+  /** The model is in another state: a failed reply may have something else to offer. */
+  modelChanged() {
+    if (!this.#live && this.node.state === "failed") this.#notesNow();
+  }
+
   #notesNow() {
     const { node } = this;
     const notices = this.#live?.notices ?? node.notices ?? [];
     const state = this.#live ? "running" : node.state;
-    const key = `${state}${notices.length}${node.error?.message ?? ""}`;
+    const offer = state === "failed" ? offerFor(node, this.#context.store.get("model")) : null;
+    const key = `${state}${notices.length}${node.error?.message ?? ""}${JSON.stringify(offer)}`;
     if (key === this.#noted) return;
     this.#noted = key;
     const { conversation, run, reloadModel, showLog } = this.#context;
     const actions = {
       retry: () => run(() => conversation.regenerate(node.id)),
+      smaller: () => run(() => conversation.regenerate(node.id, { smaller: true })),
       continueReply: () => run(() => conversation.continueReply(node.id)),
       reload: () => run(() => reloadModel(node.model)),
       log: () => run(showLog),
     };
     this.#notes.replaceChildren();
     if (notices.length) this.#notes.append(noticeList(notices));
-    if (state === "failed") this.#notes.append(errorCard(node, actions, this.#fresh));
+    if (state === "failed") this.#notes.append(errorCard(node, actions, this.#fresh, offer));
     if (state === "interrupted") this.#notes.append(interruptedCard(node, actions));
   }
 

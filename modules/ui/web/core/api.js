@@ -17,6 +17,7 @@ export class ApiError extends Error {
 }
 
 const AWAY = { message: "The server does not answer.", hint: "What you typed is kept.", code: "unreachable" };
+const OUTLIVES = 20_000; // characters; a browser carries 64 kB for pages that are gone, and one character is 3 bytes at most
 const id = encodeURIComponent;
 
 export class Api {
@@ -25,11 +26,13 @@ export class Api {
     this.base = base;
   }
 
-  async #fetch(method, path, { body, signal } = {}) {
+  /** outlives: what is small and saved by itself arrives also when the page goes away meanwhile. */
+  async #fetch(method, path, { body, signal, outlives = false } = {}) {
     const init = { method, signal, credentials: "same-origin", headers: {} };
     if (body !== undefined) {
       init.body = JSON.stringify(body);
       init.headers["Content-Type"] = "application/json";
+      init.keepalive = outlives && init.body.length <= OUTLIVES;
     }
     let answer;
     try {
@@ -55,8 +58,8 @@ export class Api {
     return new ApiError({ ...(error ?? plain), status: answer.status });
   }
 
-  async #json(method, path, body) {
-    const answer = await this.#fetch(method, path, { body });
+  async #json(method, path, body, more = {}) {
+    const answer = await this.#fetch(method, path, { body, ...more });
     try {
       return await answer.json();
     } catch (error) {
@@ -73,7 +76,7 @@ export class Api {
   log(lines = 200) { return this.#json("GET", `/api/logs/engine?lines=${lines}`); }
 
   params() { return this.#json("GET", "/api/params"); }
-  setParams(values) { return this.#json("PATCH", "/api/params", values); }
+  setParams(values) { return this.#json("PATCH", "/api/params", values, { outlives: true }); }
   resetParams() { return this.#json("POST", "/api/params/reset", {}); }
   presets() { return this.#json("GET", "/api/presets"); }
   loadPreset(name) { return this.#json("POST", `/api/presets/${id(name)}/load`, {}); }
@@ -85,7 +88,7 @@ export class Api {
   }
   createChat(title = "") { return this.#json("POST", "/api/chats", title ? { title } : {}); }
   chat(chat) { return this.#json("GET", `/api/chats/${id(chat)}`); }
-  patchChat(chat, changes) { return this.#json("PATCH", `/api/chats/${id(chat)}`, changes); }
+  patchChat(chat, changes) { return this.#json("PATCH", `/api/chats/${id(chat)}`, changes, { outlives: true }); }
   deleteChat(chat) { return this.#json("DELETE", `/api/chats/${id(chat)}`); }
   restoreChat(chat) { return this.#json("POST", `/api/chats/${id(chat)}/restore`, {}); }
   /** The chat as a file. @returns {Promise<{name: string, data: Blob}>} */

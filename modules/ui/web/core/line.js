@@ -18,7 +18,8 @@ export class Line {
 
   /**
    * Hear every event; `hello`, with the server's whole state, comes again after each reconnect.
-   * Whoever comes later than the first gets a `hello` of its own, with the state as it is then.
+   * Whoever comes later than the first gets a `hello` of its own, with the state as it is then. It is marked `late`: it
+   * came by another way, so an event heard before it may be newer.
    * @param {{message: (event: object) => void, up?: () => void, down?: (retryAt: number) => void}} listener
    * @param {() => Promise<object>} state  asks the server for its state, for those who come later
    * @returns {() => void} stop hearing; the last one closes the line
@@ -60,7 +61,7 @@ export class Line {
       (now) => {
         if (!this.#listeners.has(listener)) return;
         listener.up();
-        listener.message({ type: "hello", state: now });
+        listener.message({ type: "hello", state: now, late: true });
       },
       (error) => console.warn("The state will come with the next hello", error),
     );

@@ -76,7 +76,15 @@ export class ParamControl {
   #changed() {
     clearTimeout(this.#timer);
     this.#saving = true;
-    this.#timer = setTimeout(() => this.#store(), SETTLE);
+    this.#timer = setTimeout(() => this.flush(), SETTLE);
+  }
+
+  /** Save now what waits for a further change: the page goes away, or a message is being sent. */
+  flush() {
+    if (!this.#timer) return null;
+    clearTimeout(this.#timer);
+    this.#timer = 0;
+    return this.#store();
   }
 
   async #store() {
@@ -90,7 +98,7 @@ export class ParamControl {
     } catch (error) {
       said = error instanceof SyntaxError ? HOW[this.row.kind] : error.message;
     }
-    this.#saving = false;
+    this.#saving = this.#timer !== 0; // changed again meanwhile
     setText(this.problem, said);
     show(this.problem, said !== "");
   }

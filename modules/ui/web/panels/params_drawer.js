@@ -35,6 +35,7 @@ export class ParamsDrawer {
     const [{ params, values, supported, preset, modified }, { presets }] = await Promise.all([api.params(), api.presets()]);
     this.#loaded = true; // not before: a table that could not be fetched is asked for again
     const honoured = new Set(supported);
+    this.flush();
     this.#controls.clear();
     const groups = new Map();
     for (const row of params) {
@@ -47,6 +48,12 @@ export class ParamsDrawer {
     fill(this.#list, [...groups].map(([name, nodes], at) => h("details", { open: at < 3 }, h("summary", { class: "eh-day" }, name, icon("caret")), nodes)));
     fill(this.preset, h("option", { value: "", text: "no preset" }), presets.map(({ name, shipped }) => h("option", { value: name, text: shipped ? name : `${name} (own)` })));
     this.#showPreset(preset, modified);
+  }
+
+  /** Save what was changed last and is not on its way yet. @returns {Promise<unknown>|null} null = nothing was */
+  flush() {
+    const waiting = [...[...this.#controls.values()].map((control) => control.flush()), this.system.flush()].filter(Boolean);
+    return waiting.length ? Promise.all(waiting) : null;
   }
 
   /** The server was away: values may have changed meanwhile. */

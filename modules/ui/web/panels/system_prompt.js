@@ -9,6 +9,7 @@ export class SystemPrompt {
   #tree = null; // the chat the text in the box belongs to
   #key = null; // its id
   #timer = 0;
+  #saving = null; // {text, tree, done}: on its way
 
   /** @param {{store, drafts, conversation, run}} context */
   constructor(context) {
@@ -37,6 +38,7 @@ export class SystemPrompt {
       this.#tree = tree;
       this.#key = key;
       this.#show();
+      if (key && this.#draft !== null) this.#soon(); // the page went away before it was saved
       return;
     }
     this.#tree = tree;
@@ -50,8 +52,17 @@ export class SystemPrompt {
 
   #typed() {
     this.#context.drafts.setSystem(this.#key, this.node.value);
+    this.#soon();
+  }
+
+  #soon() {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#save(), SETTLE);
+  }
+
+  /** Save now what was typed: the page goes away, or a message is being sent. A save needs nobody who waits for it. */
+  flush() {
+    return this.#draft === null ? null : this.#save();
   }
 
   /** Save what was typed. Until that has worked the text stays a draft, which nothing else overwrites. */
@@ -59,10 +70,13 @@ export class SystemPrompt {
     clearTimeout(this.#timer);
     const { conversation, drafts, run } = this.#context;
     const [key, tree, text] = [this.#key, this.#tree, this.#draft];
-    if (text === null) return;
-    run(async () => {
+    if (text === null) return null;
+    if (this.#saving?.text === text && this.#saving.tree === tree) return this.#saving.done;
+    const done = run(async () => {
       const saved = text === (tree?.system ?? "") ? key : await conversation.setSystem(text, tree);
       for (const one of [key, saved]) if (drafts.system(one) === text) drafts.setSystem(one, null);
-    });
+    }).finally(() => { if (this.#saving?.done === done) this.#saving = null; });
+    this.#saving = { text, tree, done };
+    return done;
   }
 }

@@ -1,0 +1,34 @@
+/** A load that did not fit: with which smaller settings it should, what they change, and the button that takes them. */
+
+import { button, h } from "../core/dom.js";
+import { icon } from "../core/icons.js";
+
+const RUNNING = ["starting", "ready", "busy"];
+
+/**
+ * What can be tried instead for a reply that failed: what the last load of its model offered, else what its own did.
+ * Null when there is nothing, or when the model has been loaded since. With `why` where it is not the reply's own reason.
+ * @param {{error: object|null, model: string}} node @param {object} status  the state of the model in the foreground
+ */
+export function offerFor(node, status) {
+  const own = node.error?.fallback?.model ? node.error.fallback : null;
+  const model = own?.model ?? node.model;
+  const last = status.state === "failed" ? status.error?.fallback : null;
+  if (last?.model && (!model || last.model === model)) return { ...last, why: status.error.message === node.error?.message ? "" : status.error.message };
+  return own && RUNNING.includes(status.state) && status.model === own.model ? null : own;
+}
+
+/** What would be different, in words: ["Context: 8,192 → 4,096"]. */
+export function changesOf(offer) {
+  const rows = (offer.changes ?? []).map(({ label, was, now }) => `${label}: ${was} → ${now}`);
+  return rows.length ? rows : [offer.says];
+}
+
+/** The offer with its button. */
+export function offerView(offer, label, onClick) {
+  return h("div", { class: "eh-offer" },
+    offer.why && h("p", { text: `${offer.model} could not be loaded again: ${offer.why}`, dir: "auto" }),
+    h("p", { text: "With less it should fit:" }),
+    h("ul", {}, changesOf(offer).map((text) => h("li", { text, dir: "auto" }))),
+    button({ icon: icon("retry"), text: label, label, class: "eh-btn eh-solid", onClick }));
+}

@@ -1,0 +1,75 @@
+/** A model that did not fit, asked for in the list of models and not by a message: why, and with what it would. */
+
+import { button, h, refill, show } from "../core/dom.js";
+import { icon } from "../core/icons.js";
+import { changesOf, offerFor, offerView } from "../chat/offer.js";
+
+export class LoadCard {
+  #context;
+  #dismissed = null; // the error that was waved away
+  #taken = null; // {offer, begun}: what is being loaded instead, to be said when it is there
+
+  constructor(context) {
+    this.#context = context;
+    this.node = h("div", { class: "eh-load-card", hidden: true });
+    context.store.on(["model", "chat", "tick"], () => this.#update());
+  }
+
+  #update() {
+    const { store } = this.#context;
+    const status = store.get("model");
+    this.#say(status);
+    if (status.state !== "failed") this.#dismissed = null;
+    const offer = status.state === "failed" ? status.error?.fallback : null;
+    const key = offer ? JSON.stringify(status.error) : null;
+    const shown = Boolean(offer?.model) && key !== this.#dismissed && !this.#elsewhere(status);
+    refill(this.node, shown ? key : "", () => (shown ? this.#card(status, offer, key) : []));
+    show(this.node, shown);
+  }
+
+  /** Said afterwards, once it is true: nothing was changed behind anybody's back. */
+  #say(status) {
+    const taken = this.#taken;
+    if (!taken || status.model !== taken.offer.model) return;
+    if (status.state === "starting") taken.begun = true;
+    const there = ["ready", "busy"].includes(status.state);
+    if (there) this.#context.toasts.show({ message: `${status.model} is loaded with less, as you chose.`, hint: `${changesOf(taken.offer).join("; ")}.` });
+    if (there || (taken.begun && status.state !== "starting")) this.#taken = null;
+  }
+
+  /** A reply at the end of what is shown waits for the load, or failed of it: its own card has the button. */
+  #elsewhere(status) {
+    const last = this.#context.store.get("chat")?.path().at(-1);
+    return last?.state === "running" || (last?.state === "failed" && offerFor(last, status) !== null);
+  }
+
+  #card(status, offer, key) {
+    const { run, showLog } = this.#context;
+    return h("div", { class: "eh-callout eh-error", role: "alert", "aria-label": `${offer.model} did not load` }, icon("alert"),
+      h("div", { class: "eh-callout-text" },
+        h("p", {}, h("strong", { text: `${offer.model} did not load. `, dir: "auto" }), status.error.message),
+        status.error.hint && h("p", { class: "eh-muted", text: status.error.hint }),
+        offerView(offer, "Load with less memory", () => run(() => this.#take(offer))),
+        h("div", { class: "eh-row" },
+          button({ text: "Show log", label: "Show log", class: "eh-btn eh-outline", onClick: () => run(showLog) }),
+          button({ text: "Dismiss", label: "Dismiss", class: "eh-btn eh-outline", onClick: () => this.#dismiss(key) }))));
+  }
+
+  async #take(offer) {
+    const { api, topbar } = this.#context;
+    topbar.model.focus(); // where the load is shown; this card goes
+    this.#taken = { offer, begun: false };
+    try {
+      await api.load(offer.model, { loader: offer.loader, settings: offer.settings, fallback: false });
+    } catch (error) {
+      this.#taken = null;
+      throw error;
+    }
+  }
+
+  #dismiss(key) {
+    this.#dismissed = key;
+    this.#context.topbar.model.focus();
+    this.#update();
+  }
+}

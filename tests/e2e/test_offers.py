@@ -1,0 +1,128 @@
+"""A model that does not fit: the card in the chat says why and offers less with a button; what was changed is said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, expect
+
+from tests.conftest import LiveServer
+from tests.e2e.conftest import DESKTOP, PHONE, ChatPage, Open
+from tests.e2e.test_leaving import until
+
+pytestmark = pytest.mark.browser
+TIGHT = {"context": 4096, "fails_above": 1024}
+BUTTON = "Retry with less memory"
+
+
+def send_into_a_failing_load(page: ChatPage, text: str) -> None:
+    """Send a message that waits for a load, which then fails; in this order, however slow the machine is."""
+    live = page.live
+    live.load_echo(speed=5.0, script="It takes its time. " * 200)
+    other, turn = live.chat("Keeps the model until it is stopped")
+    live.call("POST", "/api/models/load", {"name": "echo", "settings": TIGHT})
+    until(lambda: live.call("GET", "/api/state")["model"]["waiting"] == 1, "the load does not wait for the reply")
+    page.send(text)
+    until(lambda: live.call("GET", "/api/state")["model"]["waiting"] == 2, "the message does not wait for the load")
+    live.call("POST", f"/api/chats/{other['id']}/replies/{turn['reply']['id']}/stop", {})
+
+
+def fail_to_load(live: LiveServer, **settings: Any) -> None:
+    """Load with settings that fail, and wait for the failure."""
+    answer = live.http.post("/api/models/load?wait=1", json={"name": "echo", "settings": settings})
+    assert answer.status_code == 500
+
+
+def tab_to(page: ChatPage, button: Locator) -> None:
+    """Go to a button with the Tab key alone."""
+    for _ in range(60):
+        if button.evaluate("(one) => one === document.activeElement"):
+            return
+        page.page.keyboard.press("Tab")
+    raise AssertionError("Tab does not reach the button")
+
+
+@pytest.mark.parametrize(("size", "dark"), [(DESKTOP, False), (PHONE, True)], ids=["desktop", "phone"])
+def test_a_message_whose_model_does_not_fit_is_answered_with_less_by_keyboard_alone(
+    chat: Open, live: LiveServer, size: tuple[int, int], dark: bool
+) -> None:
+    page = chat(size=size, dark=dark)
+    send_into_a_failing_load(page, "Does it fit?")
+    card = page.replies.last.get_by_role("alert", name="This reply failed")
+    expect(card).to_contain_text("There was not enough memory.")
+    expect(card).to_contain_text("Try a smaller context.")
+    expect(card.get_by_role("listitem")).to_have_text(["Context: 4,096 → 2,048"])
+    expect(page.page.locator(".eh-load-card")).to_be_hidden()  # said once, not twice
+    assert page.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    tab_to(page, card.get_by_role("button", name=BUTTON))
+    page.page.keyboard.press("Enter")
+    expect(page.page.get_by_role("group", name="Message version 2 of 2")).to_be_visible()
+    # That was still too much; the next offer stands on the new version, and on the old one nothing that has failed.
+    expect(page.replies.last.get_by_role("listitem").first).to_have_text("Context: 2,048 → 1,024")
+    tab_to(page, page.replies.last.get_by_role("button", name=BUTTON))
+    page.page.keyboard.press("Enter")
+    expect(page.replies.last.locator(".eh-md")).to_contain_text("Does it fit?")
+    page.finished()
+    notes = page.replies.last.get_by_role("list", name="Notes on this reply")
+    expect(notes).to_contain_text("echo was loaded with less, as you chose. Context: 2,048 → 1,024.")
+    status = live.call("GET", "/api/state")["model"]
+    assert (status["state"], status["settings"]["context"]) == ("ready", 1024)
+    page.reload()
+    expect(notes).to_contain_text("Context: 2,048 → 1,024")
+    page.button("Previous version").click()
+    expect(page.page.get_by_role("group", name="This reply failed")).to_be_visible()
+    expect(page.button(BUTTON)).to_have_count(0)  # the model is there by now
+
+
+def test_an_offer_is_still_there_after_a_reload(chat: Open, live: LiveServer) -> None:
+    page = chat()
+    send_into_a_failing_load(page, "Does it fit?")
+    expect(page.button(BUTTON)).to_be_visible()
+    page.reload()
+    live.call("POST", "/api/models/unload", {})
+    page.button(BUTTON).click()
+    expect(page.replies.last.get_by_role("listitem").first).to_have_text("Context: 2,048 → 1,024")
+
+
+def test_an_engine_that_died_and_cannot_be_loaded_again_offers_less_on_the_card_of_its_reply(
+    chat: Open, live: LiveServer
+) -> None:
+    live.load_echo(speed=60.0, script="Some words before it all goes wrong", crash_at=4)
+    page = chat()
+    page.send("Crash, please.")
+    card = page.replies.last.get_by_role("alert")
+    expect(card).to_contain_text("crashed")
+    expect(page.button(BUTTON)).to_have_count(0)
+    fail_to_load(live, context=4096, fails_above=2048)
+    expect(page.button(BUTTON)).to_be_visible()
+    expect(page.replies.last).to_contain_text("echo could not be loaded again: There was not enough memory.")
+    expect(page.page.locator(".eh-load-card")).to_be_hidden()
+    page.button(BUTTON).click()
+    expect(page.replies.last.locator(".eh-md")).to_contain_text("Crash, please.")
+    expect(page.replies.last).to_contain_text("Context: 4,096 → 2,048")
+
+
+@pytest.mark.parametrize(("size", "dark"), [(DESKTOP, True), (PHONE, False)], ids=["desktop", "phone"])
+def test_a_load_nobody_asked_a_reply_of_has_a_card_with_the_reason_and_the_offer(
+    chat: Open, live: LiveServer, size: tuple[int, int], dark: bool
+) -> None:
+    live.load_echo()
+    page = chat(size=size, dark=dark)
+    fail_to_load(live, **TIGHT)
+    card = page.page.get_by_role("alert", name="echo did not load")
+    expect(card).to_contain_text("There was not enough memory.")
+    expect(page.page.locator(".eh-toast")).to_have_count(0)  # said once, and by what stays
+    card.get_by_role("button", name="Dismiss").click()
+    expect(card).to_be_hidden()
+    fail_to_load(live, **TIGHT)  # another failure is said again
+    expect(card.get_by_role("listitem")).to_have_text(["Context: 4,096 → 2,048"])
+    assert page.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    tab_to(page, page.button("Load with less memory"))
+    page.page.keyboard.press("Enter")
+    expect(card.get_by_role("listitem")).to_have_text(["Context: 2,048 → 1,024"])
+    page.button("Load with less memory").click()
+    toast = page.page.locator(".eh-toast", has_text="echo is loaded with less, as you chose.")
+    expect(toast).to_contain_text("Context: 2,048 → 1,024.")
+    expect(card).to_be_hidden()
+    assert live.call("GET", "/api/state")["model"]["settings"]["context"] == 1024
