@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Protocol
 
-from loaders.base import LoaderSpec, features_of
+from loaders.base import LoaderSpec
 from loaders.served.flavours import FLAVOURS, samplers_of
 from modules.engine.base import Engine
 from modules.engine.fleet import Fleet, Server
@@ -29,7 +29,7 @@ class ConnectedEngine(Engine, Protocol):
 def connect(process: WorkerProcess, info: EngineInfo, spec: LoaderSpec) -> ConnectedEngine:
     """The engine for what the worker offers: its pipes, or an endpoint of a flavour there is a driver for.
 
-    Servers of others differ in what they take: the engine's spec then names only what its own kind has.
+    Servers of others differ in what they take: the engine's spec then names only the samplers its own kind has.
     """
     engine = _connected(process, info, spec)
     return LeavingEngine(engine) if info.leaves else engine
@@ -41,7 +41,7 @@ def _connected(process: WorkerProcess, info: EngineInfo, spec: LoaderSpec) -> Co
         return PipeEngine(process, info, spec)
     if not endpoint.hosted:
         known = {name: wire for name, wire in samplers_of(endpoint.flavour).items() if name in spec.samplers}
-        spec = replace(spec, samplers=known, features=features_of(spec, info))
+        spec = replace(spec, samplers=known)
     if not endpoint.more:
         return _server(process, info, spec)
     each = [replace(info, slots=one.slots or info.slots, endpoint=one) for one in (endpoint, *endpoint.more)]

@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 
 from loaders import openai_endpoint
+from loaders.base import features_of
 from loaders.echo import SPEC
 from modules.engine.connect import connect
 from modules.engine.fleet import Fleet
 from modules.engine.llama_server import LlamaServerEngine
 from modules.engine.openai_server import OpenAIServerEngine
 from modules.engine.pipe_engine import PipeEngine
-from modules.errors import LoadFailed
+from modules.errors import LoadFailed, Unsupported
+from modules.generation_checks import checked_against
 from modules.types import Endpoint, EngineInfo, GenerationRequest, Message, Notice
 from tests.engine.making import collect, text_of, worker
 from tests.engine.openai_making import GOOD, faking
@@ -40,7 +42,10 @@ async def test_a_server_of_others_offers_only_what_its_kind_has(tmp_path: Path, 
     assert ("min_p" in engine.spec.samplers) is (flavour != "openai")
     assert "dry_multiplier" in openai_endpoint.SPEC.samplers
     assert "dry_multiplier" not in engine.spec.samplers
-    assert {str(feature) for feature in engine.spec.features} == {"logprobs", "parallel"}
+    assert {str(feature) for feature in features_of(engine.spec, info)} == {"logprobs", "parallel"}
+    with pytest.raises(Unsupported, match="as it is loaded now") as caught:
+        checked_against(GenerationRequest("t", prompt="x", grammar='root ::= "a"'), engine)
+    assert caught.value.param == "grammar", "another server of the same loader may have it"
     await engine.close()
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncGenerator
 
 import pytest
 
 from modules.engine.fleet import LONGEST_WAIT, Fleet
-from modules.errors import NotReady, RateLimited
-from modules.types import Notice
+from modules.errors import EngineError, NotReady, RateLimited
+from modules.types import Chunk, Failed, GenerationRequest, Notice
 from tests.engine.making import collect, done_of, failed_of, text_of
 from tests.engine.openai_making import (
     DONE,
@@ -168,3 +169,16 @@ async def test_vectors_are_asked_of_another_server() -> None:
         for _ in range(2):
             assert (await fleet.embed(["x"])).vectors == (pytest.approx((0.6, 0.8)),)
         assert counts(one, other) == (1, 2)
+
+
+async def test_a_server_that_came_back_with_other_adapters_is_passed_over() -> None:
+    async def changed(request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
+        yield Failed(EngineError("It has other adapters.", code="adapters_changed").as_dict())
+
+    async with two() as (one, other, fleet):
+        fleet.check_first = 30.0
+        fleet.members[0].server.generate = changed  # type: ignore[method-assign]
+        chunks = await collect(fleet, chat("Hi"))
+        assert text_of(chunks) == "Hello"
+        assert codes(chunks) == ["server_changed"]
+        assert counts(one, other) == (0, 1)

@@ -76,14 +76,15 @@ class TestAdapters:
     ) -> None:
         mixes: tuple[Mapping[str, float] | None, ...] = (None, {}, {"tales": 0.5, "letters": 0.5})
         anew = [await first_logprobs(engine, STORY, mix, {"seed": 1}) for mix in mixes]
-        assert all(far(one, other) > 0.15 for one, other in itertools.combinations(anew, 2)), "each says something else"
+        assert all(far(one, other) > 0.5 for one, other in itertools.combinations(anew, 2)), "each says something else"
         asis = await first_logprobs(engine, STORY, {"tales": 1.0}, {"seed": 1})
         assert far(asis, anew[0]) < 0.1, "without a word of them, they are as the server had them at the load"
-        for mix, wanted in zip(mixes, anew, strict=True):
+        for number, mix in enumerate(mixes):
             chunks = await collect(engine, ask(STORY, lora={"letters": 1.0}, params={"max_tokens": 2}))
             assert done_of(chunks).stats.cached_tokens == 0
             found = await first_logprobs(engine, STORY, mix, {})
-            assert far(found, wanted) < 0.1
+            away = [far(found, other) for other in anew]  # other batches round by up to 0.3
+            assert away[number] == min(away), away
 
     async def test_an_adapter_the_server_does_not_have_is_refused(self, engine: LlamaServerEngine) -> None:
         with pytest.raises(BadParameter, match="nobody") as caught:
