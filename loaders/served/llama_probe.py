@@ -7,7 +7,7 @@ asked for one short text. What could not be found out is not offered, and said. 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,13 +83,13 @@ def _adapters(asker: Asker, props: Mapping[str, Any], choose: bool) -> tuple[Map
                    "the cache is used."]  # fmt: skip
 
 
-def _heard(asker: Asker, route: str, body: Mapping[str, Any], fault_of: Any) -> Heard:
+def _heard(asker: Asker, route: str, body: Mapping[str, Any], fault_of: Callable[[Mapping[str, Any]], str]) -> Heard:
     """Whether the route gives what it has to; `fault_of` says of an answer what is wrong with it, "" = nothing."""
     try:
         answer = asker.post(route, body)
     except Unanswered as error:
         return Heard(False, _why(error))
-    fault = str(fault_of(answer)) if isinstance(answer, dict) else "its answer is not understood"
+    fault = fault_of(answer) if isinstance(answer, dict) else "its answer is not understood"
     return Heard(not fault, fault)
 
 
