@@ -10,7 +10,7 @@ prefixes.py    computed prompts kept for the next turn
 row.py         one reply while it is computed
 scheduler.py   the one thread that computes: prompts in pieces, all replies a token at a time
 stopping.py    ending a call of the model in its middle
-trouble.py     memory that ran out, and other errors as people can read them
+trouble.py     memory that is given back, memory that ran out, other errors as people can read them
 guessing.py    tokens guessed ahead and checked in one call (draft model, prompt lookup)
 adapters.py    LoRA adapters, switched between replies
 pictures.py    images: the marks of a prompt become tokens and pixels

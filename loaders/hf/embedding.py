@@ -16,6 +16,7 @@ from loaders.base import Feature, LoaderSpec, LoadRequest
 from loaders.hf.opening import main_device, weights_reported
 from loaders.hf.placing import Place, choose_dtype
 from loaders.hf.stopping import Stopped, layers_of, stoppable
+from loaders.hf.trouble import trim
 from loaders.transformers import choose_context, folder_of
 from modules.errors import BadRequest, Cancelled, ContextOverflow, LoadFailed, Unsupported
 from modules.types import Chunk, Embeddings, EngineInfo, GenerationRequest, Message
@@ -134,6 +135,7 @@ def open_embedding(
             use_safetensors=True if any(folder.glob("*.safetensors")) else None,
         )  # fmt: skip
     model = model.eval().to(place.device)
+    trim()
     wanted = request.settings["context"]
     limits = [_read(folder / "sentence_bert_config.json").get("max_seq_length"), most_positions(model)]
     context = choose_context(wanted if isinstance(wanted, int) else 0, min(filter(None, limits), default=None))

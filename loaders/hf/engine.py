@@ -19,6 +19,7 @@ from loaders.hf.pieces import goes_on
 from loaders.hf.prefixes import Prefixes
 from loaders.hf.row import Adapters, Part, Row
 from loaders.hf.scheduler import Scheduler
+from loaders.hf.trouble import trim
 from loaders.hf.words import Words
 from loaders.text.template import ChatTemplate
 from loaders.torch_sampling.chain import Sampler
@@ -162,6 +163,7 @@ def build(
     progress(0.98, "compiling, which can take minutes" if settings["compile"] else "trying it out")
     _try_out(forward, words)
     pieces = goes_on(forward, len(opened.tokenizer))
+    trim()
     kept = 0 if static or not pieces.value else int(_number(settings["prompt_cache_mib"])) << 20
     prefixes: Prefixes[Adapters] = Prefixes(forward, kept)
     info = EngineInfo(

@@ -16,8 +16,10 @@ KEPT_FREE = 0.10
 """Part of a device that a device map leaves free for what is computed."""
 BATCH = 256
 """Prompt tokens a processor computes at once, unless set."""
-QUANTISER_BYTES = 200 << 20
-"""What the library that quantises takes on a processor, whose original pages stay mapped besides."""
+QUANTISER_BYTES = 20 << 20
+"""What the library that quantises takes on a processor."""
+EIGHT_BIT_BYTES = 70 << 20
+"""What computing with 8-bit weights takes there besides: it is done in larger numbers."""
 GROWN = 1.12
 """A cache's buffer grows by a quarter at most, so that on average an eighth of it waits for tokens."""
 TYPICAL_TOKENS = 2048
@@ -55,9 +57,12 @@ def estimate_safetensors(facts: ModelFacts, settings: Settings, hardware: Hardwa
         partial.append(f"The KV cache grows with the chat: it is counted with {tokens:,} tokens.")
     weights += parts.whole(facts, "companion_bytes")
     if quantised and not _devices(settings, hardware):
-        weights += facts.weights or facts.size
-        buffers += QUANTISER_BYTES
-        partial.append("The pages of the original file are counted; they go when other programs need room.")
+        buffers += QUANTISER_BYTES + EIGHT_BIT_BYTES * ("8" in _first(settings, _QUANT_SETTINGS))
+        if not _converted(facts, settings):  # the embeddings are its pages, so what was read of it stays mapped
+            weights += (facts.weights or facts.size) - kept
+            if parts.whole(facts, "output_bytes"):  # of a table of embeddings only the rows that were used are read
+                weights -= parts.whole(facts, "embedding_bytes")
+            partial.append("The pages of the original file are counted; they go when other programs need room.")
     shares, said = _placed(weights, kept, cache, buffers, settings, hardware)
     verdict = judged(shares, hardware)
     return Estimate(shares, verdict.value, f"{said}{verdict.why}", tuple(partial))
@@ -86,6 +91,17 @@ def _weights(facts: ModelFacts, settings: Settings, partial: list[str]) -> tuple
     if own and dtype in _DTYPE_BYTES:
         return int(stored / own * each), int(outside / own * each), each
     return stored, outside, each
+
+
+def _converted(facts: ModelFacts, settings: Settings) -> bool:
+    """Whether a processor computes with another number type than the files have (loaders/hf/placing.py)."""
+    stored, dtype = (_short(name) for name in (facts.quant, _first(settings, _DTYPE_SETTINGS)))
+    return stored == "f16" if dtype in ("", "auto") else stored != dtype
+
+
+def _short(dtype: str) -> str:
+    """bfloat16, BF16 → bf16; float32, fp32, F32 → f32."""
+    return dtype.lower().replace("float", "f").replace("fp", "f")
 
 
 def _first(settings: Settings, names: tuple[str, ...]) -> str:

@@ -37,10 +37,36 @@ def test_quantising_while_loading_leaves_the_embeddings_as_they_are(name: str, l
     assert small > 113 * MB
 
 
-def test_quantising_on_a_processor_keeps_the_pages_of_the_original() -> None:
-    estimate = estimate_safetensors(model(), {"quantization": "bnb-8bit", "context": 1024}, machine())
-    assert estimate.total == pytest.approx(1472.9e6, rel=0.1)  # as measured
-    assert any("original" in sentence for sentence in estimate.partial)
+@pytest.mark.parametrize(
+    ("name", "dtype", "measured"),
+    [("bnb-8bit", "auto", 1228.1e6), ("bnb-nf4", "auto", 1124.4e6), ("bnb-8bit", "bfloat16", 820.2e6),
+     ("bnb-nf4", "bfloat16", 616.2e6)],
+)  # fmt: skip
+def test_quantising_on_a_processor_keeps_the_pages_of_the_original_unless_its_numbers_are_converted(
+    name: str, dtype: str, measured: float
+) -> None:
+    estimate = estimate_safetensors(model(), {"quantization": name, "dtype": dtype, "context": 1024}, machine())
+    assert estimate.total == pytest.approx(measured, rel=0.1)
+    assert any("original" in sentence for sentence in estimate.partial) is (dtype == "auto")
+
+
+@pytest.mark.parametrize(
+    ("stored", "dtype", "stays"),
+    [("F32", "float32", True), ("BF16", "auto", True), ("float16", "auto", False), ("F16", "float16", True),
+     ("bfloat16", "float16", False)],
+)  # fmt: skip
+def test_the_original_stays_mapped_where_the_number_type_stays(stored: str, dtype: str, stays: bool) -> None:
+    settings = {"quantization": "bnb-nf4", "dtype": dtype, "context": 1024}
+    estimate = estimate_safetensors(replace(model(), quant=stored), settings, machine())
+    assert (estimate.shares[0].weights > 538 * 10**6) is stays
+
+
+def test_of_a_table_of_embeddings_that_is_read_in_place_only_the_rows_in_use_count() -> None:
+    settings = {"quantization": "bnb-nf4", "context": 1024}
+    tied = estimate_safetensors(model(), settings, machine()).shares[0].weights
+    apart = replace(model(), extra={**model().extra, "output_bytes": 113 * MB})
+    layers = 0.56 / 4 * 113 * MB  # as many weights of the layers fewer are quantised
+    assert estimate_safetensors(apart, settings, machine()).shares[0].weights == pytest.approx(tied - 113 * MB - layers)
 
 
 @pytest.mark.parametrize(
