@@ -92,6 +92,7 @@ class Fleet:
         self.members = [Member(server, health) for server, health in servers]
         self._watching: list[asyncio.Task[None]] = []
         self._uses = 0
+        self._closed = False
         self.check_up, self.check_first, self.check_last = CHECK_UP, CHECK_FIRST, CHECK_LAST
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
@@ -227,7 +228,7 @@ class Fleet:
     async def _look_after(self, member: Member) -> None:
         """Looks at one server again and again: rarely while it is up, at growing distances while it is down."""
         wait = self.check_first
-        while True:
+        while not self._closed:  # a cancellation may be lost in what is waited for
             if member.down is None:
                 wait = self.check_first
             member.changed.clear()
@@ -289,6 +290,7 @@ class Fleet:
 
     async def close(self) -> None:
         """Stop looking, and hang up everywhere."""
+        self._closed = True
         for task in self._watching:
             task.cancel()
         await asyncio.gather(*self._watching, return_exceptions=True)

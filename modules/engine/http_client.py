@@ -230,11 +230,13 @@ class HttpClient:
 
     async def post(self, path: str, body: Any, timeout: float = 60.0) -> tuple[int, Any]:
         """POST `body` as JSON: (status, answer). Raises OSError, TimeoutError, ConnectionLost or ValueError."""
-        return await asyncio.wait_for(self._whole("POST", path, orjson.dumps(body)), timeout)
+        async with asyncio.timeout(timeout):
+            return await self._whole("POST", path, orjson.dumps(body))
 
     async def get(self, path: str, timeout: float = 10.0) -> tuple[int, Any]:
         """GET: (status, answer). Raises as `post`."""
-        return await asyncio.wait_for(self._whole("GET", path, b""), timeout)
+        async with asyncio.timeout(timeout):
+            return await self._whole("GET", path, b"")
 
     async def post_raw(self, path: str, body: Any) -> Answer:
         """POST `body` as JSON: the answer as it is. Raises OSError, TimeoutError or ConnectionLost."""
@@ -268,7 +270,8 @@ class HttpClient:
                 # The server had closed it while it lay idle, so it has not seen the request: once more.
         loop = asyncio.get_running_loop()
         connecting = loop.create_connection(lambda: Connection(self._patience), self._host, self._port, ssl=self._tls)
-        _, fresh = await asyncio.wait_for(connecting, CONNECT_TIMEOUT)
+        async with asyncio.timeout(CONNECT_TIMEOUT):  # wait_for loses a cancellation that comes with the connection
+            _, fresh = await connecting
         return await self._ask(fresh, head, body)
 
     async def _ask(self, connection: Connection, head: bytes, body: bytes) -> Connection:

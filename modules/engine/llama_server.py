@@ -266,7 +266,8 @@ class LlamaServerEngine:
 
     async def _ask(self, path: str, body: Any, timeout: float = 60.0) -> Any:
         try:
-            found = await asyncio.wait_for(self._http.post_raw(path, body), timeout)
+            async with asyncio.timeout(timeout):
+                found = await self._http.post_raw(path, body)
         except _GONE as error:
             raise (await self._why_gone(error)) from None
         except (TypeError, ValueError) as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections.abc import AsyncGenerator
 
@@ -182,3 +184,20 @@ async def test_a_server_that_came_back_with_other_adapters_is_passed_over() -> N
         assert text_of(chunks) == "Hello"
         assert codes(chunks) == ["server_changed"]
         assert counts(one, other) == (0, 1)
+
+
+async def test_looking_after_servers_ends_though_a_cancellation_was_lost() -> None:
+    """As asyncio.wait_for of Python 3.11 loses one that comes together with what it waits for."""
+    asked = asyncio.Event()
+
+    async def losing() -> None:
+        asked.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    async with two() as (_, _, fleet):
+        fleet.members[0].health.check = losing  # type: ignore[method-assign]
+        done_of(await collect(fleet, chat("Hi")))
+        await asked.wait()
+        async with asyncio.timeout(20):
+            await fleet.close()
