@@ -128,7 +128,7 @@ async def test_the_trash_is_emptied_while_the_server_runs(app: App, monkeypatch:
 def asked(app: App, monkeypatch: pytest.MonkeyPatch) -> list[GenerationRequest]:
     """What replies were started with; none is really written."""
     requests: list[GenerationRequest] = []
-    monkeypatch.setattr(app.replies, "start", lambda chat, node, request: requests.append(request))
+    monkeypatch.setattr(app.replies, "start", lambda chat, node, request, before: requests.append(request))
     return requests
 
 

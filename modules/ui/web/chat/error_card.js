@@ -2,9 +2,7 @@
 
 import { button, h } from "../core/dom.js";
 import { icon } from "../core/icons.js";
-import { offerView } from "./offer.js";
-
-const ENGINE = new Set(["engine_crashed", "crashed_too_often", "engine_error", "load_failed", "not_ready"]);
+import { offerView, ofEngine } from "./offer.js";
 
 /**
  * fresh: it failed just now, so it is announced; offer: what its model can be loaded with instead, or null.
@@ -20,7 +18,7 @@ export function errorCard(node, actions, fresh, offer) {
       offer && offerView(offer, "Retry with less memory", actions.smaller),
       h("div", { class: "eh-row" },
         button({ icon: icon("retry"), text: "Retry", label: "Retry", class: "eh-btn eh-outline", onClick: actions.retry }),
-        ENGINE.has(error.code) && button({ text: "Reload model", label: "Reload model", class: "eh-btn eh-outline", onClick: actions.reload }),
+        ofEngine(error) && button({ text: "Reload model", label: "Reload model", class: "eh-btn eh-outline", onClick: actions.reload }),
         button({ text: "Show log", label: "Show log", class: "eh-btn eh-outline", onClick: actions.log }))));
 }
 

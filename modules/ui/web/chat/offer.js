@@ -4,6 +4,13 @@ import { button, h } from "../core/dom.js";
 import { icon } from "../core/icons.js";
 
 const RUNNING = ["starting", "ready", "busy"];
+const ENGINE = new Set([
+  "engine_crashed", "crashed_too_often", "engine_aborted", "engine_hung", "engine_stopped", "engine_error", "out_of_memory",
+  "load_failed", "not_ready",
+]);
+
+/** Whether a reply failed for its engine's sake, so that loading the model anew may help. */
+export const ofEngine = (error) => ENGINE.has(error?.code);
 
 /**
  * What can be tried instead for a reply that failed: what the last load of its model offered, else what its own did.
@@ -14,13 +21,13 @@ export function offerFor(node, status) {
   const own = node.error?.fallback?.model ? node.error.fallback : null;
   const model = own?.model ?? node.model;
   const last = status.state === "failed" ? status.error?.fallback : null;
-  if (last?.model && (!model || last.model === model)) return { ...last, why: status.error.message === node.error?.message ? "" : status.error.message };
+  if (last?.model && (own || ofEngine(node.error)) && (!model || last.model === model)) return { ...last, why: status.error.message === node.error?.message ? "" : status.error.message };
   return own && RUNNING.includes(status.state) && status.model === own.model ? null : own;
 }
 
 /** What would be different, in words: ["Context: 8,192 → 4,096"]. */
 export function changesOf(offer) {
-  const rows = (offer.changes ?? []).map(({ label, was, now }) => `${label}: ${was} → ${now}`);
+  const rows = (Array.isArray(offer.changes) ? offer.changes : []).map(({ label, was, now }) => `${label}: ${was} → ${now}`);
   return rows.length ? rows : [offer.says];
 }
 

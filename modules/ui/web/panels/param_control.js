@@ -9,6 +9,7 @@ const SETTLE = 250; // ms without a further change until a value is saved
 export class ParamControl {
   #timer = 0;
   #saving = false;
+  #storing = null;
 
   /** @param {object} row  of /api/params @param {(changes: object) => Promise<object>} save */
   constructor(row, value, save) {
@@ -79,12 +80,17 @@ export class ParamControl {
     this.#timer = setTimeout(() => this.flush(), SETTLE);
   }
 
-  /** Save now what waits for a further change: the page goes away, or a message is being sent. */
+  /**
+   * Save now what waits for a further change: the page goes away, or a message is being sent.
+   * @returns {Promise<void>|null} what is on its way, null = nothing is
+   */
   flush() {
-    if (!this.#timer) return null;
+    if (!this.#timer) return this.#storing;
     clearTimeout(this.#timer);
     this.#timer = 0;
-    return this.#store();
+    const storing = this.#store().finally(() => { if (this.#storing === storing) this.#storing = null; });
+    this.#storing = storing;
+    return storing;
   }
 
   async #store() {
