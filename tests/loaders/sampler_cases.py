@@ -25,7 +25,7 @@ class Case:
     more: Mapping[str, Any] = field(default_factory=dict)
 
 
-BASE: Mapping[str, Any] = {"max_tokens": 32, "seed": 7}
+BASE: Mapping[str, Any] = {"max_tokens": 16, "seed": 7}
 GREEDY: Mapping[str, Any] = {"temperature": 0.0}
 MOVING: Mapping[str, Any] = {"dynamic_temperature": True, "dynatemp_low": 0.05, "dynatemp_high": 3.0}
 DRY: Mapping[str, Any] = {**GREEDY, "dry_multiplier": 5.0, "dry_allowed_length": 1, "dry_sequence_breakers": ["zzz"]}
