@@ -19,9 +19,9 @@
     └── NotReady              503  no model is loaded, or one is loading
 
 `message` is a sentence for people, `hint` the next step, `code` a stable word for programs, `status`
-the HTTP status; `fallback`, for a load that failed, is what to try instead: {"settings", "says"}; `retry_after` is
-seconds after which it may work, None = nobody said. Raise; catch only at the edges (a route, an event, the worker's
-loop).
+the HTTP status; `fallback`, for a load that failed, is what to try instead: {"model", "loader", "settings" (complete),
+"says" (a sentence), "changes" ([{"name", "label", "was", "now"}])}; `retry_after` is seconds after which it may work,
+None = nobody said. Raise; catch only at the edges (a route, an event, the worker's loop).
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from modules.app import App
 from modules.chats.values import Chat, MessageNode
 from modules.errors import BadRequest, NotFound
 from modules.params import PARAMS, starting_values
-from modules.replies.offer import Offer, loaded_with
+from modules.replies.offer import Offer, confirmed, loaded_with, no_offer
 from modules.types import GenerationRequest, Message, ParamValue, Role
 
 
@@ -120,7 +120,7 @@ class Turns:
 
         With `smaller` its model is loaded first, with the settings offered when it did not fit.
         Raises: NotFound for a model or preset that is not there, Unsupported for a model that cannot run, BadRequest
-        when nothing smaller was offered.
+        when nothing smaller was offered, or for another model than `by` names.
         """
         if by.model:
             model = await asyncio.to_thread(self._app.catalog.get, by.model)
@@ -130,11 +130,13 @@ class Turns:
         parent = node.parent if node.role == "assistant" else node.id
         if parent is None:
             raise BadRequest("There is nothing to answer: this message is the first of the chat.")
-        offer = self._offer(node) if smaller else None
+        offer = await self._offer(node) if smaller else None
+        if offer is not None and by.model and by.model != offer.model:
+            raise BadRequest(f"What was offered is for {offer.model}, not for {by.model}.", code="nothing_smaller")
         answer = await self._reply(chat_id, parent, rev, by=by, offer=offer)
         return Turn(answer.rev, None, answer)
 
-    def _offer(self, node: MessageNode) -> Offer:
+    async def _offer(self, node: MessageNode) -> Offer:
         """What to try instead: as the model's last load offered it, else as this reply's own did. Raises BadRequest."""
         status = self._app.models.status
         own = Offer.of(node.error)
@@ -142,9 +144,12 @@ class Turns:
         if last is not None and last.model == (own.model if own else node.model or last.model):
             return last
         if own is None:
-            raise BadRequest("There is nothing to try instead any more.", hint="Choose the settings on the Model tab.",
-                             code="nothing_smaller")  # fmt: skip
-        return own
+            raise no_offer()
+        model = await asyncio.to_thread(self._app.catalog.get, own.model)
+        spec = self._app.registry.get(own.loader)
+        kept = self._app.models.saved_settings(model.name, spec.name)
+        usual = {name: kept.get(name, value) for name, value in spec.check_settings({}).items()}
+        return confirmed(own, spec, usual)
 
     async def go_on(self, chat_id: str, message_id: str, rev: int | None) -> Turn:
         """A further version of a reply that begins with its text and goes on from there."""

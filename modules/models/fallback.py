@@ -89,13 +89,13 @@ def find_fallback(
 
 def _changes(spec: LoaderSpec, before: Mapping[str, ParamValue], now: Mapping[str, ParamValue]) -> tuple[Change, ...]:
     return tuple(
-        Change(param.name, param.label, _worded(param, before[param.name]), _worded(param, now[param.name]))
+        Change(param.name, param.label, worded(param, before[param.name]), worded(param, now[param.name]))
         for param in spec.params
         if before[param.name] != now[param.name]
     )
 
 
-def _worded(param: LoadParam, value: ParamValue) -> str:
+def worded(param: LoadParam, value: ParamValue) -> str:
     """A setting's value for people; what a number stands for is taken from the setting's own help ("0 = none")."""
     if isinstance(value, bool):
         return "on" if value else "off"

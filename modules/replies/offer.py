@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from modules.errors import EnginehouseError
+from loaders.base import LoaderSpec
+from modules.errors import BadParameter, BadRequest, EnginehouseError
+from modules.models.fallback import Change, worded
 from modules.models.status import ModelStatus
-from modules.types import Chunk, Failed, Notice, Progress
+from modules.types import Chunk, Failed, Notice, ParamValue, Progress
 
 Begin = Callable[[str, str, Mapping[str, Any], bool], asyncio.Task[ModelStatus]]
 
@@ -25,28 +27,65 @@ class Watched(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A model with complete settings for one of its loaders, and in words what they change."""
+    """A model with complete settings for one of its loaders, what they change, and what else there is to say."""
 
     model: str
     loader: str
     settings: Mapping[str, Any]
-    changes: tuple[str, ...]
+    changes: tuple[Change, ...]
+    more: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, error: Mapping[str, Any] | None) -> Offer | None:
+    def of(cls, error: Any) -> Offer | None:
         """The offer in an error (`as_dict`), also one read from a chat's file; None where there is none to take."""
-        told: Any = (error or {}).get("fallback")
-        match told:
-            case {"model": str(model), "loader": str(loader), "settings": dict(settings)}:
-                return cls(model, loader, settings, _words(told))
+        offered: Any = error.get("fallback") if isinstance(error, Mapping) else None
+        match offered:
+            case {"model": str(model), "loader": str(loader), "settings": dict(settings), "changes": [_, *_] as rows}:
+                words = [one if isinstance(one, Mapping) else {} for one in rows]
+                changes = (Change(*(str(one.get(name)) for name in ("name", "label", "was", "now"))) for one in words)
+                return cls(model, loader, settings, tuple(changes))
         return None
 
+    @property
+    def words(self) -> str:
+        """What is different, for people."""
+        return "; ".join((*(f"{one.label}: {one.was} → {one.now}" for one in self.changes), *self.more))
 
-def _words(told: Mapping[str, Any]) -> tuple[str, ...]:
-    changes = told.get("changes")
-    rows = [one for one in changes if isinstance(one, Mapping)] if isinstance(changes, list) else []
-    found = tuple(f"{one.get('label')}: {one.get('was')} → {one.get('now')}" for one in rows)
-    return found or (str(told.get("says", "")),)
+
+def confirmed(offer: Offer, spec: LoaderSpec, usual: Mapping[str, ParamValue]) -> Offer:
+    """An offer from a chat's file, which anybody may have written: it has to do what it says, and to say all.
+
+    usual   what the model is loaded with when nothing is said: settings that are others without being told are told now
+    Raises BadRequest for one that this program cannot have made, or whose words are not what it would set.
+    """
+    try:
+        settings = spec.check_settings(offer.settings)
+    except BadParameter as error:
+        raise no_offer() from error
+    params = {param.name: param for param in spec.params}
+    true = [
+        replace(one, label=params[one.name].label, now=worded(params[one.name], settings[one.name]))
+        for one in offer.changes
+        if one.name in params
+    ]
+    if not spec.ladder or true != list(offer.changes):
+        raise no_offer()
+    told = {one.name for one in true}
+    more = [
+        f"{param.label}, as it was tried: {worded(param, settings[param.name])}"
+        for param in spec.params
+        if param.name not in told and settings[param.name] != usual[param.name]
+    ]
+    return replace(offer, settings=settings, more=tuple(more))
+
+
+def no_offer() -> BadRequest:
+    """The answer where nothing smaller can be taken."""
+    return BadRequest(
+        "There is nothing to try instead any more.",
+        hint="Choose the settings on the Model tab.",
+        code="nothing_smaller",
+    )
 
 
 async def loaded_with(offer: Offer, models: Watched, begin: Begin) -> AsyncGenerator[Chunk, None]:
@@ -60,19 +99,22 @@ async def loaded_with(offer: Offer, models: Watched, begin: Begin) -> AsyncGener
         news.set()
 
     models.on_change.append(heard)
+    seen = -1
     try:
+        yield Progress("queued", 0, 1)
         loading = begin(offer.model, offer.loader, offer.settings, False)
         loading.add_done_callback(lambda task: news.set())
         while not loading.done():
             await news.wait()
             news.clear()
             now = models.status
-            if now.model == offer.model and now.progress is not None:
-                yield Progress("loading", round(now.progress * 100), 100)
+            if now.model == offer.model and now.progress is not None and (at := round(now.progress * 100)) != seen:
+                seen = at
+                yield Progress("loading", at, 100)
         await loading
     except EnginehouseError as error:
         yield Failed(error.as_dict())
         return
     finally:
         models.on_change.remove(heard)
-    yield Notice("load_fallback", f"{offer.model} was loaded with less, as you chose. {'; '.join(offer.changes)}.")
+    yield Notice("load_fallback", f"{offer.model} was loaded with less, as you chose. {offer.words}.")

@@ -69,8 +69,8 @@ def test_less_is_refused_where_nothing_was_offered(shared_server: LiveServer) ->
 def test_a_reply_that_waits_for_the_smaller_load_can_be_stopped(tight: LiveServer) -> None:
     chat, turn = tight.chat("Does it fit?")
     ended(tight, chat, turn)
-    slow = {"context": 2048, "fails_above": 1024, "load_time": 3600.0}
-    tight.call("POST", "/api/models/load", {"name": "echo", "settings": slow})
+    tight.load_echo(speed=5.0, script="It takes its time. " * 200)
+    tight.chat("Keeps the model until the end")  # so the smaller load cannot begin, however fast the machine is
     turn = again(tight, chat, turn)
     assert tight.call("POST", f"/api/chats/{chat['id']}/replies/{turn['reply']['id']}/stop") == {"stopped": True}
     assert ended(tight, chat, turn)[1]["state"] == "stopped"

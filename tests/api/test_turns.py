@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from modules.api.replies import message_routes, reply_routes
 from modules.api.turns import By, Turns, merged, request_for
 from modules.app import App
 from modules.chats.values import LIST_LIMIT
-from modules.errors import NotFound, StorageError
+from modules.errors import BadRequest, NotFound, StorageError
 from modules.params import BY_NAME
 from modules.settings import Settings
 from modules.types import GenerationRequest, Message
@@ -165,3 +166,31 @@ async def test_a_reply_by_what_is_not_there_is_refused_and_nothing_is_begun(
         await Turns(app).regenerate(chat, sent.reply.id, sent.rev, by)
     assert len(app.chats.get(chat).messages) == 2
     assert len(asked) == 1
+
+
+def failed_reply(app: App, settings: dict[str, Any]) -> tuple[str, str]:
+    """A chat with a reply whose model did not fit, as its file tells it: (chat, reply)."""
+    chat = app.chats.create().id
+    question = app.chats.add_message(chat, None, "user", "Hello")
+    reply = app.chats.begin_reply(chat, question.id, "echo")
+    changes = [{"name": "context", "label": "Context", "was": "4,096", "now": "2,048"}]
+    offer = {"model": "echo", "loader": "echo", "settings": settings, "says": "", "changes": changes}
+    app.chats.finish(chat, reply.id, "", state="failed", error={"message": "Too large.", "fallback": offer})
+    return chat, reply.id
+
+
+@pytest.mark.parametrize(("context", "model"), [(8_000_000, ""), (2048, "other")])
+async def test_an_offer_that_is_not_what_a_chat_says_of_it_is_refused_and_nothing_is_begun(
+    app: App, asked: list[GenerationRequest], monkeypatch: pytest.MonkeyPatch, context: int, model: str
+) -> None:
+    chat, reply = failed_reply(app, {"context": context})
+    echo = app.catalog.get("echo")
+    monkeypatch.setattr(app.catalog, "get", lambda name: replace(echo, name=name))
+    with pytest.raises(BadRequest) as refused:
+        await Turns(app).regenerate(chat, reply, None, By(model), smaller=True)
+    assert refused.value.code == "nothing_smaller"
+    assert asked == []
+    assert len(app.chats.get(chat).messages) == 2
+    chat, reply = failed_reply(app, {"context": 2048})
+    await Turns(app).regenerate(chat, reply, None, smaller=True)
+    assert [one.model for one in asked] == ["echo"]
