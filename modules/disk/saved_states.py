@@ -161,6 +161,7 @@ class Writing:
 def reading(folder: Path, name: str) -> Claim:
     """Hold a saved state while it is read; counts as a use of it. Raises NotFound, NotReady, StorageError."""
     path = folder / f"{name}{STATE}"
+    claim = None
     try:
         claim = Claim.of(path, alone=False)
         if claim is not None:
@@ -168,6 +169,8 @@ def reading(folder: Path, name: str) -> Claim:
     except FileNotFoundError:
         raise NotFound(f"There is no saved prompt called {name}.", hint="It may have made room for others.") from None
     except OSError as error:
+        if claim is not None:
+            claim.release()
         raise storage_error(path, error, "read") from error
     if claim is None:
         raise NotReady(f"The saved prompt {name} is in use.", hint="Try again in a moment.")
@@ -264,7 +267,10 @@ def _gone(folder: Path) -> bool:
 
 
 def _folders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    """Those of the models. Nothing here makes a link, so what a link leads to belongs to somebody else."""
+    if not root.is_dir():
+        return []
+    return sorted(path for path in root.iterdir() if path.is_dir() and not path.is_symlink())
 
 
 def _states_in(folder: Path) -> list[tuple[Path, int, int]]:

@@ -185,6 +185,18 @@ def test_a_drive_that_was_taken_out_is_no_model_that_is_gone(root: Path, model: 
     assert names(root) == ["a.slot"]
 
 
+def test_what_a_link_leads_to_is_somebody_elses(root: Path, model: Path, tmp_path: Path) -> None:
+    write(root, model, "a", 10, 10)
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for name, size in (("film.mp4.part", 10), ("large.slot", 5000)):
+        (mine / name).write_bytes(b"x" * size)
+    (root / "link").symlink_to(mine, target_is_directory=True)
+    tidy(root)
+    assert sorted(path.name for path in mine.iterdir()) == ["film.mp4.part", "large.slot"]
+    assert (root / "form" / "a.slot").exists(), "it does not count either"
+
+
 def test_a_note_that_cannot_be_read_leaves_the_states_to_the_limit(root: Path, model: Path) -> None:
     write(root, model, "a", 600, 10)
     write(root, model, "b", 600, 20)
