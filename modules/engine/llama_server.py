@@ -178,14 +178,14 @@ class LlamaServerEngine:
         Raises Unsupported, BadParameter for the name, NotReady, StorageError, EngineError. All saved prompts together
         have a limit: one that was not used for long may be gone, and is then computed again.
         """
-        return await saved_prompts.save(self._ask, *self._saving(), name, prompt)
+        return await saved_prompts.save(self._ask_long, *self._saving(), name, prompt)
 
     async def restore_slot(self, name: str, prompt: Prompt) -> int:
         """Read what `save_slot` wrote for this prompt, so that it is not computed again; gives its tokens.
 
         Raises what `save_slot` raises, and NotFound.
         """
-        return await saved_prompts.restore(self._ask, *self._saving(), name, prompt)
+        return await saved_prompts.restore(self._ask_long, *self._saving(), name, prompt)
 
     async def close(self) -> None:
         """Hang up on the engine."""
@@ -281,6 +281,9 @@ class LlamaServerEngine:
         if not isinstance(answer, dict):
             raise EngineError(f"What the engine answers to {path} is not readable.", hint="Its log may say more.")
         return answer
+
+    async def _ask_long(self, path: str, body: Any) -> Any:
+        return await self._ask(path, body, saved_prompts.TIMEOUT)
 
     def _refusal(self, status: int, raw: bytes, retry_after: str = "") -> EnginehouseError:
         """Why an answer is not 200; where the server is somebody else's, what stands before it may have answered."""

@@ -11,17 +11,22 @@ import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from modules.disk.saved_states import Writing, reading, tidy
+from modules.disk.saved_states import Claim, Writing, reading, tidy
 from modules.engine.slots import Prompt, Slots
 from modules.errors import BadParameter, EngineCrashed, EngineError, NotReady
 
 _log = logging.getLogger(__name__)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _TRIES = 3
+T = TypeVar("T")
+
+TIMEOUT = 3600.0
+"""Seconds for computing a long prompt, and for writing or reading gigabytes of it; whoever asks may hang up before."""
 
 Ask = Callable[[str, Any], Awaitable[Any]]
 """`ask(path, body)`: the answer to a POST. Raises EngineError or a BadRequest."""
@@ -43,19 +48,20 @@ async def save(ask: Ask, slots: Slots, place: Place, name: str, prompt: Prompt) 
     """
     root, file = place.folder.parent, place.folder / f"{_checked(name)}.slot"
     await asyncio.to_thread(_tidy, root, file)
-    writing = await asyncio.to_thread(Writing, place.folder, name, place.model)
+    writing = await _ended(lambda: Writing(place.folder, name, place.model), Writing.close)
     try:
         tokens, size = await _written(ask, slots, writing, prompt)
-        await asyncio.to_thread(writing.finish, size)
+        await _ended(lambda: writing.finish(size))
     finally:
-        await asyncio.to_thread(writing.close)
+        await _ended(writing.close)
     await asyncio.to_thread(_tidy, root, file)
     return tokens
 
 
 async def restore(ask: Ask, slots: Slots, place: Place, name: str, prompt: Prompt) -> int:
     """Put a saved prompt into an idle slot; `prompt` is what was saved. Gives its tokens. Raises NotFound."""
-    claim = await asyncio.to_thread(reading, place.folder, _checked(name))
+    wanted = _checked(name)
+    claim = await _ended(lambda: reading(place.folder, wanted), Claim.release)
     try:
         slot = slots.spare()
         if slot is None:
@@ -96,6 +102,21 @@ async def _written(ask: Ask, slots: Slots, writing: Writing, prompt: Prompt) -> 
             return int(saved["n_saved"]), int(saved["n_written"])
         # Another request began between the two, and the server put the prompt aside: once more.
     raise EngineError("The prompt could not be saved, because other requests took its place.", hint="Try again.")
+
+
+async def _ended(work: Callable[[], T], give_back: Callable[[T], None] = lambda _: None) -> T:
+    """What `work` gives, in a thread. A cancel is passed on only when it is over, so that nothing goes on behind what
+    comes next; what it made is given back then, or a file would be held for as long as this program runs."""
+    running = asyncio.get_running_loop().run_in_executor(None, work)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        while not running.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([running])
+        if not running.cancelled() and running.exception() is None:
+            give_back(running.result())
+        raise
 
 
 def _tidy(root: Path, keep: Path) -> None:

@@ -51,9 +51,10 @@ def asked(server: Server) -> list[Any]:
     return [json.loads(body).get("id_slot") for body in bodies]
 
 
-def engine_at(port: int, process: Any) -> LlamaServerEngine:
+def engine_at(port: int, process: Any, states: str = "") -> LlamaServerEngine:
     info = EngineInfo("m", "llama.cpp", 64, slots=3, details=DETAILS)
-    return LlamaServerEngine(Endpoint(f"http://127.0.0.1:{port}", "", "llama-server"), info, SPEC, process)
+    endpoint = Endpoint(f"http://127.0.0.1:{port}", "", "llama-server", states=states)
+    return LlamaServerEngine(endpoint, info, SPEC, process)
 
 
 async def test_a_second_turn_asks_for_the_slot_the_server_had_chosen(tmp_path: Path) -> None:
@@ -67,11 +68,22 @@ async def test_a_second_turn_asks_for_the_slot_the_server_had_chosen(tmp_path: P
         await engine.close()
 
 
-async def test_what_was_read_back_from_disk_is_asked_for(tmp_path: Path) -> None:
+async def test_what_was_read_back_from_disk_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with served(answers) as (server, client), running(tmp_path) as (_, process):
-        engine = engine_at(client._port, process)
+        folder = tmp_path / "slots" / "form"
+        folder.mkdir(parents=True)
+        (folder / "a-tale.slot").write_bytes(b"state")
+        engine, waits = engine_at(client._port, process, str(folder)), []
         done_of(await collect(engine, ask("A story.")))
+        usual = engine._ask
+
+        async def noted(path: str, body: Any, timeout: float = 60.0) -> Any:
+            waits.append(timeout)
+            return await usual(path, body, timeout)
+
+        monkeypatch.setattr(engine, "_ask", noted)
         assert await engine.restore_slot("a-tale", "Once there was a miller.") == 3
+        assert waits == [3600.0], "gigabytes take longer than a question"
         (restored,) = [request for request in server.requests if request.startswith(b"POST /slots/")]
         assert b"action=restore" in restored
         assert b'"a-tale.slot"' in restored
