@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import socket
 import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import urlsplit
 
 MOST = 8 * 1024 * 1024
@@ -72,7 +73,7 @@ class Asker:
             raise Unanswered(_status(error.code), error.code, said) from None
         except (OSError, http.client.HTTPException) as error:
             raise Unanswered(_reason(error)) from None
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Unanswered("it answers with something that is not JSON", 200) from None
 
     def _said(self, error: urllib.error.HTTPError) -> str:
@@ -80,7 +81,7 @@ class Asker:
         try:
             answer = json.loads(error.read(MOST))
             message = answer["error"]["message"]
-        except (OSError, http.client.HTTPException, ValueError, TypeError, KeyError):
+        except (OSError, http.client.HTTPException, ValueError, TypeError, KeyError, RecursionError):
             return ""
         words = " ".join(str(message).split())
         for secret in (self.key, *self.headers.values()):
@@ -93,6 +94,24 @@ class Asker:
         """The address as people are told it: without its path."""
         parts = urlsplit(self.url)
         return parts.netloc or "?"
+
+
+def object_of(value: Any) -> Mapping[str, Any]:
+    """A JSON object of an answer, {} for anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def count_of(value: Any) -> int:
+    """A whole number of an answer, 0 for anything else."""
+    return value if type(value) is int and value > 0 else 0
+
+
+def finite(value: Any) -> TypeGuard[float]:
+    """Whether it is a number, and one that can be computed with: JSON has whole numbers of any length."""
+    try:
+        return not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _status(status: int) -> str:

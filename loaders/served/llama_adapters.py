@@ -6,10 +6,11 @@ Adapters come with the start of the server; requests name them by number. Source
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from pathlib import PureWindowsPath
 from typing import Any
+
+from loaders.served.asking import finite
 
 ROUTE = "/lora-adapters"
 _LONGEST = 120
@@ -42,6 +43,6 @@ def _name(row: dict[str, Any]) -> str:
 
 def _number(row: dict[str, Any], name: str) -> float:
     value = row.get(name)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if not finite(value):
         raise ValueError(f"an adapter without {name}")
-    return value
+    return float(value)

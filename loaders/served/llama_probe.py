@@ -6,13 +6,12 @@ asked for one short text. What could not be found out is not offered, and said. 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from loaders.base import Feature
-from loaders.served.asking import Asker, Unanswered
+from loaders.served.asking import Asker, Unanswered, finite, object_of
 from loaders.served.llama_adapters import ROUTE, adapters_of
 
 _WORD = "a"
@@ -54,7 +53,7 @@ def can(asker: Asker, props: Mapping[str, Any], choose: bool = True) -> Can:
         writes = _heard(asker, "/completion", body, lambda answer: "" if "content" in answer else "it gives no text")
         if not writes.yes:
             return Can(frozenset(features), {}, (f"It writes no text: {writes.why}.", *notes), writes=False)
-    shows = bool((props.get("modalities") or {}).get("vision"))
+    shows = object_of(props.get("modalities")).get("vision") is True
     adapters, said = _adapters(asker, props, choose)
     features |= _WRITES | ({Feature.VISION} if shows else set()) | ({Feature.LORA} if adapters else set())
     if adapters:
@@ -75,8 +74,8 @@ def _adapters(asker: Asker, props: Mapping[str, Any], choose: bool) -> tuple[Map
     names = ", ".join(f"{name} ({scale:g})" for name, scale in found.items())
     if not choose:
         return {}, [f"The adapters {names} stay as the server has them: the setting adapters is off."]
-    defaults = props.get("default_generation_settings") or {}
-    if "lora" not in (defaults.get("params") or defaults):
+    defaults = object_of(props.get("default_generation_settings"))
+    if "lora" not in (object_of(defaults.get("params")) or defaults):
         return {}, [f"The adapters {names} stay as the server has them: this build takes none by request."]
     return found, [f"Adapters by request: {names}. Every prompt is computed anew, because the server's cache does not "
                    "tell with which adapters it was computed. With the setting adapters off they stay as they are, and "
@@ -102,7 +101,7 @@ def _why(error: Unanswered) -> str:
 def _a_score(answer: Mapping[str, Any]) -> str:
     rows = answer.get("results")
     row = rows[0] if isinstance(rows, list) and rows else None
-    return "" if isinstance(row, dict) and _finite(row.get("relevance_score")) else "its answer has no score"
+    return "" if isinstance(row, dict) and finite(row.get("relevance_score")) else "its answer has no score"
 
 
 def _a_vector(answer: Mapping[str, Any]) -> str:
@@ -113,8 +112,4 @@ def _a_vector(answer: Mapping[str, Any]) -> str:
         return "its answer has no vector"
     if isinstance(vector[0], list):
         return "it gives one vector for each token (start it with another --pooling)"
-    return "" if all(map(_finite, vector)) and any(vector) else "its vector has no direction"
-
-
-def _finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
+    return "" if all(map(finite, vector)) and any(vector) else "its vector has no direction"

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from loaders.base import Feature
-from loaders.served.asking import Asker, Unanswered
+from loaders.served.asking import Asker, Unanswered, count_of, object_of
 from loaders.served.flavours import FLAVOURS
 from loaders.served.llama_probe import can
 from modules.errors import LoadFailed
@@ -89,9 +89,7 @@ def probe(asker: Asker, address: Address, flavour: str, model: str, choose: bool
     if not adapters:
         features.discard(Feature.LORA)
     context = card.get("max_model_len") or card.get("context_length") or card.get("context_window") or 0
-    return Found(
-        kind, name, address, context if isinstance(context, int) else 0, 0, adapters, frozenset(features), facts
-    )
+    return Found(kind, name, address, count_of(context), 0, adapters, frozenset(features), facts)
 
 
 def _cards(answer: Any) -> list[dict[str, Any]]:
@@ -138,13 +136,11 @@ def _llama(asker: Asker, address: Address, kind: Chosen[str], model: str, choose
     props = asker.get("/props")
     if not isinstance(props, dict):
         raise Unanswered("what it answers to /props is not understood", 200)
-    defaults = props.get("default_generation_settings") or {}
+    defaults = object_of(props.get("default_generation_settings"))
     found = can(asker, props, choose)
     facts = {"version": str(props.get("build_info", "not told")), "chat_template": bool(props.get("chat_template"))}
-    context, slots = defaults.get("n_ctx"), props.get("total_slots")
-    return Found(kind, model, address, context if isinstance(context, int) else 0,
-                 slots if isinstance(slots, int) else 0, found.adapters, found.features, facts, found.notes,
-                 found.writes)  # fmt: skip
+    context, slots = count_of(defaults.get("n_ctx")), count_of(props.get("total_slots"))
+    return Found(kind, model, address, context, slots, found.adapters, found.features, facts, found.notes, found.writes)
 
 
 def _version(asker: Asker) -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from loaders.served.llama_adapters import adapters_of
 from modules.errors import LoadFailed
+from modules.formats.endpoint import DEFAULT_PARALLEL
 from modules.types import EngineInfo
 from tests.loaders.test_openai_probe import Routes, cards, loaded, serving
 
@@ -72,6 +73,8 @@ def test_what_it_gives_when_asked_is_what_it_offers(tmp_path: Path, posted: dict
         ({"data": [{"index": 0, "embedding": [0.0, 0.0]}]}, "no direction"),
         ({"data": [{"index": 0, "embedding": [None, 1.0]}]}, "no direction"),
         ({"data": []}, "no vector"), ({}, "no vector"), ([1], "not understood"), (b"<html>", "not JSON"),
+        ({"data": [{"index": 0, "embedding": [10**400]}]}, "no direction"), (b"[" * 200_000, "not JSON"),
+        ((501, b"[" * 200_000), "HTTP 501"),
         ((400, {"error": {"message": "Pooling type 'none' is not OAI compatible."}}), "Pooling type 'none'"),
         (404, "HTTP 404"), (429, "could not be found out (it has too much to do)"), (401, "could not be found out"),
     ],
@@ -82,7 +85,8 @@ def test_embeddings_that_are_none_are_not_offered_and_it_is_said_why(tmp_path: P
     assert words in info.details["notes"]
 
 
-@pytest.mark.parametrize("answer", [{"results": []}, {"results": [{"index": 0}]}, [], 404, 503])
+@pytest.mark.parametrize("answer", [{"results": []}, {"results": [{"index": 0}]}, [], 404, 503,
+                                    {"results": [{"index": 0, "relevance_score": 10**400}]}])  # fmt: skip
 def test_scores_that_are_none_are_not_offered(tmp_path: Path, answer: Any) -> None:
     info = found(tmp_path, server(rerank=answer))
     assert "rerank" not in (info.features or ())
@@ -114,12 +118,29 @@ def test_a_build_that_takes_no_adapters_by_request_is_not_offered_them(tmp_path:
     assert "this build takes none by request" in info.details["notes"]
 
 
-@pytest.mark.parametrize("listed", [404, 401, {"error": 1}, [{"id": 0}], [adapter(3, "/a.gguf")], b"<html>"])
+@pytest.mark.parametrize("listed", [404, 401, {"error": 1}, [{"id": 0}], [adapter(3, "/a.gguf")], b"<html>",
+                                    [adapter(0, "/a.gguf", 10**400)]])  # fmt: skip
 def test_a_list_of_adapters_that_is_none_is_said(tmp_path: Path, listed: Any) -> None:
     info = found(tmp_path, {**server(), "/lora-adapters": listed})
     assert info.adapters == {}
     assert "No adapters" in info.details["notes"]
     assert "started without any" not in info.details["notes"]
+
+
+@pytest.mark.parametrize(
+    "props",
+    [
+        {"default_generation_settings": [1], "total_slots": -4, "modalities": ["vision"]},
+        {"default_generation_settings": {"n_ctx": -1, "params": 3}, "total_slots": True, "modalities": "all"},
+        {"default_generation_settings": "x", "total_slots": "many", "modalities": 1},
+    ],
+    ids=["a list", "numbers", "words"],
+)
+def test_what_is_told_in_another_form_than_expected_is_not_told(tmp_path: Path, props: dict[str, Any]) -> None:
+    info = found(tmp_path, {**server([adapter(0, "/one.gguf")]), "/props": props})
+    assert info.slots == DEFAULT_PARALLEL
+    assert info.context == 0, "it is not known"
+    assert set(info.features or ()) == WRITING | {"prompt cache"}
 
 
 def test_a_server_for_vectors_takes_no_adapters(tmp_path: Path) -> None:
