@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,14 @@ from loaders.hf.opening import main_device, weights_reported
 from loaders.hf.placing import Place, choose_dtype
 from loaders.hf.stopping import Stopped, layers_of, stoppable
 from loaders.hf.trouble import trim
+from loaders.text.turns import turn
 from loaders.transformers import choose_context, folder_of
 from modules.errors import BadRequest, Cancelled, ContextOverflow, LoadFailed, Unsupported
 from modules.types import Chunk, Embeddings, EngineInfo, GenerationRequest, Message
 
-_AT_ONCE = 16
+_AT_ONCE, _TOKENS = 16, 8192
+"""Texts, and tokens with their padding, that are computed in one call. A cancel is seen between two layers, so that a
+layer must not take long: 16 texts of 8,192 tokens each would take a processor a minute, and gigabytes."""
 _USED = ("context", "dtype", "device", "threads")
 _KNOWN_MODULES = ("Transformer", "Pooling", "Normalize")
 POOLINGS = {
@@ -59,11 +62,9 @@ class EmbeddingEngine:
                     f"Text {number + 1} has {len(tokens)} tokens, but the context is {self.info.context}.",
                     hint="Split it into shorter ones.",
                 )
-        order = sorted(range(len(ids)), key=lambda place: len(ids[place]))
         vectors: dict[int, tuple[float, ...]] = {}
-        for start in range(0, len(order), _AT_ONCE):
-            places = order[start : start + _AT_ONCE]
-            with self._lock:
+        for places in batches([len(tokens) for tokens in ids]):
+            with turn(self._lock, cancelled):
                 found = self._vectors([ids[place] for place in places], cancelled)
             vectors |= zip(places, found, strict=True)
         return Embeddings(tuple(vectors[place] for place in range(len(ids))), sum(map(len, ids)))
@@ -149,6 +150,18 @@ def open_embedding(
         },
     )  # fmt: skip
     return EmbeddingEngine(info, model, tokenizer, pooling, main_device(model, place))
+
+
+def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """The places of texts that are computed together, the shortest first: at least one each time."""
+    places: list[int] = []
+    for place in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if len(places) == _AT_ONCE or (places and (len(places) + 1) * lengths[place] > _TOKENS):
+            yield places
+            places = []
+        places.append(place)
+    if places:
+        yield places
 
 
 def most_positions(model: Any) -> int | None:

@@ -23,6 +23,7 @@ from loaders.llama_python.vocabulary import Vocabulary
 from loaders.text.pieces import TextPieces
 from loaders.text.ranks import logprob_of
 from loaders.text.template import ChatTemplate
+from loaders.text.turns import turn
 from modules.errors import BadParameter, BadRequest, Cancelled, ContextOverflow, EngineError, Unsupported
 from modules.params import BY_NAME
 from modules.types import (
@@ -154,7 +155,7 @@ class LlamaPythonEngine:
             if len(tokens) > self.info.context:
                 raise ContextOverflow(f"A text has {len(tokens)} tokens, but the context is {self.info.context}.")
             total += len(tokens)
-            with self._embedding, stopped_by(context, cancelled):
+            with turn(self._embedding, cancelled), stopped_by(context, cancelled):
                 vectors.append(_unit(self._embedded(context, tokens, width, cancelled)))
         return Embeddings(tuple(vectors), total)
 

@@ -1,1 +1,1 @@
-"""Text in and out for engines that leave it to us: whole characters from tokens' bytes, chat templates."""
+"""Text in and out for engines that leave it to us: whole characters from tokens' bytes, chat templates, turns."""

@@ -275,6 +275,10 @@ def test_a_sentence_model_gives_the_vectors_its_pooling_asks_for(hf_folder: Path
     with pytest.raises(Cancelled):  # asked once for each text, at the beginning of the call and before each layer
         backend.embed(texts, lambda: bool(asked.append(True)) or len(asked) > 4)
     assert len(asked) == 5
+    asked.clear()
+    with backend._lock, pytest.raises(Cancelled):  # while another request's texts are computed, which may take long
+        backend.embed(texts, lambda: bool(asked.append(True)) or len(asked) > 2)
+    assert len(backend.embed(texts, lambda: False).vectors) == 2
     with pytest.raises(Unsupported):
         answer(backend, ask("x"))
 
@@ -289,6 +293,16 @@ def test_a_sentence_model_gives_the_vectors_its_pooling_asks_for(hf_folder: Path
     with torch.no_grad():
         hidden = model(torch.tensor([backend.tokenize(texts[0], True)])).last_hidden_state
     assert first == pytest.approx(torch.nn.functional.normalize(hidden[:, 0], dim=-1)[0].tolist(), abs=1e-5)
+
+
+def test_texts_are_computed_together_as_far_as_a_cancel_is_seen_soon() -> None:
+    from loaders.hf.embedding import batches
+
+    lengths = [8192, 100, 5000, *[400] * 40, 3000, 3000]
+    found = list(batches(lengths))
+    assert sorted(place for places in found for place in places) == list(range(len(lengths)))
+    assert all(len(places) * lengths[places[-1]] <= 8192 for places in found)
+    assert [len(places) for places in found] == [16, 16, 9, 2, 1, 1]
 
 
 def test_positions_that_begin_behind_the_paddings_number_are_not_counted_as_room(
