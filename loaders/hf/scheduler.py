@@ -109,8 +109,8 @@ class Scheduler:
 
     def _drop_from(self, group: Group) -> None:
         for row in [row for row in group.rows if row.cancelled()]:
+            row.end("cancelled")  # before its line is taken out, which a card that failed refuses
             self._leave(group, row)
-            row.end("cancelled")
 
     def _guarded(self, work: Callable[[Any], None], what: Row | Group) -> None:
         """Do it; what goes wrong ends these replies and no others."""

@@ -61,6 +61,23 @@ def test_a_cancelled_reply_whose_prompt_cannot_be_kept_for_want_of_memory_harms_
         assert done_of(other.result(30)).stats.completion_tokens == 300
 
 
+def test_a_cancelled_reply_ends_though_a_card_that_failed_does_not_give_its_line_out(
+    engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from loaders.hf.cache import SharedCache
+
+    def broken(self: Any, *arguments: Any) -> Any:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(SharedCache, "leave", broken)
+    enough, begun = Event(), Event()
+    with ThreadPoolExecutor(1) as pool:
+        cancelled = pool.submit(until, engine, LONG, begun, enough)
+        assert begun.wait(20)
+        enough.set()
+        assert done_of(cancelled.result(20)).reason == "cancelled"
+
+
 def test_a_card_that_refuses_everything_is_told_and_the_next_request_too(
     engine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
