@@ -18,9 +18,9 @@ from modules.errors import BadParameter, EngineError
 
 _REMEMBERED = 16  # compiled grammars: the n choices of a request, and tools that stay the same over a chat
 _LONGEST_REASON = 300  # characters
-_END = {"content": "<|nothing ends a reply of this model|>", "special": True, "normalized": False, "lstrip": False,
-        "rstrip": False, "single_word": False}  # fmt: skip
-"""llguidance wants a token that ends a reply. A model without any gets one behind its own, which is never drawn."""
+_NOTHING = {"special": True, "normalized": False, "lstrip": False, "rstrip": False, "single_word": False}
+"""llguidance wants a token that ends a reply. A model without any gets one behind its own, which is never drawn. As
+tokens are numbered without gaps, what a model has logits for and its tokenizer does not know gets one each as well."""
 
 
 class GrammarTokenizer:
@@ -42,10 +42,12 @@ class GrammarTokenizer:
             raise ValueError("llguidance reads only fast tokenizers.")
         found = json.loads(backend.to_str())
         found["truncation"] = found["padding"] = None
-        size = max(size or 0, backend.get_vocab_size(with_added_tokens=True))
+        known = backend.get_vocab_size(with_added_tokens=True)
+        size = max(size or 0, known)
         if not eos:
+            more = [{**_NOTHING, "content": f"<|nothing {number}|>", "id": number} for number in range(known, size + 1)]
+            found["added_tokens"] += more
             eos, size = frozenset({size}), size + 1
-            found["added_tokens"].append({**_END, "id": size - 1})
         return cls(LLTokenizer(json.dumps(found), n_vocab=size, eos_token=sorted(eos)))
 
     @classmethod

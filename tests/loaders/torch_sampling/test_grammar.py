@@ -203,12 +203,15 @@ def test_a_real_tokenizers_tokens_are_masked(tokenizer: Any, kind: str) -> None:
 @pytest.mark.real_model
 @needs_model
 def test_a_real_tokenizer_without_an_end_keeps_to_its_own_tokens_and_completes(tokenizer: Any) -> None:
-    size = len(tokenizer)
-    grammar = Grammar.for_schema(SCHEMA, GrammarTokenizer.from_transformers(tokenizer, frozenset(), size))
-    for token in tokenizer('{"name": "Zoë 🎉", "age": 31}', add_special_tokens=False)["input_ids"]:
-        assert grammar.allowed(size)[token]
-        grammar.accept(token)
-    assert grammar.complete
+    for padding in (0, 64):  # logits that are of no token
+        size = len(tokenizer) + padding
+        grammar = Grammar.for_schema(SCHEMA, GrammarTokenizer.from_transformers(tokenizer, frozenset(), size))
+        for token in tokenizer('{"name": "Zoë 🎉", "age": 31}', add_special_tokens=False)["input_ids"]:
+            mask = grammar.allowed(size)
+            assert mask[token]
+            assert not mask[len(tokenizer) :].any()
+            grammar.accept(token)
+        assert grammar.complete
 
 
 def test_a_tokenizer_that_is_not_fast_is_refused() -> None:
