@@ -171,8 +171,11 @@ export class MessageView {
     const notices = this.#live?.notices ?? node.notices ?? [];
     const state = this.#live ? "running" : node.state;
     const offer = state === "failed" ? offerFor(node, this.#context.store.get("model")) : null;
-    const key = `${state}${notices.length}${node.error?.message ?? ""}${JSON.stringify(offer)}`;
+    const said = `${state}${notices.length}${node.error?.message ?? ""}`;
+    const key = said + JSON.stringify(offer);
     if (key === this.#noted) return;
+    const news = offer !== null || !this.#noted.startsWith(said); // an offer that has gone is nothing to be read out
+    const pressed = this.#notes.contains(document.activeElement) ? document.activeElement.textContent : null;
     this.#noted = key;
     const { conversation, run, reloadModel, showLog } = this.#context;
     const actions = {
@@ -184,8 +187,9 @@ export class MessageView {
     };
     this.#notes.replaceChildren();
     if (notices.length) this.#notes.append(noticeList(notices));
-    if (state === "failed") this.#notes.append(errorCard(node, actions, this.#fresh, offer));
+    if (state === "failed") this.#notes.append(errorCard(node, actions, this.#fresh && news, offer));
     if (state === "interrupted") this.#notes.append(interruptedCard(node, actions));
+    if (pressed !== null) ([...this.#notes.querySelectorAll("button")].find((one) => one.textContent === pressed) ?? this.article).focus({ preventScroll: true });
   }
 
   // ── editing ──────────────────────────────────────────────────────────────────────────────────

@@ -22,20 +22,20 @@ export function offerFor(node, status) {
   const model = own?.model ?? node.model;
   const last = status.state === "failed" ? status.error?.fallback : null;
   if (last?.model && (own || ofEngine(node.error)) && (!model || last.model === model)) return { ...last, why: status.error.message === node.error?.message ? "" : status.error.message };
-  return own && RUNNING.includes(status.state) && status.model === own.model ? null : own;
+  return own && RUNNING.includes(status.state) && status.model === own.model ? null : own && { ...own, why: "" };
 }
 
 /** What would be different, in words: ["Context: 8,192 → 4,096"]. */
 export function changesOf(offer) {
-  const rows = (Array.isArray(offer.changes) ? offer.changes : []).map(({ label, was, now }) => `${label}: ${was} → ${now}`);
-  return rows.length ? rows : [offer.says];
+  const rows = Array.isArray(offer.changes) ? offer.changes : []; // it may come from a chat's file
+  return rows.filter(Boolean).map(({ label, was, now }) => `${label}: ${was} → ${now}`);
 }
 
 /** The offer with its button. */
 export function offerView(offer, label, onClick) {
   return h("div", { class: "eh-offer" },
     offer.why && h("p", { text: `${offer.model} could not be loaded again: ${offer.why}`, dir: "auto" }),
-    h("p", { text: "With less it should fit:" }),
+    h("p", { text: `With less, ${offer.model} should fit:`, dir: "auto" }),
     h("ul", {}, changesOf(offer).map((text) => h("li", { text, dir: "auto" }))),
     button({ icon: icon("retry"), text: label, label, class: "eh-btn eh-solid", onClick }));
 }

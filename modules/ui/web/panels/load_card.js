@@ -27,14 +27,15 @@ export class LoadCard {
     show(this.node, shown);
   }
 
-  /** Said afterwards, once it is true: nothing was changed behind anybody's back. */
+  /** Said afterwards, once it is true: nothing was changed behind anybody's back. Something else loaded meanwhile ends it. */
   #say(status) {
     const taken = this.#taken;
-    if (!taken || status.model !== taken.offer.model) return;
-    if (status.state === "starting") taken.begun = true;
-    const there = ["ready", "busy"].includes(status.state);
+    if (!taken) return;
+    const ours = status.model === taken.offer.model && Object.entries(taken.offer.settings).every(([name, value]) => status.settings[name] === value);
+    if (ours && status.state === "starting") taken.begun = true;
+    const there = ours && ["ready", "busy"].includes(status.state);
     if (there) this.#context.toasts.show({ message: `${status.model} is loaded with less, as you chose.`, hint: `${changesOf(taken.offer).join("; ")}.` });
-    if (there || (taken.begun && status.state !== "starting")) this.#taken = null;
+    if (there || (taken.begun && !(ours && status.state === "starting"))) this.#taken = null;
   }
 
   /** A reply at the end of what is shown waits for the load, or failed of it: its own card has the button. */
