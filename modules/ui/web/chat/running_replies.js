@@ -10,8 +10,9 @@ export class RunningReplies {
    * @param {boolean} late  the list did not come by the line of events: what was heard meanwhile may be newer
    */
   all(replies, late = false) {
+    if (late && this.#ended === null) return this.chats; // the line has brought a list since it was asked for
     const before = late ? [...this.#chats] : [];
-    const listed = (replies ?? []).filter(({ message }) => !(late && this.#ended?.has(message)));
+    const listed = (replies ?? []).filter(({ message }) => !(late && this.#ended.has(message)));
     this.#chats = new Map([...before, ...listed.map(({ chat, message }) => [message, chat])]);
     this.#ended = null;
     return this.chats;
