@@ -33,8 +33,8 @@ BROWSER_FLAGS = [
     # bar: a page of Chromium's own, made anew for each of ours, that costs nearly half as much as ours to open.
     "--disable-features=" + ",".join((
         "AvoidUnnecessaryBeforeUnloadCheckSync", "DestroyProfileOnBrowserClose", "HttpsFirstBalancedModeAutoEnable",
-        "HttpsUpgrades", "LensOverlay", "MediaRouter", "NetworkTimeServiceQuerying", "OptimizationHints", "PaintHolding",
-        "PreconnectToSearch", "ThirdPartyStoragePartitioning", "Translate",
+        "HttpsUpgrades", "LensOverlay", "MediaRouter", "NetworkTimeServiceQuerying", "OptimizationHints",
+        "PaintHolding", "PreconnectToSearch", "ThirdPartyStoragePartitioning", "Translate",
         "AimEnabled", "WebUIOmniboxPopup", "WebUIOmniboxAimPopup", "WebUIOmniboxFullPopup",
     )),
 ]  # fmt: skip

@@ -56,10 +56,14 @@
   addEventListener("pagehide", leave);
   document.addEventListener("visibilitychange", () => document.hidden && leave()); // a phone tells no more than this
   // And what a control sends then has to arrive: browsers carry small bodies for pages that are gone.
-  const SMALL = 20000; // characters, of at most 3 bytes; the limit is 64 kB for all that is on its way
+  const ROOM = 60000; // bytes; a browser refuses a request when more than 64 kB are on their way so
+  let carried = 0;
   const send = window.fetch;
   window.fetch = (where, how) => {
-    const ours = how && typeof how.body === "string" && how.body.length <= SMALL && String(where).includes("/gradio_api/");
-    return send(where, ours ? { ...how, keepalive: true } : how);
+    if (!how || typeof how.body !== "string" || !(how.keepalive || String(where).includes("/gradio_api/"))) return send(where, how);
+    const size = how.body.length * 3; // at most
+    if (carried + size > ROOM) return send(where, { ...how, keepalive: false });
+    carried += size;
+    return send(where, { ...how, keepalive: true }).finally(() => { carried -= size; });
   };
 })();

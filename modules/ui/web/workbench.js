@@ -46,7 +46,7 @@ export class Workbench {
     this.popup = new Popup(root);
     this.status = h("div", { class: "eh-sr", role: "status", "aria-live": "polite" });
     this.tools = new MarkdownTools({ parser: makeParser(), math: new MathRenderer(), highlighter: new Highlighter() });
-    this.conversation = new Conversation({ api: this.api, store: this.store, toasts: this.toasts, announce: (text) => { this.status.textContent = text; } });
+    this.conversation = new Conversation({ api: this.api, store: this.store, toasts: this.toasts, announce: (text) => { this.status.textContent = text; }, settle: () => this.params.flush() });
     this.chats = new Chats(this);
     this.models = new ModelControl(this);
     this.link = new ServerLink(this);
@@ -153,7 +153,7 @@ export class Workbench {
 
   async sendText(text) {
     this.status.textContent = "";
-    await this.conversation.send(text, this.params.flush()).finally(() => this.chats.soon());
+    await this.conversation.send(text).finally(() => this.chats.soon());
     this.status.textContent = "Generating a reply.";
   }
 

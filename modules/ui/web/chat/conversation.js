@@ -14,6 +14,7 @@ export class Conversation {
   #store;
   #toasts;
   #announce;
+  #settle;
   #followers = new Map();
   #live = new Map();
   #changes;
@@ -21,8 +22,9 @@ export class Conversation {
   #timer = 0;
   #opening = 0;
 
-  /** @param {{api, store, toasts, announce: (text: string) => void}} parts */
-  constructor({ api, store, toasts, announce }) {
+  /** @param {{api, store, toasts, announce: (text: string) => void, settle: () => Promise|null}} parts  settle saves what counts for a reply */
+  constructor({ api, store, toasts, announce, settle }) {
+    this.#settle = settle;
     this.#api = api;
     this.#store = store;
     this.#toasts = toasts;
@@ -106,11 +108,9 @@ export class Conversation {
 
   // ── changing: each belongs to the chat it began in, whatever is shown when the answer comes ──────
 
-  /**
-   * Send a message and follow the reply. Throws when it did not reach the server; the caller keeps the text.
-   * @param {Promise<unknown>|null} first  what has to be saved before: it counts for the reply
-   */
-  async send(text, first = null) {
+  /** Send a message and follow the reply. Throws when it did not reach the server; the caller keeps the text. */
+  async send(text) {
+    const settled = this.#settle();
     const tree = this.tree ?? this.#fresh();
     const parent = tree.leaf;
     const draft = { id: `sending-${Date.now()}`, parent, role: "user", text, state: SENDING, created: new Date().toISOString() };
@@ -118,7 +118,7 @@ export class Conversation {
     this.#look(tree, draft.id);
     try {
       await this.#exists(tree);
-      await first;
+      await settled;
       const answer = await this.#changes.run(tree, (rev) => this.#api.send(tree.id, { parent, text, rev, role: "user", reply: true }), parent);
       this.#current(tree).remove(draft.id);
       this.tailed = answer.reply?.id ?? null;
@@ -158,25 +158,28 @@ export class Conversation {
   /** A new version of a message. reply: also ask for an answer to it. */
   async edit(id, text, reply) {
     const { tree } = this;
-    const made = () => this.#changes.run(tree, (rev) => this.#api.edit(tree.id, id, { text, rev, reply }), id);
+    const settled = reply && this.#settle();
+    const made = async () => { await settled; return this.#changes.run(tree, (rev) => this.#api.edit(tree.id, id, { text, rev, reply }), id); };
     this.#took(tree, await this.#changes.once(`edit ${id}`, made));
     if (this.#store.get("editing") === id) this.#store.set({ editing: null });
   }
 
   /**
    * A new version of a reply, or the first reply to one of one's own messages.
-   * @param {{model?: string, preset?: string}} by  written by another model or with another preset, this once
+   * @param {{model?: string, preset?: string, smaller?: boolean}} by  with another model or preset, this once, or with less memory
    */
   async regenerate(id, by = {}) {
     const { tree } = this;
-    const made = () => this.#changes.run(tree, (rev) => this.#api.regenerate(tree.id, id, { rev, ...by }), id);
+    const settled = this.#settle();
+    const made = async () => { await settled; return this.#changes.run(tree, (rev) => this.#api.regenerate(tree.id, id, { rev, ...by }), id); };
     this.#took(tree, await this.#changes.once(`regenerate ${id}`, made));
   }
 
   /** A version that starts with the present text and goes on from there. */
   async continueReply(id) {
     const { tree } = this;
-    const made = () => this.#changes.run(tree, (rev) => this.#api.continueReply(tree.id, id, rev), id);
+    const settled = this.#settle();
+    const made = async () => { await settled; return this.#changes.run(tree, (rev) => this.#api.continueReply(tree.id, id, rev), id); };
     this.#took(tree, await this.#changes.once(`continue ${id}`, made));
   }
 

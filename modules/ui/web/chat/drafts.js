@@ -33,8 +33,14 @@ export class Drafts {
     return this.#get(`draft.system.${chat ?? NEW}`);
   }
 
-  setSystem(chat, text) {
+  /** What the chat's system prompt was when its draft was begun; null = not known. */
+  systemBefore(chat) {
+    return this.#get(`draft.system-before.${chat ?? NEW}`);
+  }
+
+  setSystem(chat, text, before = null) {
     this.#set(`draft.system.${chat ?? NEW}`, text);
+    this.#set(`draft.system-before.${chat ?? NEW}`, text === null ? null : before);
   }
 
   /** The message that is on its way to the server, or null: when the page goes away meanwhile it is not lost. */

@@ -82,13 +82,13 @@ export class ParamControl {
 
   /**
    * Save now what waits for a further change: the page goes away, or a message is being sent.
-   * @returns {Promise<void>|null} what is on its way, null = nothing is
+   * @returns {Promise<unknown>|null} what is on its way, null = nothing is
    */
   flush() {
     if (!this.#timer) return this.#storing;
     clearTimeout(this.#timer);
     this.#timer = 0;
-    const storing = this.#store().finally(() => { if (this.#storing === storing) this.#storing = null; });
+    const storing = Promise.all([this.#storing, this.#store()]).finally(() => { if (this.#storing === storing) this.#storing = null; });
     this.#storing = storing;
     return storing;
   }

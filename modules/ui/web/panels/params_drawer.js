@@ -19,7 +19,7 @@ export class ParamsDrawer {
     this.preset.addEventListener("change", () => context.run(() => this.#loadPreset()));
     this.modified = h("small", { class: "eh-muted", text: "changed since", hidden: true });
     this.system = new SystemPrompt(context);
-    const reset = button({ text: "Reset all", label: "Reset all", class: "eh-btn eh-outline", onClick: () => context.run(async () => { await context.api.resetParams(); await this.load(); }) });
+    const reset = button({ text: "Reset all", label: "Reset all", class: "eh-btn eh-outline", onClick: () => context.run(() => this.#reset()) });
     this.node = h("aside", { class: "eh-params", "aria-label": "Parameters" },
       h("header", { class: "eh-drawer-head" }, h("h2", { text: "Parameters" }), close),
       h("div", { class: "eh-params-scroll" },
@@ -71,9 +71,18 @@ export class ParamsDrawer {
     show(this.modified, Boolean(preset && modified));
   }
 
+  /** What was changed a moment before is saved first, else it would come after. */
+  async #reset() {
+    await this.flush();
+    await this.#context.api.resetParams();
+    await this.load();
+  }
+
   async #loadPreset() {
-    if (!this.preset.value) return void (await this.load()); // "no preset" is what it says, not something to choose
-    await this.#context.api.loadPreset(this.preset.value);
+    const name = this.preset.value;
+    await this.flush();
+    if (!name) return void (await this.load()); // "no preset" is what it says, not something to choose
+    await this.#context.api.loadPreset(name);
     await this.load();
   }
 

@@ -10,13 +10,14 @@ export class SystemPrompt {
   #key = null; // its id
   #timer = 0;
   #saving = null; // {text, tree, done}: on its way
+  #old = false; // the draft is of a time before the prompt that the chat has now: it waits to be taken up
 
-  /** @param {{store, drafts, conversation, run}} context */
+  /** @param {{store, drafts, conversation, toasts, run}} context */
   constructor(context) {
     this.#context = context;
     this.node = h("textarea", { class: "eh-input", rows: 4, dir: "auto", placeholder: "None: the model answers as it was trained.", "aria-label": "System prompt of this chat" });
     this.node.addEventListener("input", () => this.#typed());
-    this.node.addEventListener("blur", () => this.#save());
+    this.node.addEventListener("blur", () => this.flush());
     this.#show();
     context.store.on(["chat", "tick"], () => this.#follow());
   }
@@ -31,14 +32,14 @@ export class SystemPrompt {
     const key = tree?.id ?? null;
     const draft = this.#draft;
     if (key !== this.#key && tree === this.#tree) { // a new chat just got its id
-      if (draft !== null) drafts.setSystem(key, draft);
+      if (draft !== null) drafts.setSystem(key, draft, "");
       drafts.setSystem(this.#key, null);
     } else if (key !== this.#key) {
-      this.#save();
+      this.flush();
       this.#tree = tree;
       this.#key = key;
       this.#show();
-      if (key && this.#draft !== null) this.#soon(); // the page went away before it was saved
+      this.#takeUp();
       return;
     }
     this.#tree = tree;
@@ -50,8 +51,33 @@ export class SystemPrompt {
     this.node.value = this.#draft ?? this.#tree?.system ?? "";
   }
 
+  /** The page went away before a draft was saved: it is saved now, unless the chat got another prompt since. */
+  #takeUp() {
+    const { drafts, toasts } = this.#context;
+    const [key, draft, now] = [this.#key, this.#draft, this.#tree?.system ?? ""];
+    this.#old = false;
+    if (key === null || draft === null) return;
+    this.#old = draft !== now && ![null, now].includes(drafts.systemBefore(key));
+    if (!this.#old) return void this.#soon();
+    toasts.show({
+      message: "This chat has another system prompt by now than the one you typed here, which was not saved.",
+      hint: "Yours stands under Parameters; change it there to have it saved.",
+      action: "Discard", onAction: () => this.#discard(key),
+    });
+  }
+
+  #discard(key) {
+    this.#context.drafts.setSystem(key, null);
+    if (key !== this.#key) return;
+    this.#old = false;
+    this.#show();
+  }
+
   #typed() {
-    this.#context.drafts.setSystem(this.#key, this.node.value);
+    const { drafts } = this.#context;
+    const before = this.#draft === null || this.#old ? (this.#tree?.system ?? "") : drafts.systemBefore(this.#key);
+    this.#old = false;
+    drafts.setSystem(this.#key, this.node.value, before);
     this.#soon();
   }
 
@@ -62,7 +88,7 @@ export class SystemPrompt {
 
   /** Save now what was typed: the page goes away, or a message is being sent. A save needs nobody who waits for it. */
   flush() {
-    return this.#draft === null ? null : this.#save();
+    return this.#draft === null || this.#old ? null : this.#save();
   }
 
   /** Save what was typed. Until that has worked the text stays a draft, which nothing else overwrites. */
@@ -74,7 +100,10 @@ export class SystemPrompt {
     if (this.#saving?.text === text && this.#saving.tree === tree) return this.#saving.done;
     const done = run(async () => {
       const saved = text === (tree?.system ?? "") ? key : await conversation.setSystem(text, tree);
-      for (const one of [key, saved]) if (drafts.system(one) === text) drafts.setSystem(one, null);
+      for (const one of [key, saved]) {
+        const left = drafts.system(one);
+        if (left !== null) drafts.setSystem(one, left === text ? null : left, text);
+      }
     }).finally(() => { if (this.#saving?.done === done) this.#saving = null; });
     this.#saving = { text, tree, done };
     return done;
