@@ -122,6 +122,7 @@ def test_a_system_prompt_typed_right_before_a_reload_is_saved(chat: Open, live: 
     box = page.page.get_by_role("textbox", name="System prompt of this chat")
     box.evaluate(TYPE_AND_RELOAD, "In rhyme.")
     until(lambda: live.call("GET", f"/api/chats/{name}")["system"] == "In rhyme.", "the system prompt is not saved")
+    page.wait()  # Chromium may never end a page that is closed while it is being loaded again
 
 
 def with_draft(page: ChatPage, key: str, text: str, before: str = "") -> None:

@@ -179,6 +179,8 @@ def test_what_is_typed_and_not_left_yet_is_saved_when_the_page_goes_away(visit: 
         page.evaluate("location.reload()")
     seen.page = other
     wait_stored(seen, "temperature", 1.65)
+    if how == "reload":
+        page.get_by_role("tab", name="Parameters").wait_for()  # closed while it is being loaded again it may never end
     other.close()
 
 
