@@ -129,13 +129,14 @@ def in_seconds(seconds: float) -> str:
     ("header", "low", "high"),
     [
         ("7", 7, 7), ("0", 0, 0), ("1.5", 1.5, 1.5), ("9" * 60, LONGEST_WAIT, LONGEST_WAIT),
-        (in_seconds(3600), 1800, 3600), (in_seconds(-60), 0, 0), ("Sun, 22 Nov 2026 00:00:00", 0, LONGEST_WAIT),
+        (3600, 1800, 3600), (-60, 0, 0), ("Sun, 22 Nov 2020 00:00:00", 0, 0),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("status", [429, 503])
 async def test_how_long_a_server_wants_to_be_left_alone_is_told(
-    status: int, header: str, low: float, high: float
+    status: int, header: str | int, low: float, high: float
 ) -> None:
+    header = in_seconds(header) if isinstance(header, int) else header
     chunks = await replied(giving(plain({"message": "x"}, status, more=f"Retry-After: {header}\r\n")))
     assert low <= failed_of(chunks).error["retry_after"] <= high
 
