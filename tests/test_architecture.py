@@ -193,3 +193,13 @@ def test_importing_the_server_is_quick_and_brings_no_engine_and_no_gradio() -> N
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip().endswith("[]"), result.stdout
+
+
+def test_another_process_at_another_time_gives_the_tests_the_same_names(request: pytest.FixtureRequest) -> None:
+    """The processes that share the suite have to agree on its tests, or none of them runs."""
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "tests"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=200)
+    assert done.returncode == 0, done.stdout[-2000:]
+    found = set(done.stdout.splitlines())
+    missing = [item.nodeid for item in request.session.items if item.nodeid not in found]
+    assert not missing, "parameters must not hold the time, a random number or the order of a set"

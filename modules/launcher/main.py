@@ -90,8 +90,9 @@ def _test(options: Options, layout: Layout, console: Console) -> int:
 
 
 def side_by_side(cores: int | None) -> list[str]:
-    """pytest's arguments for the whole suite: much of it waits, so files run beside each other."""
-    return ["-n", str(min(4, max(2, cores or 2))), "--dist", "loadfile"]
+    """pytest's arguments for the whole suite: about a third of it waits, so files run beside each other, one more than
+    there are cores."""
+    return ["-n", str(min(4, max(1, cores or 1) + 1)), "--dist", "loadfile"]
 
 
 def _add_tested_loaders(environment: Environment, console: Console) -> None:
