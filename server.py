@@ -11,12 +11,12 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from modules.cli import parse
 from modules.errors import EnginehouseError
-from modules.listening import Bound, bind, network_address
-from modules.run_file import RunFile
-from modules.settings import Settings, is_loopback
+from modules.settings.cli import parse
+from modules.settings.store import Settings, is_loopback
 from modules.version import VERSION
+from modules.web.listening import Bound, bind, network_address
+from modules.web.run_file import RunFile
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

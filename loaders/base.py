@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from modules.errors import BadParameter
-from modules.params_row import written
+from modules.sampling.param import written
 from modules.types import Chunk, Embeddings, EngineInfo, GenerationRequest, Message, ParamValue
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class LoaderSpec:
     rank      place among the loaders of a format: the smallest that can run is taken unless another is asked for
     hardware  kinds of device it cannot do without, any of them: ("cuda",); () = runs anywhere
     estimate  what a load will take (see modules/estimates/values.py); None = it cannot be said
-    options   names of program settings (modules/settings.py) it has to know, as LoadRequest.options
+    options   names of program settings (modules/settings/store.py) it has to know, as LoadRequest.options
     ladder    how to make a load smaller that did not fit, step by step (see modules/models/fallback.py)
     """
 

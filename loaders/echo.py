@@ -23,7 +23,7 @@ from loaders.base import Feature, LoaderSpec, LoadParam, LoadRequest
 from modules.errors import Cancelled, ContextOverflow, EngineError, LoadFailed, Unsupported
 from modules.estimates.values import Settings, Step
 from modules.formats.facts import ModelFacts
-from modules.params import ECHO, dialect
+from modules.sampling.params import ECHO, dialect
 from modules.types import (
     MEDIA_MARK,
     Chunk,

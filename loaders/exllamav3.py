@@ -9,7 +9,7 @@ from pathlib import Path
 from loaders.base import EngineBackend, Feature, LoaderSpec, LoadParam, LoadRequest
 from loaders.llama_cpp import choose_context
 from modules.estimates.exllama import STEPS, estimate_exllama
-from modules.params import EXL3, dialect
+from modules.sampling.params import EXL3, dialect
 from modules.types import EngineInfo
 
 _CACHE = ("fp16", "q8", "q7", "q6", "q5", "q4", "q3", "q2")
@@ -74,10 +74,10 @@ SPEC = LoaderSpec(
 def load(request: LoadRequest, progress: Callable[[float, str], None]) -> EngineBackend:
     """Load a folder. Raises LoadFailed with its reason."""
     from loaders.exllama.backend import ExLlamaEngine
-    from loaders.exllama.building import import_library
+    from loaders.exllama.cuda_build import import_library
     from loaders.exllama.folder import read_folder
+    from loaders.exllama.load_errors import told_as_failures
     from loaders.exllama.model_thread import ModelThread
-    from loaders.exllama.words import told_as_failures
 
     folder = read_folder(Path(request.path))
     wanted = request.settings["context"]

@@ -15,19 +15,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from loaders.base import Feature, LoaderSpec, LoadRequest
-from loaders.llama import binding, own_server, said
-from loaders.llama.asking import free_port, props
+from loaders.llama import binding, log_warnings, own_server
 from loaders.llama.context import choose_context
+from loaders.llama.fallback_steps import LADDER
 from loaders.llama.info import engine_info
-from loaders.llama.ladder import LADDER
 from loaders.llama.launch import Launch, decide
+from loaders.llama.probe_http import free_port, props
 from loaders.llama.settings import DEFAULT_CONTEXT, SETTINGS
 from loaders.served.backend import EndpointBackend
-from modules.disk.saved_states import tidy
+from modules.disk.slot_files import tidy
 from modules.errors import LoadFailed, StorageError
 from modules.estimates.gguf import estimate_gguf
 from modules.formats.gguf import read_header
-from modules.params import LLAMA, dialect
+from modules.sampling.params import LLAMA, dialect
 
 __all__ = ["DEFAULT_CONTEXT", "SPEC", "choose_context", "load", "missing_instructions"]
 
@@ -92,7 +92,7 @@ def _bundled(
     if launch.slots:
         Path(launch.slots).mkdir(parents=True, exist_ok=True, mode=0o700)
     cards = binding.devices(xllamacpp)
-    start = said.log_size()
+    start = log_warnings.log_size()
     progress(0.03, "loading the model")
     server = xllamacpp.Server(params)
     found = props(server.listening_address, key)
@@ -108,7 +108,7 @@ def _own(
     request: LoadRequest, launch: Launch, quant: str, command: str, key: str, progress: Callable[[float, str], None]
 ) -> EndpointBackend:
     """A program of the person's in this worker's care."""
-    start = said.log_size()
+    start = log_warnings.log_size()
     server = own_server.start(launch, command, key, progress)
     found = props(server.address, key)
     progress(1.0, "ready")
@@ -121,7 +121,7 @@ def _own(
 
 def _warnings(launch: Launch, start: int) -> list[str]:
     """What the engine turned off by itself; of speculation only where it was asked for."""
-    found = said.warnings_since(start)
+    found = log_warnings.warnings_since(start)
     return [one for one in found if launch.speculation != "off" or "speculative" not in one]
 
 

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from loaders.base import EngineBackend, Feature, LoaderSpec, LoadParam, LoadRequest
-from loaders.llama.ladder import LADDER
+from loaders.llama.fallback_steps import LADDER
 from loaders.llama_cpp import DEFAULT_CONTEXT, choose_context
 from modules.errors import LoadFailed
 from modules.estimates.gguf import estimate_gguf
 from modules.estimates.values import Estimate, Settings
 from modules.formats.facts import ModelFacts
 from modules.formats.gguf import read_header
-from modules.hardware import Hardware
-from modules.params import LLAMA_PYTHON, dialect
+from modules.hardware.values import Hardware
+from modules.sampling.params import LLAMA_PYTHON, dialect
 from modules.types import EngineInfo
 
 _KV_TYPES = ("f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "f32")

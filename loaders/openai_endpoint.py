@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from loaders.base import Feature, LoaderSpec, LoadParam, LoadRequest
-from loaders.served.asking import Asker, Unanswered
 from loaders.served.backend import EndpointBackend
-from loaders.served.flavours import all_samplers
 from loaders.served.probe import Address, Found, address_of, probe
-from modules.certificates import tls_of
+from loaders.served.probe_http import Asker, Unanswered
+from loaders.served.server_kinds import all_samplers
 from modules.errors import EngineError, LoadFailed
 from modules.formats.endpoint import DEFAULT_PARALLEL, EndpointError, EndpointFile, read_endpoint
-from modules.params import LLAMA
+from modules.sampling.params import LLAMA
 from modules.types import Chosen, Endpoint, EngineInfo
+from modules.web.tls import tls_of
 
 SPEC = LoaderSpec(
     name="openai-endpoint",

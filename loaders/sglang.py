@@ -12,7 +12,7 @@ from loaders.served.backend import EndpointBackend
 from loaders.served.folder import adapter_rank, adapters_of, lacking, number, text, whole
 from loaders.served.serve import Door, Served, Stage, Start, serve
 from modules.errors import LoadFailed
-from modules.params import SGLANG, dialect
+from modules.sampling.params import SGLANG, dialect
 
 DEFAULT_SLOTS = 64
 _METHODS = {"ngram": "NGRAM", "draft model": "STANDALONE", "eagle": "EAGLE", "eagle3": "EAGLE3"}

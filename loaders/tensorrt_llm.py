@@ -17,7 +17,7 @@ from loaders.served.backend import EndpointBackend
 from loaders.served.folder import lacking, number, text, trained_context, whole
 from loaders.served.serve import Door, Served, Stage, Start, serve
 from modules.errors import LoadFailed
-from modules.params import TRTLLM, dialect
+from modules.sampling.params import TRTLLM, dialect
 
 DEFAULT_SLOTS = 64
 

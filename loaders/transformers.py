@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from loaders.base import Feature, LoaderSpec, LoadParam, LoadRequest
 from modules.errors import LoadFailed
 from modules.estimates.safetensors import estimate_safetensors
-from modules.estimates.torch_ladder import TORCH_LADDER
-from modules.params import TORCH, dialect
+from modules.estimates.torch_fallback import TORCH_LADDER
+from modules.sampling.params import TORCH, dialect
 from modules.types import Chosen
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def load(request: LoadRequest, progress: Callable[[float, str], None]) -> Engine
     except ImportError as error:
         raise LoadFailed(f"Transformers cannot be started: {error}",
                          hint="Install it: python3 start.py install transformers") from error  # fmt: skip
-    from loaders.hf.opening import open_backend
+    from loaders.hf.loading import open_backend
 
     return open_backend(request, SPEC, progress)
 

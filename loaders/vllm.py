@@ -15,7 +15,7 @@ from loaders.served.backend import EndpointBackend
 from loaders.served.folder import adapter_rank, adapters_of, lacking, number, text, whole
 from loaders.served.serve import Door, Served, Stage, Start, serve
 from modules.errors import LoadFailed
-from modules.params import VLLM, dialect
+from modules.sampling.params import VLLM, dialect
 
 DEFAULT_SLOTS = 256
 _METHODS = {"draft model": "draft_model", "eagle": "eagle", "eagle3": "eagle3"}

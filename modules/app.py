@@ -17,16 +17,16 @@ from modules.errors import Cancelled, EngineError, EnginehouseError
 from modules.events import Events
 from modules.extension_api import ModelAccess, Services
 from modules.extensions import Extensions
-from modules.generation import Generation
+from modules.generation.pipeline import Generation
 from modules.models.catalog import Catalog
 from modules.models.pool import Models
 from modules.models.status import ModelStatus
-from modules.param_values import ParamValues
-from modules.paths import Paths
-from modules.presets import Presets
+from modules.models.status_json import status_dict
 from modules.replies.running import Replies
-from modules.settings import Settings
-from modules.status_json import status_dict
+from modules.sampling.presets import Presets
+from modules.sampling.values import ParamValues
+from modules.settings.paths import Paths
+from modules.settings.store import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 MEMORY_SECONDS = 2.0

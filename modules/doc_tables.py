@@ -14,9 +14,9 @@ from typing import Any
 
 from loaders import Registry
 from loaders.base import Feature, LoaderSpec, LoadParam
-from modules.params import PARAMS, SWITCHES, Param
-from modules.presets import Presets
-from modules.settings import SETTINGS, Setting
+from modules.sampling.params import PARAMS, SWITCHES, Param
+from modules.sampling.presets import Presets
+from modules.settings.store import SETTINGS, Setting
 
 _HARDWARE = {"cpu": "a processor", "cuda": "an NVIDIA GPU", "rocm": "an AMD GPU", "metal": "a Mac with Apple silicon"}
 ROOT = Path(__file__).resolve().parent.parent
@@ -196,7 +196,7 @@ reply says so in a notice.
 Names are those text-generation-webui uses, so presets can be brought along. The same names work as further fields of
 the OpenAI API's requests. Where a method allows it, numbers beyond the range of the control are accepted too.
 
-Adding a parameter is adding one row to `modules/params.py`.
+Adding a parameter is adding one row to `modules/sampling/params.py`.
 """
 
 _PRESETS = """\

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from loaders.base import Feature, LoaderSpec, LoadParam
-from modules import generation_vectors as vectors
 from modules.errors import (
     BadParameter,
     BadRequest,
@@ -39,13 +38,13 @@ from modules.errors import (
     from_dict,
     seconds_to_wait,
 )
-from modules.event_stream import send_answer, send_events, unless_disconnected
-from modules.generation import Generation, Result
-from modules.generation_vectors import Embedded, Ranked
+from modules.generation import embeddings as vectors
+from modules.generation.embeddings import Embedded, Ranked
+from modules.generation.pipeline import Generation, Result
+from modules.generation.stream_parser import token_spans
 from modules.hooks.specs import hookimpl
-from modules.images import without_marks
-from modules.params import BY_NAME, CANONICAL, PARAMS, Param, check_values
-from modules.stream_parser import token_spans
+from modules.messages.images import without_marks
+from modules.sampling.params import BY_NAME, CANONICAL, PARAMS, Param, check_values
 from modules.types import (
     MEDIA_MARK,
     Chunk,
@@ -63,6 +62,7 @@ from modules.types import (
     TopLogprob,
 )
 from modules.version import VERSION
+from modules.web.sse import send_answer, send_events, unless_disconnected
 
 __all__ = [
     "BY_NAME", "CANONICAL", "MEDIA_MARK", "PARAMS", "VERSION", "BadParameter", "BadRequest", "Cancelled", "Chunk",
@@ -92,7 +92,7 @@ class Models(Protocol):
 
 
 class Presets(Protocol):
-    """Sets of sampling values by name; see modules/presets.py. Calls block and belong in a thread."""
+    """Sets of sampling values by name; see modules/sampling/presets.py. Calls block and belong in a thread."""
 
     def names(self) -> Any: ...
     def load(self, name: str) -> dict[str, Any]: ...

@@ -44,7 +44,7 @@ class _Found:
 
 
 class HasExtensions(Protocol):
-    """The part of modules.paths.Paths that is needed here: user_data/extensions."""
+    """The part of modules.settings.paths.Paths that is needed here: user_data/extensions."""
 
     @property
     def extensions(self) -> Path: ...

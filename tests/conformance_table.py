@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from modules.params import BY_NAME
+from modules.sampling.params import BY_NAME
 
 _RANK = {"FAILED": 3, "yes": 2, "not run": 1, "–": 0}
 

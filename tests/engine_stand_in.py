@@ -10,7 +10,7 @@ from typing import Any
 
 from loaders.base import Feature, LoaderSpec
 from modules.errors import EnginehouseError
-from modules.params import ECHO, dialect
+from modules.sampling.params import ECHO, dialect
 from modules.types import (
     Chunk,
     Done,

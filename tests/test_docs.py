@@ -11,8 +11,8 @@ import pytest
 
 from loaders import Registry
 from modules.doc_tables import TABLES
-from modules.params import PARAMS
-from modules.settings import SETTINGS
+from modules.sampling.params import PARAMS
+from modules.settings.store import SETTINGS
 from modules.version import VERSION
 
 ROOT = Path(__file__).resolve().parent.parent

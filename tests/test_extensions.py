@@ -13,7 +13,7 @@ import pytest
 
 from modules.extension_api import ModelAccess, Services
 from modules.extensions import Extensions
-from modules.generation import Generation
+from modules.generation.pipeline import Generation
 from modules.hooks import specs as hookspecs
 from modules.hooks.manager import HookLimits
 from modules.types import Chunk, Done, GenerationRequest, Message, Notice, Text

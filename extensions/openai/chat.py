@@ -15,9 +15,9 @@ from .fields import SEEDS, Common, read_common, unknown_fields
 from .logprobs import chat_logprobs
 from .messages import read_messages
 from .models import ModelList
+from .response import reply_with
 from .schemas import CHAT_SCHEMA
 from .streaming import CHAT
-from .whole import reply_with
 
 KNOWN = tuple(CHAT_SCHEMA["properties"])
 TEMPLATE_FIELDS = ("enable_thinking", "reasoning_effort", "preserve_thinking", "thinking_budget")

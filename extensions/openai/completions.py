@@ -15,9 +15,9 @@ from .extras import finish_reason
 from .fields import read_common, refuse, unknown_fields
 from .logprobs import CompletionLogprobs
 from .models import ModelList
+from .response import reply_with
 from .schemas import COMPLETION_SCHEMA
 from .streaming import COMPLETION
-from .whole import reply_with
 
 KNOWN = tuple(COMPLETION_SCHEMA["properties"])
 MOST_REPLIES = 64

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from loaders.exllama.folder import ModelFolder
-from loaders.exllama.guide import Guide
+from loaders.exllama.grammar import Guide
 from loaders.exllama.model_thread import Event, Generator, ModelThread, Outlet
 from loaders.text.template import ChatTemplate
 from modules.errors import BadRequest, ContextOverflow, EngineError, Unsupported
-from modules.params import BY_NAME
+from modules.sampling.params import BY_NAME
 from modules.types import (
     MEDIA_MARK,
     Chunk,

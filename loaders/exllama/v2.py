@@ -12,11 +12,11 @@ from exllamav2 import attn, generator
 
 from loaders.base import LoadRequest, NamedFile
 from loaders.exllama.backend import Asked, adapter_folder
-from loaders.exllama.guide import Guide
+from loaders.exllama.grammar import Guide
 from loaders.exllama.model_thread import Event
 from loaders.exllama.v2_filter import GuidanceFilter
 from loaders.exllama.v2_sampler import settings_for
-from loaders.text.ranks import logprob_of
+from loaders.text.logprobs import logprob_of
 from modules.errors import LoadFailed
 from modules.types import Notice, TokenLogprob
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from exllamav2.generator.filters import ExLlamaV2Filter
 
-from loaders.exllama.guide import Guide
+from loaders.exllama.grammar import Guide
 
 
 class GuidanceFilter(ExLlamaV2Filter):  # type: ignore[misc]

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from exllamav2.generator import ExLlamaV2Sampler
 
-from modules.params import DEFAULT_SAMPLER_ORDER
+from modules.sampling.params import DEFAULT_SAMPLER_ORDER
 from modules.types import Notice
 
 _CUTS = ("top_k", "top_p", "top_a", "min_p", "tfs", "typical_p")

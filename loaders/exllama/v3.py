@@ -13,7 +13,7 @@ from exllamav3.model.lora import LoRA
 
 from loaders.base import LoadRequest, NamedFile
 from loaders.exllama.backend import Asked, adapter_folder
-from loaders.exllama.guide import Guide
+from loaders.exllama.grammar import Guide
 from loaders.exllama.model_thread import Event
 from loaders.exllama.v3_sampler import sampler
 from modules.errors import LoadFailed

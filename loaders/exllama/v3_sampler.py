@@ -11,7 +11,7 @@ from typing import Any
 
 import exllamav3 as exl3
 
-from modules.params import DEFAULT_SAMPLER_ORDER
+from modules.sampling.params import DEFAULT_SAMPLER_ORDER
 from modules.types import Notice
 
 NAMES: Mapping[str, str] = {

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from loaders.base import NamedFile
-from loaders.hf.row import Adapters
+from loaders.hf.sequence import Adapters
 from modules.errors import BadParameter, LoadFailed
 
 

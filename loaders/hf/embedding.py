@@ -13,11 +13,11 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
 from loaders.base import Feature, LoaderSpec, LoadRequest
-from loaders.hf.opening import main_device, weights_reported
-from loaders.hf.placing import Place, choose_dtype
-from loaders.hf.stopping import Stopped, layers_of, stoppable
-from loaders.hf.trouble import trim
-from loaders.text.turns import turn
+from loaders.hf.cancellation import Stopped, layers_of, stoppable
+from loaders.hf.device_map import Place, choose_dtype
+from loaders.hf.loading import main_device, weights_reported
+from loaders.hf.out_of_memory import trim
+from loaders.text.embedding_queue import turn
 from loaders.transformers import choose_context, folder_of
 from modules.errors import BadRequest, Cancelled, ContextOverflow, LoadFailed, Unsupported
 from modules.types import Chunk, Embeddings, EngineInfo, GenerationRequest, Message

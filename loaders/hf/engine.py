@@ -11,16 +11,16 @@ import torch
 
 from loaders.base import Feature, LoaderSpec, LoadRequest, NamedFile
 from loaders.hf.adapters import Switch
+from loaders.hf.chunked_prefill import goes_on
 from loaders.hf.forward import Forward
-from loaders.hf.guessing import Draft, Guesser, PromptLookup
-from loaders.hf.opening import Opened, main_device, open_model, read_model_config
-from loaders.hf.pictures import Pictures
-from loaders.hf.pieces import goes_on
-from loaders.hf.prefixes import Prefixes
-from loaders.hf.row import Adapters, Part, Row
+from loaders.hf.loading import Opened, main_device, open_model, read_model_config
+from loaders.hf.out_of_memory import trim
+from loaders.hf.prefix_cache import Prefixes
 from loaders.hf.scheduler import Scheduler
-from loaders.hf.trouble import trim
-from loaders.hf.words import Words
+from loaders.hf.sequence import Adapters, Part, Row
+from loaders.hf.speculative import Draft, Guesser, PromptLookup
+from loaders.hf.tokenizer import Words
+from loaders.hf.vision import Pictures
 from loaders.text.template import ChatTemplate
 from loaders.torch_sampling.chain import Sampler
 from loaders.torch_sampling.grammar import Grammar

@@ -13,7 +13,7 @@ from transformers import DynamicCache, StaticCache
 from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer
 
 from loaders.hf.cache import Line, SharedCache
-from loaders.hf.stopping import Asked, layers_of, stoppable
+from loaders.hf.cancellation import Asked, layers_of, stoppable
 from modules.errors import LoadFailed
 from modules.types import Chosen
 

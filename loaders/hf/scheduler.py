@@ -19,14 +19,14 @@ import torch
 from torch import Tensor
 
 from loaders.hf.cache import Line, SharedCache
+from loaders.hf.cancellation import Asked, Stopped
 from loaders.hf.forward import AnyCache, Forward, OwnCache
-from loaders.hf.guessing import Guesser
-from loaders.hf.prefixes import Prefixes
-from loaders.hf.row import Adapters, Row
-from loaders.hf.stopping import Asked, Stopped
-from loaders.hf.trouble import explained, give_back, out_of_memory
+from loaders.hf.out_of_memory import explained, give_back, out_of_memory
+from loaders.hf.prefix_cache import Prefixes
+from loaders.hf.sequence import Adapters, Row
+from loaders.hf.speculative import Guesser
 from loaders.torch_sampling.chain import pick_rows
-from loaders.torch_sampling.picked import Picked
+from loaders.torch_sampling.sampled_token import Picked
 from modules.errors import EngineError
 from modules.types import Progress
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from loaders.llama.guesses import LEAST_GUESSED, LENGTHS
+from loaders.llama.flag_table import ROWS, Row, default
 from loaders.llama.launch import RERANK, TEXT, Launch, without_card
-from loaders.llama.rows import ROWS, Row, default
+from loaders.llama.ngram_flags import LEAST_GUESSED, LENGTHS
 from loaders.llama.tensors import places
 from loaders.llama.threads import processor_threads
 from modules.errors import LoadFailed
@@ -63,7 +63,7 @@ def _serving(params: Any, launch: Launch, port: int, key: str) -> None:
     params.prefill_assistant = False  # a reply is continued when it is asked for, not when it comes last
     params.n_threads_http = launch.number("parallel") + 32  # a stream holds one, also while it waits; short calls too
     params.slot_save_path = f"{launch.slots}/" if launch.slots else ""
-    # The driver names the slot where it knows better (modules/engine/slots.py). In all other cases a slot whose prompt
+    # The driver names the slot where it knows better (modules/drivers/slots.py). In all other cases a slot whose prompt
     # is not nearly the same is saved, and the cache asked for a better one; without a cache the oldest slot is taken.
     params.slot_prompt_similarity = similarity(launch)
 

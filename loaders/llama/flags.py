@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from loaders.base import NamedFile
 from loaders.llama.binding import similarity
-from loaders.llama.guesses import LEAST_GUESSED, LENGTHS
+from loaders.llama.flag_table import ROWS, default
 from loaders.llama.launch import RERANK, TEXT, Launch
-from loaders.llama.rows import ROWS, default
+from loaders.llama.ngram_flags import LEAST_GUESSED, LENGTHS
 from loaders.llama.tensors import places
 from loaders.llama.threads import processor_threads
 from modules.errors import LoadFailed

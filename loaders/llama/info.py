@@ -8,7 +8,7 @@ from typing import Any
 from loaders.base import Feature, LoadRequest
 from loaders.llama.launch import EMBEDDINGS, RERANK, TEXT, Launch
 from loaders.llama.threads import processor_threads
-from modules.params import LLAMA
+from modules.sampling.params import LLAMA
 from modules.types import Chosen, Endpoint, EngineInfo
 
 
@@ -64,7 +64,7 @@ def _features(launch: Launch, images: bool, can_save: bool) -> tuple[str, ...]:
 def _details(
     launch: Launch, quant: str, engine: str, context: Chosen[int], notes: list[str], cards: list[str] | None
 ) -> dict[str, Any]:
-    """Facts for the Model tab, and what the driver has to know (modules/engine/llama_server.py)."""
+    """Facts for the Model tab, and what the driver has to know (modules/drivers/llama_server.py)."""
     found: dict[str, Any] = {
         "engine": engine,
         "architecture": launch.architecture,

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import psutil
 
-from loaders.llama.asking import free_port, props, status
 from loaders.llama.flags import arguments, known_flags
 from loaders.llama.launch import Launch
+from loaders.llama.probe_http import free_port, props, status
 from modules.errors import LoadFailed
 
 HELP_TIMEOUT = 60.0
 _TICK = 0.2
-_KEEPER = Path(__file__).with_name("keeper.py")
+_PARENT_WATCH = Path(__file__).with_name("parent_watch.py")
 
 
 @dataclass(slots=True)
@@ -74,7 +74,7 @@ def start(launch: Launch, command: str, key: str, progress: Callable[[float, str
     more, missing = arguments(launch, port, known)
     if launch.slots:
         Path(launch.slots).mkdir(parents=True, exist_ok=True, mode=0o700)
-    line = [sys.executable, "-I", str(_KEEPER), str(os.getpid()), *words, *more]
+    line = [sys.executable, "-I", str(_PARENT_WATCH), str(os.getpid()), *words, *more]
     environment = {**os.environ, "LLAMA_API_KEY": key}  # not on the command line, which every user of the machine sees
     child = subprocess.Popen(line, stdin=subprocess.PIPE, env=environment)
     server = OwnServer(child, f"http://127.0.0.1:{port}", name, known, missing)

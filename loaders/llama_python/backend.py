@@ -20,12 +20,12 @@ from loaders.llama_python.images import ImagePart
 from loaders.llama_python.model import LoadedModel
 from loaders.llama_python.sequence import Prompt, Sequence, stopped_by
 from loaders.llama_python.vocabulary import Vocabulary
-from loaders.text.pieces import TextPieces
-from loaders.text.ranks import logprob_of
+from loaders.text.embedding_queue import turn
+from loaders.text.logprobs import logprob_of
 from loaders.text.template import ChatTemplate
-from loaders.text.turns import turn
+from loaders.text.utf8_stream import TextPieces
 from modules.errors import BadParameter, BadRequest, Cancelled, ContextOverflow, EngineError, Unsupported
-from modules.params import BY_NAME
+from modules.sampling.params import BY_NAME
 from modules.types import (
     Chunk,
     Done,

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loaders.llama_python.vocabulary import Vocabulary
-from modules.params import BY_NAME, DEFAULT_SAMPLER_ORDER
+from modules.sampling.params import BY_NAME, DEFAULT_SAMPLER_ORDER
 from modules.types import Notice
 
 NAMES: Mapping[str, str] = {

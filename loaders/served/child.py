@@ -16,7 +16,7 @@ from typing import IO
 
 import psutil
 
-GUARD = Path(__file__).with_name("guard.py")
+PARENT_WATCH = Path(__file__).with_name("parent_watch.py")
 TAIL = 400
 """Lines of the log that are kept to tell why it ended."""
 _ENDS = re.compile(rb"[\r\n]")
@@ -41,7 +41,7 @@ class ServerChild:
         """Start it, in the worker's own process group: whoever ends the worker's group ends it too. Raises OSError."""
         command = self._command
         if sys.platform != "win32":
-            command = [sys.executable, "-I", str(GUARD), str(os.getpid()), *command]
+            command = [sys.executable, "-I", str(PARENT_WATCH), str(os.getpid()), *command]
         kept = {name: value for name, value in os.environ.items() if name not in _OURS}
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

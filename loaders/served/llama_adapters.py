@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import PureWindowsPath
 from typing import Any
 
-from loaders.served.asking import finite
+from loaders.served.probe_http import finite
 
 ROUTE = "/lora-adapters"
 _LONGEST = 120

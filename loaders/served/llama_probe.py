@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loaders.base import Feature
-from loaders.served.asking import Asker, Unanswered, finite, object_of
 from loaders.served.llama_adapters import ROUTE, adapters_of
+from loaders.served.probe_http import Asker, Unanswered, finite, object_of
 
 _WORD = "a"
 _NOT_THERE = (400, 404, 405, 500, 501)

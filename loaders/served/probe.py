@@ -9,11 +9,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from loaders.base import Feature
-from loaders.served.asking import Asker, Unanswered, count_of, object_of
-from loaders.served.flavours import FLAVOURS
 from loaders.served.llama_probe import can
+from loaders.served.probe_http import Asker, Unanswered, count_of, object_of
+from loaders.served.server_kinds import FLAVOURS
 from modules.errors import LoadFailed
-from modules.params import LLAMA, OPENAI, SGLANG, TRTLLM, VLLM
+from modules.sampling.params import LLAMA, OPENAI, SGLANG, TRTLLM, VLLM
 from modules.types import Chosen
 
 _OWNERS = {"vllm": VLLM, "sglang": SGLANG, "tensorrt_llm": TRTLLM, "llamacpp": LLAMA}

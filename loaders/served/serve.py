@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from loaders.base import Feature, LoadRequest
-from loaders.served import reasons
-from loaders.served.asking import Asker, Unanswered
+from loaders.served import load_errors
 from loaders.served.backend import EndpointBackend
 from loaders.served.child import ServerChild
-from loaders.served.flavours import FLAVOURS
 from loaders.served.probe import Address, Found, probe
+from loaders.served.probe_http import Asker, Unanswered
+from loaders.served.server_kinds import FLAVOURS
 from modules.errors import LoadFailed
 from modules.types import Endpoint, EngineInfo
 
@@ -146,7 +146,7 @@ def _wait(child: ServerChild, door: Door, served: Served, progress: Progress) ->
     fraction, says, looked = 0.02, f"starting {served.title}", 0.0
     while True:
         if (code := child.ended()) is not None:
-            raise reasons.load_failed(served.title, code, list(child.lines))
+            raise load_errors.load_failed(served.title, code, list(child.lines))
         moved = child.count != seen
         seen = child.count
         if moved:

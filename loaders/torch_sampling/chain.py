@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from loaders.torch_sampling.candidates import NEVER, Candidates, best
-from loaders.torch_sampling.choosers import Plain, draw, no_numbers
 from loaders.torch_sampling.grammar import Grammar
 from loaders.torch_sampling.history import History
 from loaders.torch_sampling.logprobs import logprob_of
-from loaders.torch_sampling.picked import Picked
+from loaders.torch_sampling.sampled_token import Picked
+from loaders.torch_sampling.selection import Plain, draw, no_numbers
 from loaders.torch_sampling.settings import Settings
 from loaders.torch_sampling.steps import build
 from loaders.torch_sampling.vocabulary import Vocabulary
@@ -24,7 +24,7 @@ from modules.types import Notice, ParamValue
 class Sampler:
     """Not shared between requests and not thread-safe.
 
-    params      values by PARAMS name, checked (modules.params.check_values); a name left out is neutral
+    params      values by PARAMS name, checked (modules.sampling.params.check_values); a name left out is neutral
     prompt      the prompt's token ids: penalties and DRY look at them too
     seed        None or -1 = a random one; `seed` tells which
     grammar     the mask that the reply has to keep to, made for this request alone

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from modules.params import DEFAULT_SAMPLER_ORDER
+from modules.sampling.params import DEFAULT_SAMPLER_ORDER
 
 _NAMES: Mapping[str, str] = {
     "repetition_penalty": "penalties", "presence_penalty": "penalties", "frequency_penalty": "penalties",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from modules.params import BY_NAME
+from modules.sampling.params import BY_NAME
 from modules.types import ParamValue
 
 

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from loaders.torch_sampling import cuts, shapes
+from loaders.torch_sampling import temperatures, truncation
 from loaders.torch_sampling.candidates import Candidates
-from loaders.torch_sampling.choosers import AdaptiveP, Chooser, Mirostat, Plain
 from loaders.torch_sampling.dry import Dry
 from loaders.torch_sampling.history import History
 from loaders.torch_sampling.order import step_order
 from loaders.torch_sampling.repetition import NoRepeat, Penalties, PromptPenalty
+from loaders.torch_sampling.selection import AdaptiveP, Chooser, Mirostat, Plain
 from loaders.torch_sampling.settings import Settings
 from loaders.torch_sampling.vocabulary import Vocabulary
 from modules.types import Notice
@@ -72,7 +72,7 @@ def _mirostat(settings: Settings, vocabulary: Vocabulary, acting: list[str], not
         said = f"Mirostat takes the place of the other samplers: {', '.join(replaced)} did not act."
         notices.append(Notice("sampler_ignored", said, param="mirostat_mode"))
     temperature = sum(settings.temperatures) / 2
-    steps = () if temperature == 1 else (shapes.temperature(temperature),)
+    steps = () if temperature == 1 else (temperatures.temperature(temperature),)
     tau, eta = settings.number("mirostat_tau"), settings.number("mirostat_eta")
     return Chain(steps, (), Mirostat(settings.mirostat, tau, eta, vocabulary.size), False, tuple(notices))
 
@@ -104,19 +104,20 @@ def _step(name: str, settings: Settings, chance: Callable[[], float]) -> Callabl
     number = settings.number
     match name:
         case "top_k":
-            return cuts.top_k(settings.whole("top_k"))
+            return truncation.top_k(settings.whole("top_k"))
         case "xtc":
-            return cuts.xtc(number("xtc_probability"), number("xtc_threshold"), chance)
+            return truncation.xtc(number("xtc_probability"), number("xtc_threshold"), chance)
         case "quadratic_sampling":
-            return shapes.quadratic(number("smoothing_factor"), number("smoothing_curve"))
+            return temperatures.quadratic(number("smoothing_factor"), number("smoothing_curve"))
         case "temperature":
             low, high = settings.temperatures
             if low < high:
-                return shapes.dynamic_temperature(low, high, number("dynatemp_exponent"))
-            return shapes.temperature(low)
+                return temperatures.dynamic_temperature(low, high, number("dynatemp_exponent"))
+            return temperatures.temperature(low)
     simple = {
-        "top_p": cuts.top_p, "min_p": cuts.min_p, "typical_p": cuts.typical_p, "top_n_sigma": cuts.top_n_sigma,
-        "tfs": cuts.tfs, "top_a": cuts.top_a, "epsilon_cutoff": cuts.epsilon_cutoff, "eta_cutoff": cuts.eta_cutoff,
+        "top_p": truncation.top_p, "min_p": truncation.min_p, "typical_p": truncation.typical_p,
+        "top_n_sigma": truncation.top_n_sigma, "tfs": truncation.tfs, "top_a": truncation.top_a,
+        "epsilon_cutoff": truncation.epsilon_cutoff, "eta_cutoff": truncation.eta_cutoff,
     }  # fmt: skip
     return simple[name](number(name))
 

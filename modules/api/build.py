@@ -10,10 +10,10 @@ from fastapi import FastAPI
 
 from modules.api import chats, docs, errors, estimates, events, login, logs, models, params, replies, state
 from modules.api.auth import Auth
-from modules.api.late import Late
 from modules.api.origins import OriginPolicy
 from modules.api.security import Security
 from modules.api.static import WebFiles
+from modules.api.ui_placeholder import Late
 from modules.app import App
 from modules.version import VERSION
 

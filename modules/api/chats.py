@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from modules.api.answers import json_answer, to_json
+from modules.api.json_response import json_answer, to_json
 from modules.app import App
 from modules.chats.values import LIST_LIMIT, Chat
 from modules.errors import BadParameter

@@ -10,9 +10,9 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from modules.app import App
+from modules.estimates.fit import device_name
 from modules.estimates.values import Estimate
-from modules.estimates.verdict import device_name
-from modules.hardware import Hardware
+from modules.hardware.values import Hardware
 
 
 class EstimateBody(BaseModel):

@@ -9,10 +9,10 @@ from __future__ import annotations
 from asyncio import TimerHandle, Transport
 from http import HTTPStatus
 
-from modules.api.answers import to_json
 from modules.api.errors import content
 from modules.api.headers import LARGEST_HEAD, SECURITY_HEADERS
-from modules.api.http_unread import ReadHttp
+from modules.api.json_response import to_json
+from modules.api.slow_reader import ReadHttp
 from modules.errors import BadRequest, EnginehouseError, TooLarge
 
 

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from modules.api.answers import json_answer, to_json
+from modules.api.json_response import json_answer, to_json
 from modules.app import App
 from modules.models.catalog import ModelFile
-from modules.status_json import status_dict
+from modules.models.status_json import status_dict
 
 WRONG_SECONDS = 0.25  # in which what is wrong with a request (its name, a setting) is known
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body
 
 from modules.app import App
-from modules.params import PARAMS, Param
+from modules.sampling.params import PARAMS, Param
 
 _SHOWN = ("name", "kind", "label", "help", "group", "low", "high", "step", "default")
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from modules.api.chats import MAX_TEXT, Body, Rev
-from modules.api.sse import EventStream
+from modules.api.event_stream import EventStream
 from modules.api.turns import By, Turns
 from modules.app import App
 

@@ -19,7 +19,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from modules.api.headers import LARGEST_HEAD
-from modules.api.late import Late
+from modules.api.ui_placeholder import Late
 
 GRACE_SECONDS = 1  # for answers that are still going out when the server ends
 # Longer than clients keep an idle connection (httpx: 5 s, as uvicorn's default): the one who closes it first must be

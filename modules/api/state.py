@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from modules.app import App
-from modules.status_json import status_dict
+from modules.models.status_json import status_dict
 from modules.version import VERSION
 
 

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from modules.web_assets import WEB_FOLDER
+from modules.web.assets import WEB_FOLDER
 
 # Not the system's table: on Windows the registry may call .js plain text, and browsers refuse such modules.
 TYPES = {

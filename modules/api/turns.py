@@ -16,8 +16,8 @@ from modules.api.params import supported
 from modules.app import App
 from modules.chats.values import Chat, MessageNode
 from modules.errors import BadRequest, NotFound
-from modules.params import PARAMS, starting_values
 from modules.replies.offer import Offer, confirmed, loaded_with, no_offer
+from modules.sampling.params import PARAMS, starting_values
 from modules.types import GenerationRequest, Message, ParamValue, Role
 
 

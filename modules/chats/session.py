@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from modules.chats.anew import header_of, records_of
 from modules.chats.journal import Journal
+from modules.chats.rebuild import header_of, records_of
 from modules.chats.tree import Malformed, Record, Tree
 from modules.chats.values import Chat
 from modules.disk.clock import now

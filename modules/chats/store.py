@@ -15,8 +15,8 @@ from typing import Any
 from modules.chats import records as records
 from modules.chats.export import Export, export
 from modules.chats.index import ChatIndex
-from modules.chats.open_chats import ChatTable
 from modules.chats.session import ChatSession
+from modules.chats.session_cache import ChatTable
 from modules.chats.trash import Trash
 from modules.chats.values import LIST_LIMIT, Chat, ChatInfo, MessageNode
 from modules.disk.durable import make_folder, remove_leftovers

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from loaders.base import LoadRequest
 from modules.engine import crash, protocol
 from modules.engine.child import Child
-from modules.engine.watch import Limits, Watch
+from modules.engine.watchdog import Limits, Watch
 from modules.engine.worker_log import WorkerLog
 from modules.errors import EngineCrashed, EngineError, LoadFailed, from_dict
 from modules.types import EngineInfo

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from modules.estimates import gguf_parts as parts
+from modules.estimates.fit import device_name, judged
 from modules.estimates.values import Estimate, Settings, Share, Step
-from modules.estimates.verdict import device_name, judged
 from modules.formats.facts import ModelFacts
-from modules.hardware import CUDA, Device, Hardware
+from modules.hardware.values import CUDA, Device, Hardware
 
 WORKER_BYTES = 900 << 20
 """The worker's main memory without a model: Python, torch with CUDA, the library."""

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from modules.estimates import gguf_parts as parts
+from modules.estimates.fit import amount, device_name, judged
 from modules.estimates.values import Estimate, Settings, Share
-from modules.estimates.verdict import amount, device_name, judged
 from modules.formats.facts import ModelFacts
-from modules.hardware import CUDA, METAL, Device, Hardware
+from modules.hardware.values import CUDA, METAL, Device, Hardware
 
 DEFAULT_CONTEXT, VECTOR_CONTEXT = 8192, 2048
 """The most tokens the loader gives unasked: for text, for embeddings."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from modules.estimates import gguf_parts as parts
+from modules.estimates.fit import amount, device_name, judged
 from modules.estimates.values import Estimate, Settings, Share
-from modules.estimates.verdict import amount, device_name, judged
 from modules.formats.facts import ModelFacts
-from modules.hardware import CUDA, Device, Hardware
+from modules.hardware.values import CUDA, Device, Hardware
 
 ENGINE_BYTES = 430 << 20
 """The worker without a model on the processor: Python, torch, Transformers."""
@@ -94,7 +94,7 @@ def _weights(facts: ModelFacts, settings: Settings, partial: list[str]) -> tuple
 
 
 def _converted(facts: ModelFacts, settings: Settings) -> bool:
-    """Whether a processor computes with another number type than the files have (loaders/hf/placing.py)."""
+    """Whether a processor computes with another number type than the files have (loaders/hf/device_map.py)."""
     stored, dtype = (_short(name) for name in (facts.quant, _first(settings, _DTYPE_SETTINGS)))
     return stored == "f16" if dtype in ("", "auto") else stored != dtype
 

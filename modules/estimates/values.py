@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from modules.formats.facts import ModelFacts
-from modules.hardware import Hardware
+from modules.hardware.values import Hardware
 from modules.types import ParamValue
 
 Verdict = Literal["fits", "tight", "too large", "unknown"]

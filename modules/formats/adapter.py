@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from modules.formats.companion_words import COMPANION_WORDS
+from modules.formats.auxiliary_reasons import COMPANION_WORDS
 from modules.formats.facts import ModelFacts
 from modules.formats.hf_config import Extra
 from modules.formats.loose_safetensors import all_marks, read_all

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from modules.formats.companion_words import COMPANION_WORDS
+from modules.formats.auxiliary_reasons import COMPANION_WORDS
 from modules.formats.facts import ModelFacts
 from modules.formats.gguf import GgufHeader, MetaValue, megabytes
 from modules.formats.gguf_tables import (

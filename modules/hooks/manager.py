@@ -13,7 +13,7 @@ from modules.errors import EnginehouseError
 from modules.hooks import specs as hookspecs
 from modules.hooks.calls import call, call_async, describe
 from modules.hooks.streams import guarded
-from modules.params import check_values
+from modules.sampling.params import check_values
 from modules.types import Chunk, GenerationRequest, Message, Notice
 
 log = logging.getLogger(__name__)

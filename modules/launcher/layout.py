@@ -68,7 +68,7 @@ def find_layout(root: str | Path, user_data: str, models: str, environ: Mapping[
     home = Path(user_data).expanduser().absolute() if user_data else Path(root).absolute() / "user_data"
     if models:
         return Layout(Path(root).absolute(), home, Path(models).expanduser().absolute())
-    # A relative folder in the file means one beside it, as in modules/settings.py.
+    # A relative folder in the file means one beside it, as in modules/settings/store.py.
     return Layout(Path(root).absolute(), home, home / Path(_stored_models(home) or "models").expanduser())
 
 

@@ -9,7 +9,7 @@ from modules.launcher.accelerator import ENGINE_KINDS
 from modules.launcher.console import StepFailed
 from modules.launcher.extras import LOADERS
 
-ALIASES = {"--model-dir": "--models-dir"}  # the server knows it too; see modules/settings.py
+ALIASES = {"--model-dir": "--models-dir"}  # the server knows it too; see modules/settings/store.py
 
 HELP = f"""\
 usage: python3 start.py [flags] [server flags]     install what is missing, then start Enginehouse

@@ -20,8 +20,8 @@ from modules.formats.detect import UNREADABLE, detect
 from modules.formats.facts import ModelFacts
 from modules.formats.gguf import GgufHeader, read_header
 from modules.models.catalog_fit import beside
-from modules.models.catalog_verdict import verdict
 from modules.models.catalog_walk import Found, walk
+from modules.models.loadability import verdict
 
 logger = logging.getLogger(__name__)
 Stamp = tuple[str, int, int]

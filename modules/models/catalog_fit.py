@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
-from modules.formats.companion_words import COMPANION_WORDS
+from modules.formats.auxiliary_reasons import COMPANION_WORDS
 from modules.formats.facts import ModelFacts
 
 COMPANIONS = ("adapter", "mmproj", "control-vector")

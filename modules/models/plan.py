@@ -9,12 +9,12 @@ from typing import Any, Protocol
 from loaders import Registry
 from loaders.base import LoaderSpec, NamedFile
 from modules.errors import BadParameter, EnginehouseError, NotFound, NotReady
+from modules.models.auxiliary_files import Companions, resolve
 from modules.models.catalog import check_runnable
-from modules.models.choose import pick_loader
-from modules.models.companions import Companions, resolve
-from modules.models.estimating import Estimating
-from modules.models.host import ModelLike
+from modules.models.estimates import Estimating
 from modules.models.last_used import LastUsed
+from modules.models.loaded_model import ModelLike
+from modules.models.loader_choice import pick_loader
 from modules.types import Chosen, ParamValue
 
 

@@ -15,22 +15,22 @@ from typing import Any
 
 from loaders import Registry
 from loaders.base import LoaderSpec
-from modules.engine.base import Engine
-from modules.engine.watch import Limits
+from modules.drivers.base import Engine
+from modules.engine.watchdog import Limits
 from modules.engine.worker_log import WorkerLog
 from modules.errors import Cancelled, EngineCrashed, EnginehouseError, LoadFailed
-from modules.estimates.learned import Footprints
-from modules.hardware_reader import HardwareReader
+from modules.estimates.corrections import Footprints
+from modules.hardware.reader import HardwareReader
 from modules.models import memory
 from modules.models.catalog import check_writes_text
-from modules.models.estimating import Estimating, own_engine
+from modules.models.estimates import Estimating, own_engine
 from modules.models.fallback import MOST_TRIES, said
-from modules.models.host import Host
+from modules.models.footprint_recorder import Measuring
 from modules.models.last_used import LastUsed
-from modules.models.measuring import Measuring
+from modules.models.loaded_model import Host
 from modules.models.plan import CatalogLike, Plan, Planner, SettingsLike
 from modules.models.status import ModelStatus
-from modules.paths import Paths
+from modules.settings.paths import Paths
 from modules.types import Chosen, Notice, Progress
 
 BACK_OFF = (0.0, 1.0, 4.0)

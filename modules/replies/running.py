@@ -17,7 +17,7 @@ from modules.chats.store import ChatStore
 from modules.chats.values import Chat, MessageNode
 from modules.errors import Conflict, EnginehouseError, NotFound, StorageError
 from modules.events import Events
-from modules.generation import Generation
+from modules.generation.pipeline import Generation
 from modules.replies.reply import Reply, replayed
 from modules.types import Chunk, Failed, GenerationRequest
 

@@ -12,7 +12,7 @@ import json
 import gradio as gr
 
 from modules.ui.shortcuts import as_config
-from modules.web_assets import web_url, web_version
+from modules.web.assets import web_url, web_version
 
 TEMPLATE = '<div class="eh-mount" style="min-height: 60vh"></div>'
 

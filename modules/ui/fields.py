@@ -20,8 +20,8 @@ from gradio.components import Component
 
 from loaders.base import LoadParam
 from modules.errors import BadParameter, EnginehouseError
-from modules.params import Param
-from modules.setting import Setting
+from modules.sampling.params import Param
+from modules.settings.setting import Setting
 from modules.types import ParamValue
 
 Kind = Literal["float", "int", "bool", "text", "choice", "list", "map", "files"]

@@ -16,7 +16,7 @@ import gradio as gr
 
 from loaders.base import LoaderSpec, LoadParam
 from modules.errors import EnginehouseError, NotFound
-from modules.models.companions import offered
+from modules.models.auxiliary_files import offered
 from modules.types import ParamValue
 from modules.ui.fields import QUIET, bind, load_field, note, toast
 from modules.ui.load_drafts import LoadDrafts

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from modules.settings import Settings
+from modules.settings.store import Settings
 from modules.ui.blocks import make_blocks
 from modules.ui.theme import TOKENS, build_theme
 

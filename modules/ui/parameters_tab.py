@@ -16,7 +16,7 @@ import gradio as gr
 from gradio.components import Component
 
 from modules.errors import EnginehouseError, NotFound
-from modules.params import BY_NAME, PARAMS, Param
+from modules.sampling.params import BY_NAME, PARAMS, Param
 from modules.types import ParamValue
 from modules.ui.fields import QUIET, bind, make, note, param_field, shown, toast
 from modules.ui.preset_bar import PresetBar

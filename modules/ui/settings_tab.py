@@ -11,8 +11,8 @@ import gradio as gr
 from gradio.components import Component
 
 from modules.errors import EnginehouseError
-from modules.setting import Setting
-from modules.settings import SETTINGS
+from modules.settings.setting import Setting
+from modules.settings.store import SETTINGS
 from modules.ui.fields import QUIET, bind, make, note, setting_field, shown, toast
 from modules.ui.surface import heading, line, surface
 

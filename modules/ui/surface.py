@@ -12,7 +12,7 @@ from typing import Any
 
 import gradio as gr
 
-from modules.web_assets import web_url, web_version
+from modules.web.assets import web_url, web_version
 
 _TEMPLATE = '<div class="eht-surface"></div>'
 

@@ -9,7 +9,7 @@ import pytest
 
 from modules.api.estimates import estimate_dict
 from modules.estimates.values import Estimate, Share
-from modules.hardware import Device, Hardware
+from modules.hardware.values import Device, Hardware
 from tests.conftest import LiveServer, Start
 from tests.gguf_maker import write
 

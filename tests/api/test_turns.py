@@ -20,8 +20,8 @@ from modules.api.turns import By, Turns, merged, request_for
 from modules.app import App
 from modules.chats.values import LIST_LIMIT
 from modules.errors import BadRequest, NotFound, StorageError
-from modules.params import BY_NAME
-from modules.settings import Settings
+from modules.sampling.params import BY_NAME
+from modules.settings.store import Settings
 from modules.types import GenerationRequest, Message
 
 pytestmark = pytest.mark.anyio

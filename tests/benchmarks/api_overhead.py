@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from modules.api.build import build
 from modules.api.serving import Serving
 from modules.app import App
-from modules.cli import parse
-from modules.listening import bind
+from modules.settings.cli import parse
+from modules.web.listening import bind
 
 MODEL = Path(__file__).resolve().parents[2] / "user_data/models/SmolLM2-135M-Instruct.Q4_1.gguf"
 

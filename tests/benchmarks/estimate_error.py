@@ -26,12 +26,12 @@ sys.path.insert(0, str(ROOT))
 
 from loaders import Registry, installed  # noqa: E402
 from loaders.base import LoaderSpec, LoadRequest  # noqa: E402
-from modules.engine.connect import connect  # noqa: E402
+from modules.drivers.connect import connect  # noqa: E402
 from modules.engine.process import WorkerProcess  # noqa: E402
 from modules.engine.worker_log import WorkerLog  # noqa: E402
 from modules.formats.detect import detect  # noqa: E402
 from modules.formats.facts import ModelFacts  # noqa: E402
-from modules.hardware_reader import HardwareReader  # noqa: E402
+from modules.hardware.reader import HardwareReader  # noqa: E402
 from modules.models import memory  # noqa: E402
 from modules.types import Failed, GenerationRequest  # noqa: E402
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from loaders import echo, llama_cpp
 from loaders.base import LoaderSpec, LoadRequest
-from modules.engine.connect import ConnectedEngine, connect
+from modules.drivers.connect import ConnectedEngine, connect
 from modules.engine.process import WorkerProcess
-from modules.engine.watch import Limits
+from modules.engine.watchdog import Limits
 from modules.engine.worker_log import WorkerLog
 from modules.types import Chunk, Done, Failed, GenerationRequest, Text
 

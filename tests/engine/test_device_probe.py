@@ -6,7 +6,7 @@ import types
 from typing import Any
 
 from modules.engine.device_probe import from_llama, from_torch
-from modules.hardware_reader import run_probe
+from modules.hardware.reader import run_probe
 
 
 def torch(**parts: Any) -> Any:

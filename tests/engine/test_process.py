@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from loaders.echo import SPEC
-from modules.engine.connect import connect
-from modules.engine.watch import Limits
+from modules.drivers.connect import connect
+from modules.engine.watchdog import Limits
 from modules.errors import EngineError, LoadFailed
 from modules.types import Text
 from tests.engine.making import HASTY, ROOT, ask, collect, done_of, failed_of, running, text_of, until, worker
@@ -300,7 +300,7 @@ sys.path.insert(0, ".")
 from pathlib import Path
 from tests.engine.making import worker, ask
 from loaders.echo import SPEC
-from modules.engine.connect import connect
+from modules.drivers.connect import connect
 from modules.types import Text
 
 async def main():

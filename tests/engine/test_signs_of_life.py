@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from loaders.llama_cpp import SPEC
-from modules.engine.llama_server import WAITING_IN_ENGINE, LlamaServerEngine
+from modules.drivers.llama_server import WAITING_IN_ENGINE, LlamaServerEngine
 from modules.engine.process import WorkerProcess
 from modules.types import Done, Endpoint, EngineInfo, Text
+from tests.drivers.test_http_client import STREAM, Answer, chunk, served, token
 from tests.engine.making import HASTY, ask, collect, running, until
-from tests.engine.test_http_client import STREAM, Answer, chunk, served, token
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(90)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from modules.formats.facts import ModelFacts
-from modules.hardware import Device, Hardware
+from modules.hardware.values import Device, Hardware
 
 MB, GB = 1 << 20, 1 << 30
 AVX2 = ("avx2", "fma", "f16c")

@@ -9,7 +9,7 @@ import pytest
 from loaders import exllamav2, exllamav3, llama_cpp_python
 from modules.estimates.exllama import CARD_BYTES, STEPS, estimate_exllama
 from modules.formats.facts import ModelFacts
-from modules.hardware import Device, Hardware
+from modules.hardware.values import Device, Hardware
 
 GIB = 2**30
 MODEL = ModelFacts("exl3", weights=5 * GIB, size=5 * GIB, layers=32, hidden=4096, heads=32, kv_heads=8, head_dim=128,

@@ -9,7 +9,7 @@ import pytest
 from modules.estimates import gguf_parts as parts
 from modules.estimates.gguf import KEPT_FREE, estimate_gguf
 from modules.formats.facts import ModelFacts
-from modules.hardware import Hardware
+from modules.hardware.values import Hardware
 from tests.estimates.making import AVX2, GB, MB, big, machine, smol
 
 USUAL: dict[str, Any] = {

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from extensions.openai.messages import read_messages
 from modules.errors import BadParameter
-from modules.images import without_marks
+from modules.messages.images import without_marks
 from modules.types import MEDIA_MARK
 from tests.conftest import LiveServer, running_server
 from tests.extensions.asking import client_of, user

@@ -23,7 +23,7 @@ from extensions.openai.schemas import CHAT_SCHEMA, COMPLETION_SCHEMA
 from extensions.openai.script import routes
 from modules.errors import BadParameter, EnginehouseError, NotFound
 from modules.extension_api import PARAMS, ExtensionContext, ModelAccess, check_values
-from modules.generation import Generation
+from modules.generation.pipeline import Generation
 from modules.types import Done, Stats, Text
 from tests.engine_stand_in import Lender, StandIn
 

@@ -22,7 +22,7 @@ from extensions.openai.script import routes
 from loaders.base import Feature
 from modules.errors import EngineError, NotFound
 from modules.extension_api import ExtensionContext, ModelAccess
-from modules.generation import Generation
+from modules.generation.pipeline import Generation
 from modules.types import MEDIA_MARK
 from tests.conftest import LiveServer, running_server
 from tests.engine_stand_in import Lender, StandIn

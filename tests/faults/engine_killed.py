@@ -26,11 +26,11 @@ if __name__ == "__main__":
 import psutil
 
 from loaders import Registry
-from modules.engine.watch import Limits
+from modules.engine.watchdog import Limits
 from modules.models.catalog import Catalog
 from modules.models.pool import Models
-from modules.paths import Paths
-from modules.settings import Settings
+from modules.settings.paths import Paths
+from modules.settings.store import Settings
 from modules.types import Done, Failed, GenerationRequest, Text
 
 HUNG = 2.0

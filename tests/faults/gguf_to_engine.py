@@ -26,8 +26,8 @@ if __name__ == "__main__":
 import psutil
 
 from loaders import llama_cpp
-from modules.engine.connect import connect
-from modules.engine.watch import Limits
+from modules.drivers.connect import connect
+from modules.engine.watchdog import Limits
 from modules.errors import EngineError
 from modules.formats.gguf import GgufError, read_header
 from modules.types import Done, Failed

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
-from modules.params import PARAMS  # noqa: E402
+from modules.sampling.params import PARAMS  # noqa: E402
 from tests.conftest import LiveServer, running_server  # noqa: E402
 
 VALUES: tuple[Any, ...] = (

@@ -21,7 +21,7 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from modules.stream_parser import THINKING_FORMATS, StreamParser, ThinkingFormat
+from modules.generation.stream_parser import THINKING_FORMATS, StreamParser, ThinkingFormat
 from modules.types import Reasoning, Text, TokenLogprob, TopLogprob
 
 LETTERS = ["a", "b", "ab", "\n", " ", "é", "ß", "語", "👍", "👩‍👩‍👧", "e\u0301", "\u200d", "<", ">", "</", "###",

@@ -9,7 +9,7 @@ import pytest
 from modules.launcher.console import StepFailed
 from modules.launcher.layout import find_layout
 from modules.launcher.options import HELP, Options, parse
-from modules.settings import Settings
+from modules.settings.store import Settings
 
 
 def test_flags_the_launcher_does_not_know_go_on_to_the_server() -> None:

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from loaders.base import Feature, LoaderSpec
-from modules.params import BY_NAME
+from modules.sampling.params import BY_NAME
 from tests.loaders.conformance import Conformance
 from tests.loaders.refusals import IN_THE_SUITE, SHOWN_ELSEWHERE
 

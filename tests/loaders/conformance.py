@@ -17,10 +17,10 @@ import pytest
 
 from loaders import built_in_specs
 from loaders.base import Feature, features_of
-from modules.engine.connect import ConnectedEngine
+from modules.drivers.connect import ConnectedEngine
 from modules.engine.process import WorkerProcess
-from modules.params import BY_NAME, PARAMS, ignored
-from modules.stream_parser import StreamParser
+from modules.generation.stream_parser import StreamParser
+from modules.sampling.params import BY_NAME, PARAMS, ignored
 from modules.types import Chunk, GenerationRequest, Message, Text
 from tests.engine.making import ask, collect, done_of, failed_of, text_of, until
 from tests.loaders.refusals import IN_THE_SUITE, SHOWN_ELSEWHERE, refused

@@ -16,9 +16,9 @@ from filelock import FileLock
 
 from loaders import transformers
 from loaders.base import LoadRequest, NamedFile
-from modules.engine.connect import ConnectedEngine, connect
+from modules.drivers.connect import ConnectedEngine, connect
 from modules.engine.process import WorkerProcess
-from modules.engine.watch import Limits
+from modules.engine.watchdog import Limits
 from modules.engine.worker_log import WorkerLog
 from tests.engine.making import MODEL, ROOT
 

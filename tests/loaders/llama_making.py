@@ -15,10 +15,10 @@ import httpx
 from loaders.base import LoadRequest, NamedFile
 from loaders.llama.launch import Launch, decide
 from loaders.llama_cpp import SPEC
-from modules.engine.connect import connect
-from modules.engine.llama_server import LlamaServerEngine
+from modules.drivers.connect import connect
+from modules.drivers.llama_server import LlamaServerEngine
 from modules.engine.process import WorkerProcess
-from modules.engine.watch import Limits
+from modules.engine.watchdog import Limits
 from modules.engine.worker_log import WorkerLog
 from modules.formats.gguf import GgufHeader, read_header
 from tests.engine.making import MODEL, ROOT

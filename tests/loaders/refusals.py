@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from loaders.base import Feature
-from modules.engine.connect import ConnectedEngine
+from modules.drivers.connect import ConnectedEngine
 from modules.errors import BadParameter, EnginehouseError, Unsupported
-from modules.generation_checks import checked_against
+from modules.generation.checks import checked_against
 from modules.types import Message, Progress
 from tests.engine.making import ask, collect, done_of
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from loaders import echo
 from loaders.base import Feature
-from modules.engine.connect import ConnectedEngine
-from modules.generation_checks import checked_against
+from modules.drivers.connect import ConnectedEngine
+from modules.generation.checks import checked_against
 from modules.types import MEDIA_MARK, GenerationRequest, Message
 from tests.engine.making import ask, collect, done_of, running, text_of
 from tests.loaders.conformance import Conformance, Loaded, cell

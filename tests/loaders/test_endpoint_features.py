@@ -12,10 +12,10 @@ import pytest
 
 from loaders.base import Feature, NamedFile, features_of
 from loaders.openai_endpoint import SPEC
-from modules.engine.connect import ConnectedEngine
-from modules.engine.llama_server import LlamaServerEngine
+from modules.drivers.connect import ConnectedEngine
+from modules.drivers.llama_server import LlamaServerEngine
 from modules.errors import BadParameter, Unsupported
-from modules.generation_checks import checked_against
+from modules.generation.checks import checked_against
 from tests import gguf_parts
 from tests.engine.making import MODEL, ask, collect, done_of, failed_of, running, text_of
 from tests.loaders.llama_making import loaded_with

@@ -16,7 +16,7 @@ from PIL import Image
 
 from loaders import exllamav2, exllamav3
 from loaders.base import Feature, LoaderSpec, LoadRequest, NamedFile, features_of
-from modules.engine.connect import ConnectedEngine, connect
+from modules.drivers.connect import ConnectedEngine, connect
 from modules.engine.process import WorkerProcess
 from modules.engine.worker_log import WorkerLog
 from modules.types import MEDIA_MARK, Message, Notice, Progress, Text

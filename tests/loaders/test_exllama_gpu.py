@@ -16,7 +16,7 @@ import pytest
 
 from loaders import exllamav2, exllamav3, installed
 from loaders.base import LoaderSpec
-from modules.engine.watch import Limits
+from modules.engine.watchdog import Limits
 from modules.types import GenerationRequest
 from tests.engine.making import ROOT, ask, collect, done_of, running
 from tests.loaders.conformance import Conformance, Loaded

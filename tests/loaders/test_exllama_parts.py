@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from loaders.exllama import building
+from loaders.exllama import cuda_build
 from loaders.exllama.folder import read_folder
+from loaders.exllama.load_errors import told_as_failures
 from loaders.exllama.model_thread import Event, ModelThread
-from loaders.exllama.words import told_as_failures
 from modules.errors import LoadFailed
 from tests.loaders.byte_folder import byte_folder
 
@@ -182,7 +182,7 @@ def test_the_build_is_told_file_by_file(tmp_path: Path, monkeypatch: pytest.Monk
     objects = tmp_path / "cache" / "py311_cu130" / "some_ext"
     objects.mkdir(parents=True)
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(building, "_LOOK_S", 0.01)
+    monkeypatch.setattr(cuda_build, "_LOOK_S", 0.01)
     told: list[tuple[float, str]] = []
 
     def until_told(words: str) -> None:
@@ -191,7 +191,7 @@ def test_the_build_is_told_file_by_file(tmp_path: Path, monkeypatch: pytest.Monk
             assert time.monotonic() < end, told
             time.sleep(0.005)
 
-    with building.told("some_engine", "some_ext", lambda fraction, words: told.append((fraction, words))):
+    with cuda_build.told("some_engine", "some_ext", lambda fraction, words: told.append((fraction, words))):
         until_told("starting")
         (objects / "a.cuda.o").write_text("")
         until_told("1 of 3 files")

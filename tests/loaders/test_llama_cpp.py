@@ -17,8 +17,8 @@ from loaders import llama_cpp
 from loaders.llama.context import choose_context
 from loaders.llama.settings import DEFAULT_CONTEXT
 from loaders.llama_cpp import SPEC
-from modules.engine.llama_request import completion_body
-from modules.engine.watch import Limits
+from modules.drivers.llama_request import completion_body
+from modules.engine.watchdog import Limits
 from modules.errors import EngineError
 from modules.types import GenerationRequest, Message, Stats, Text
 from tests.engine.making import MODEL, ask, collect, done_of, real, text_of, until, worker

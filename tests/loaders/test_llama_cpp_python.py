@@ -18,9 +18,9 @@ from PIL import Image
 from loaders import installed
 from loaders.base import Feature, LoadRequest, NamedFile, features_of
 from loaders.llama_cpp_python import SPEC
-from modules.engine.connect import connect
+from modules.drivers.connect import connect
 from modules.engine.process import WorkerProcess
-from modules.engine.watch import Limits
+from modules.engine.watchdog import Limits
 from modules.engine.worker_log import WorkerLog
 from modules.errors import ContextOverflow, LoadFailed
 from modules.types import MEDIA_MARK, GenerationRequest, Progress, Stats, Text

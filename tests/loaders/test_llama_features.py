@@ -16,8 +16,8 @@ from PIL import Image
 
 from loaders import openai_endpoint
 from loaders.base import Feature, NamedFile, features_of
-from modules.engine.connect import ConnectedEngine
-from modules.engine.llama_server import LlamaServerEngine
+from modules.drivers.connect import ConnectedEngine
+from modules.drivers.llama_server import LlamaServerEngine
 from modules.engine.process import WorkerProcess
 from modules.errors import BadParameter, NotFound, StorageError, Unsupported
 from modules.types import MEDIA_MARK, Message, Stats, Text

@@ -16,7 +16,7 @@ import pytest
 from loaders.base import Feature, NamedFile, features_of
 from loaders.llama import own_server
 from loaders.llama_cpp import SPEC
-from modules.engine.llama_server import LlamaServerEngine
+from modules.drivers.llama_server import LlamaServerEngine
 from modules.engine.process import WorkerProcess
 from modules.errors import EngineError
 from modules.types import Text
@@ -168,7 +168,7 @@ def test_its_worker_ends_as_it_ended(name: str) -> None:
 
 
 async def test_what_the_keeper_starts_ends_when_its_starter_is_killed() -> None:
-    keeper = Path(own_server.__file__).with_name("keeper.py")
+    keeper = Path(own_server.__file__).with_name("parent_watch.py")
     starter = await asyncio.create_subprocess_exec(sys.executable, "-c", KEEPS, str(keeper), stdout=subprocess.PIPE)
     assert starter.stdout is not None
     pid = int(await starter.stdout.readline())

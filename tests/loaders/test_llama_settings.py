@@ -15,8 +15,8 @@ from loaders.base import NamedFile
 from loaders.llama import binding
 from loaders.llama.flags import arguments, known_flags
 from loaders.llama.launch import decide
+from loaders.llama.log_warnings import warnings_in
 from loaders.llama.own_server import command_words
-from loaders.llama.said import warnings_in
 from loaders.llama.settings import SETTINGS
 from loaders.llama.tensors import EXPERTS, places
 from modules.errors import LoadFailed

@@ -13,10 +13,10 @@ import pytest
 
 from loaders import llama_cpp
 from loaders.openai_endpoint import SPEC
-from modules.engine.connect import ConnectedEngine, connect
+from modules.drivers.connect import ConnectedEngine, connect
 from modules.engine.process import WorkerProcess
 from modules.errors import Unsupported
-from modules.generation_checks import checked_against
+from modules.generation.checks import checked_against
 from modules.types import GenerationRequest, Message, Progress
 from tests.engine.making import MODEL, ask, collect, done_of, failed_of, real, running, text_of
 from tests.loaders.conformance import Conformance, Loaded, cell

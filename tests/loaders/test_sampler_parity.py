@@ -20,8 +20,8 @@ from typing import Any
 import httpx
 import pytest
 
-from modules.engine.llama_request import completion_body
-from modules.params import check_values
+from modules.drivers.llama_request import completion_body
+from modules.sampling.params import check_values
 from modules.types import GenerationRequest
 from tests.engine.making import MODEL, real
 

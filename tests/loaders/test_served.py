@@ -20,13 +20,13 @@ import pytest
 
 from loaders import sglang, tensorrt_llm, vllm
 from loaders.base import Feature, LoaderSpec, features_of
-from loaders.served import reasons
-from loaders.served.asking import Asker, Unanswered
+from loaders.served import load_errors
 from loaders.served.child import ServerChild
+from loaders.served.probe_http import Asker, Unanswered
+from modules.drivers.connect import ConnectedEngine, connect
 from modules.engine.child import Child
-from modules.engine.connect import ConnectedEngine, connect
 from modules.engine.process import WorkerProcess
-from modules.engine.watch import Limits
+from modules.engine.watchdog import Limits
 from modules.errors import EngineError
 from modules.types import Done, GenerationRequest, Message, Text
 from tests.engine.making import CALM, ROOT, ask, collect, done_of, failed_of, running, text_of, until, worker
@@ -278,7 +278,7 @@ async def test_the_other_servers_too(
 
 
 def test_the_guard_ends_as_its_child_ended() -> None:
-    guard = ROOT / "loaders" / "served" / "guard.py"
+    guard = ROOT / "loaders" / "served" / "parent_watch.py"
 
     def run(code: str) -> int:
         return subprocess.run(
@@ -316,6 +316,6 @@ def test_a_log_that_cannot_be_written_does_not_stop_the_server(tmp_path: Path, m
 
 
 def test_every_reason_can_be_put_into_words() -> None:
-    for reason in reasons._REASONS:
+    for reason in load_errors._REASONS:
         assert reason.message.format("x")
         assert reason.hint.format("x")

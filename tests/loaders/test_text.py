@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from loaders.text.pieces import TextPieces
 from loaders.text.template import ChatTemplate
+from loaders.text.utf8_stream import TextPieces
 from modules.errors import BadRequest
 from modules.types import MEDIA_MARK, Message
 

@@ -78,7 +78,7 @@ def test_a_setting_that_cannot_be_had_here_is_refused_before_the_weights_are_rea
 
 @needs_torch
 def test_a_model_that_reads_its_prompt_in_both_directions_is_refused(tmp_path: Path) -> None:
-    from loaders.hf.opening import open_model
+    from loaders.hf.loading import open_model
 
     config: Any = types.SimpleNamespace(model_type="paligemma")
     with pytest.raises(LoadFailed, match="both directions"):
@@ -102,13 +102,13 @@ def test_hqq_is_refused_as_long_as_the_library_cannot_do_it(monkeypatch: pytest.
     from transformers.quantizers.base import HfQuantizer
     from transformers.quantizers.quantizer_hqq import HqqHfQuantizer
 
-    from loaders.hf import quantising
+    from loaders.hf import quantization
 
     if HqqHfQuantizer.get_quantize_ops is HfQuantizer.get_quantize_ops:
         with pytest.raises(LoadFailed, match="does not offer HQQ"):
-            quantising._check_hqq()
+            quantization._check_hqq()
     monkeypatch.setattr(HqqHfQuantizer, "get_quantize_ops", lambda self: None)
-    quantising._check_hqq()
+    quantization._check_hqq()
 
 
 @pytest.mark.parametrize(
@@ -403,7 +403,7 @@ def test_the_context_is_chosen_with_its_reason() -> None:
 
 
 def test_the_memory_of_each_device_is_read_as_people_write_it() -> None:
-    from loaders.hf.placing import read_memory
+    from loaders.hf.device_map import read_memory
 
     assert read_memory("0=20GiB, 1: 10gib; cpu=64GB") == {0: "20GiB", 1: "10GiB", "cpu": "64GB"}
     assert read_memory(" ") is None
@@ -412,7 +412,7 @@ def test_the_memory_of_each_device_is_read_as_people_write_it() -> None:
 def test_the_number_type_follows_the_files_and_the_device() -> None:
     import torch
 
-    from loaders.hf.placing import choose_dtype
+    from loaders.hf.device_map import choose_dtype
 
     cpu = torch.device("cpu")
     assert choose_dtype("auto", torch.bfloat16, cpu).value == torch.bfloat16

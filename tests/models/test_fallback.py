@@ -12,7 +12,7 @@ from loaders.base import LoaderSpec, LoadParam
 from modules.errors import LoadFailed
 from modules.estimates.gguf import estimate_gguf
 from modules.estimates.safetensors import estimate_safetensors
-from modules.estimates.torch_ladder import TORCH_LADDER
+from modules.estimates.torch_fallback import TORCH_LADDER
 from modules.estimates.values import Estimate
 from modules.formats.facts import ModelFacts
 from modules.models.fallback import Change, Fallback, find_fallback, looks_like_memory

@@ -15,7 +15,7 @@ import pytest
 
 from loaders import Registry, echo
 from modules.disk.durable import read_yaml
-from modules.engine.watch import Limits
+from modules.engine.watchdog import Limits
 from modules.errors import (
     BadParameter,
     Cancelled,
@@ -24,10 +24,10 @@ from modules.errors import (
     NotReady,
     Unsupported,
 )
-from modules.models import host as models_host
+from modules.models import loaded_model as models_host
 from modules.models.catalog import Catalog
 from modules.models.pool import Models
-from modules.paths import Paths
+from modules.settings.paths import Paths
 from modules.types import Done, Progress
 from tests.engine.making import CALM, ask, collect, done_of, text_of, until
 

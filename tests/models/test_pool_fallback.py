@@ -12,7 +12,7 @@ from modules.disk.durable import read_yaml
 from modules.errors import LoadFailed
 from modules.estimates.values import Estimate, Settings, Share
 from modules.formats.facts import ModelFacts
-from modules.hardware import Hardware
+from modules.hardware.values import Hardware
 from modules.models import memory
 from modules.models.status import ModelStatus
 from tests.engine.making import MODEL, ask, collect, text_of, until

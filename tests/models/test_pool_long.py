@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from modules.engine.watch import Limits
+from modules.engine.watchdog import Limits
 from modules.errors import EnginehouseError
 from modules.models.pool import Models
 from modules.types import Done, Failed, Text

@@ -12,9 +12,9 @@ from loaders.base import Feature, LoaderSpec, LoadParam
 from modules.errors import BadParameter, NotReady, Unsupported
 from modules.models.catalog import Catalog, check_writes_text
 from modules.models.pool import Models
-from modules.paths import Paths
+from modules.settings.paths import Paths
 from tests.gguf_maker import LLAMA, write
-from tests.models.test_companions import adapter, image_part
+from tests.models.test_auxiliary_files import adapter, image_part
 from tests.models.test_pool import FakeSettings
 
 FILES = (

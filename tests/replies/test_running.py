@@ -13,7 +13,7 @@ from modules.chats.store import ChatStore
 from modules.chats.values import MessageNode
 from modules.errors import Conflict, NotFound, StorageError
 from modules.events import Events
-from modules.generation import Generation
+from modules.generation.pipeline import Generation
 from modules.replies import running as replies_module
 from modules.replies.running import Replies
 from modules.types import Chunk, Done, Failed, GenerationRequest, Ledger, Notice, Reasoning, Stats, Text

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Response, WebSocket, expect
 
 from modules.app import App
-from modules.settings import Settings
+from modules.settings.store import Settings
 from tests.conftest import LiveServer, start_server
 from tests.gguf_maker import write
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from modules.app import App
-from modules.params import PARAMS
+from modules.sampling.params import PARAMS
 from tests.ui.conftest import EVIL
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from loaders.base import LoadParam
 from modules.errors import BadParameter
-from modules.params import BY_NAME, PARAMS
-from modules.settings import SETTINGS
+from modules.sampling.params import BY_NAME, PARAMS
+from modules.settings.store import SETTINGS
 from modules.ui.build import quick_import
 
 with quick_import():

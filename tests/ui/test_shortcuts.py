@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from modules.ui.shortcuts import SHORTCUTS, as_config
-from modules.web_assets import WEB_FOLDER
+from modules.web.assets import WEB_FOLDER
 
 TAKEN = {  # by browsers, on every system; a page that takes them locks people in
     "Mod+R", "Mod+Shift+R", "Mod+L", "Mod+T", "Mod+Shift+T", "Mod+N", "Mod+Shift+N", "Mod+W", "Mod+Shift+W", "Mod+P",

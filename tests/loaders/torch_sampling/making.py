@@ -14,7 +14,7 @@ pytest.importorskip("llguidance", reason=f"llguidance {REASON}")
 
 from loaders.torch_sampling.chain import Sampler  # noqa: E402
 from loaders.torch_sampling.vocabulary import Vocabulary  # noqa: E402
-from modules.params import check_values  # noqa: E402
+from modules.sampling.params import check_values  # noqa: E402
 
 HALVES = (0.5, 0.25, 0.125, 0.0625, 0.0625)
 

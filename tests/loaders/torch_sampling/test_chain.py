@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modules.params import BY_NAME, TORCH, dialect
+from modules.sampling.params import BY_NAME, TORCH, dialect
 from modules.types import ParamValue
 from tests.loaders.torch_sampling.making import HALVES, kept, logits, sampler, torch, vocabulary
 

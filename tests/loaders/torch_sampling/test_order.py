@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modules.engine.llama_request import sampler_order
-from modules.params import SAMPLER_NAMES
+from modules.drivers.llama_request import sampler_order
+from modules.sampling.params import SAMPLER_NAMES
 from tests.loaders.torch_sampling.making import HALVES, kept, logits
 
 from loaders.torch_sampling.order import STEPS, step_order  # isort: skip

@@ -1,0 +1,139 @@
+"""An engine that runs inside our worker and is spoken to in JSON lines: echo, and every Python engine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from loaders.base import LoaderSpec
+from modules.engine import protocol
+from modules.engine.chunk_buffer import Backlog
+from modules.engine.in_flight import Turn
+from modules.engine.process import WorkerProcess
+from modules.errors import BadRequest, EnginehouseError, Unsupported, from_dict
+from modules.sampling.params import BY_NAME, without_neutral
+from modules.types import Chunk, Done, Embeddings, EngineInfo, Failed, GenerationRequest, Message, Ranking
+
+
+class PipeEngine:
+    """`Engine` over a worker's pipes. One object per loaded model; requests share the pipes."""
+
+    def __init__(self, process: WorkerProcess, info: EngineInfo, spec: LoaderSpec) -> None:
+        self.info = info
+        self.spec = spec
+        self._process = process
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
+        """See Engine. Pieces of text that wait for a slow reader are joined; too much else ends the reply."""
+        chunks = Backlog()
+        key = 0
+
+        def arrived(line: protocol.Line) -> None:
+            chunk = protocol.read_chunk(line)
+            if isinstance(chunk, (Done, Failed)):
+                self._process.close_key(key)
+                turn.end()
+            if not chunks.put(chunk):
+                self._process.cancel(key)
+
+        try:
+            line_for = self._line(request)
+            key = self._process.open(arrived)
+            line = protocol.generate_line(key, line_for)
+        except EnginehouseError as error:
+            yield Failed(error.as_dict())
+            return
+        except TypeError as error:  # half a character in a grammar, say, or a number too large
+            self._process.close_key(key)
+            yield Failed(BadRequest(f"This cannot be sent to the engine: {error}").as_dict())
+            return
+        turn = Turn(self._process)
+        self._process.send(line)
+        try:
+            while True:
+                chunk = await chunks.take()
+                turn.pause()
+                yield chunk
+                turn.resume()
+                if isinstance(chunk, (Done, Failed)):
+                    return
+                if chunks:
+                    await asyncio.sleep(0)  # a long backlog must hold up neither others nor the hang-up of its reader
+        finally:
+            turn.resume()
+            self._process.cancel(key)
+
+    def _line(self, request: GenerationRequest) -> GenerationRequest:
+        """The request as the engine gets it: its own names, and only what is not neutral."""
+        if not request.prompt and (self.info.renders or not request.messages):
+            raise BadRequest("The prompt is empty.", hint="Send at least one character or token.", param="prompt")
+        values = {name: value for name, value in request.params.items() if name in BY_NAME}
+        honoured = {
+            self.spec.samplers[name]: value
+            for name, value in without_neutral(values).items()
+            if name in self.spec.samplers
+        }
+        prompt = _sendable(request.prompt) if isinstance(request.prompt, str) else request.prompt
+        if self.info.renders or request.messages is None:
+            return replace(request, messages=None, prompt=prompt, params=honoured, template_vars={})
+        messages = tuple(replace(message, content=_sendable(message.content)) for message in request.messages)
+        return replace(request, messages=messages, prompt=None, params=honoured)
+
+    async def render(
+        self, messages: tuple[Message, ...], variables: Mapping[str, Any], continue_last: bool = False
+    ) -> str:
+        """See Engine."""
+        return str(await self._call("render", messages=messages, variables=variables, continue_last=continue_last))
+
+    async def tokenize(self, text: str, special: bool = True) -> list[int]:
+        """See Engine."""
+        return list(await self._call("tokenize", text=text, special=special))
+
+    async def detokenize(self, tokens: Sequence[int]) -> str:
+        """See Engine."""
+        return str(await self._call("detokenize", tokens=list(tokens)))
+
+    async def embed(self, texts: Sequence[str]) -> Embeddings:
+        """See Engine. Whoever stops waiting stops the computation too."""
+        found = await self._call("embed", stops=True, texts=list(texts))
+        return Embeddings(tuple(tuple(vector) for vector in found["vectors"]), int(found["tokens"]))
+
+    async def rerank(self, query: str, documents: Sequence[str]) -> Ranking:
+        """No engine in a worker of ours offers it."""
+        raise Unsupported(f"The loader {self.spec.name} does not rerank.", param="model")
+
+    async def close(self) -> None:
+        """Nothing to close: the pipes are the worker's."""
+
+    async def _call(self, method: str, stops: bool = False, **arguments: Any) -> Any:
+        """Ask the worker. `stops`: it is told when nobody waits any more."""
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def arrived(line: protocol.Line) -> None:
+            self._process.close_key(key)
+            if answer.done():
+                return
+            if (error := line.get("error")) is not None:
+                answer.set_exception(from_dict(error))
+            else:
+                answer.set_result(line.get("result"))
+
+        key = self._process.open(arrived)
+        try:
+            line = protocol.call_line(key, method, arguments)
+        except TypeError as error:
+            self._process.close_key(key)
+            raise BadRequest(f"This cannot be sent to the engine: {error}") from None
+        self._process.send(line)
+        try:
+            return await answer
+        finally:
+            if stops:
+                self._process.cancel(key)  # does nothing once it has answered
+
+
+def _sendable(text: str) -> str:
+    """Text without lone surrogates, which cannot cross; the model could not read them either."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,1 @@
+"""What a message holds: its parts and their limits."""

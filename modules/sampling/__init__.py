@@ -1,0 +1,1 @@
+"""Sampling parameters: the PARAMS table, one parameter, the values in use, presets."""
