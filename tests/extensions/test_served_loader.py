@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import ROOT, Start
 
-STAND_IN = ROOT / "tests" / "engine" / "served_stand_in.py"
+STAND_IN = ROOT / "tests" / "drivers" / "served_stand_in.py"
 SCRIPT = """
 from loaders.base import Feature, LoaderSpec, LoadParam
 from modules.extension_api import hookimpl

@@ -36,7 +36,7 @@ pytestmark = [
     pytest.mark.timeout(120),
     pytest.mark.skipif(sys.platform == "win32", reason="these engines do not run on Windows"),
 ]
-STAND_IN = ROOT / "tests" / "engine" / "served_stand_in.py"
+STAND_IN = ROOT / "tests" / "drivers" / "served_stand_in.py"
 Install = Callable[..., Path]
 
 
