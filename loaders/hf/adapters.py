@@ -65,7 +65,10 @@ class Switch:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several are what is wanted
                 self._model.load_adapter(str(folder), adapter_name=self._inner[file.name])
-        except (ImportError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+        except ImportError as error:  # peft is missing, or older than this Transformers wants
+            raise LoadFailed(f"LoRA adapters need another peft: {str(error)[:300]}",
+                             hint="Run: python3 start.py install transformers") from error  # fmt: skip
+        except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
             raise LoadFailed(f"The adapter {file.name} does not go with this model: {str(error)[:300]}",
                              hint="Take an adapter made for this very model.") from error  # fmt: skip
         self._model.eval()

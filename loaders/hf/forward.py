@@ -13,13 +13,12 @@ from transformers import DynamicCache, StaticCache
 from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer
 
 from loaders.hf.cache import Line, SharedCache
+from loaders.hf.cache_argument import cache_argument
 from loaders.hf.cancellation import Asked, layers_of, stoppable
-from modules.errors import LoadFailed
 from modules.types import Chosen
 
 _KNOWN_LAYERS = (DynamicLayer, DynamicSlidingWindowLayer)
 _KNOWN_TYPES = {"full_attention", "sliding_attention"}
-_CACHE_NAMES = ("past_key_values", "cache_params")  # the second: models of the Mamba kind
 
 
 class OwnCache:
@@ -83,10 +82,7 @@ class Forward:
         self.counts = not static and not self._keeps_positions
         taken = inspect.signature(model.forward).parameters
         self._keeps = "logits_to_keep" in taken
-        self._cache_name = next((name for name in _CACHE_NAMES if name in taken), "")
-        if not self._cache_name:  # a name it does not know is swallowed, and each token would see nothing before it
-            raise LoadFailed(f"{type(model).__name__} keeps what it has read in a way that is not known here.",
-                             hint="Look for a GGUF of this model.")  # fmt: skip
+        self._cache_argument = cache_argument(model)
         self._takes_positions = "position_ids" in taken and self.counts
         self._layers = len(DynamicCache(config=model.config).layers) if self.shared.value else 0
         self._stack = layers_of(model)
@@ -112,14 +108,14 @@ class Forward:
         values: dict[str, Any] = {**(more or {})}
         ids = torch.tensor(tokens, device=self.device)
         if isinstance(cache, SharedCache):
-            values["past_key_values"] = cache
+            values[self._cache_argument] = cache
             if cache.padded:
                 new = len(tokens[0])
                 values["attention_mask"] = cache.mask(new).to(self.device)
                 starts = torch.tensor([[len(line.tokens)] for line in cache.lines])
                 values["position_ids"] = (starts + torch.arange(new)[None, :]).to(self.device)
         else:
-            values[self._cache_name] = cache.inner
+            values[self._cache_argument] = cache.inner
             if self._keeps_positions:
                 self.model.model.rope_deltas = cache.deltas
             elif self._takes_positions:  # a model whose first layer is no attention counts wrong by itself

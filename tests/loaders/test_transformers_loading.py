@@ -20,7 +20,7 @@ from modules.errors import Cancelled, ContextOverflow, LoadFailed, Unsupported
 from modules.types import Message, Text
 from tests.engine.making import MODEL, ask, collect, done_of, text_of
 from tests.loaders.hf_folder import hf_folder, needs_folder, needs_torch, running_hf
-from tests.loaders.tiny_models import answer, load_here, make_llama, tokenizer_into
+from tests.loaders.tiny_models import answer, load_here, make_adapter, make_llama, tokenizer_into
 
 __all__ = ["hf_folder"]
 pytestmark = [needs_torch, pytest.mark.timeout(200)]
@@ -175,6 +175,15 @@ def test_a_pickled_or_foreign_adapter_is_refused(tiny: Path, tmp_path: Path) -> 
     (adapter / "adapter_model.bin").write_bytes(b"x")
     with pytest.raises(LoadFailed, match="safetensors"):
         load_here(tiny, tmp_path, {"lora": (NamedFile("old", str(adapter)),)})
+
+
+def test_a_peft_that_is_too_old_is_not_taken_for_a_wrong_adapter(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transformers.integrations.peft.MIN_PEFT_VERSION", "99.0")
+    with pytest.raises(LoadFailed, match=r"another peft: .*99") as caught:
+        load_here(tiny, tmp_path, {"lora": (NamedFile("red", str(make_adapter(tmp_path / "red", tiny, 1))),)})
+    assert "start.py install transformers" in caught.value.hint
 
 
 # ── what is opened ──────────────────────────────────────────────────────────────────────────────────
