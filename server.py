@@ -6,6 +6,7 @@ python server.py [--help]
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from modules.app import App
+
+_log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,9 +46,13 @@ def serve(settings: Settings) -> int:
     from modules.api.build import build
     from modules.api.serving import Serving, fill_page
     from modules.app import App
+    from modules.web.proxy_variables import drop_unusable_proxies
 
+    dropped = drop_unusable_proxies()  # before anything could start a thread or a client
     paths = settings.make_paths()
     log = logs.setup(paths.logs, settings.log_level, lambda: [settings.api_key] if settings.api_key else [])
+    if dropped:
+        _log.warning("Ignored proxy settings that cannot be used: %s. Enginehouse needs no proxy.", ", ".join(dropped))
     settings.on_change.append(lambda name, value: log.set_level(str(value)) if name == "log_level" else None)
     app = App.build(settings)
     settings.make_file()

@@ -184,8 +184,10 @@ def test_a_model_of_the_settings_is_loaded_at_the_start_and_a_wrong_one_only_tol
     assert other.call("GET", "/api/state")["model"]["state"] == "empty"
 
 
-def test_health_answers_while_the_page_is_still_being_imported(server: Start) -> None:
-    live = server(ui=True)
+def test_health_answers_while_the_page_is_imported_which_opens_also_with_proxies_of_no_use(server: Start) -> None:
+    """httpx, which Gradio makes a client of at its import, raises for each of these three."""
+    proxies = {"all_proxy": "socks5://127.0.0.1:9", "HTTPS_PROXY": "socks://127.0.0.1:9", "no_proxy": "::1,fd00::/8"}
+    live = server(ui=True, env=proxies)
     get, post = functools.partial(httpx.get, timeout=30), functools.partial(httpx.post, timeout=30)
     first = get(live.base_url + "/")
     if first.status_code == 503:
@@ -208,6 +210,7 @@ def test_health_answers_while_the_page_is_still_being_imported(server: Start) ->
     assert post(live.base_url + "/gradio_api/queue/join", json={}, headers=own).status_code != 403
     assert live.stop() == 0
     assert "Traceback" not in live.out.read_text()
+    assert "Ignored proxy settings that cannot be used: " in live.out.read_text()
 
 
 def test_every_browser_file_comes_with_its_type_and_is_kept_for_ever_under_its_version(
