@@ -177,6 +177,7 @@ def test_a_pickled_or_foreign_adapter_is_refused(tiny: Path, tmp_path: Path) -> 
         load_here(tiny, tmp_path, {"lora": (NamedFile("old", str(adapter)),)})
 
 
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # PEFT asks Transformers for it
 def test_a_peft_that_is_too_old_is_not_taken_for_a_wrong_adapter(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
