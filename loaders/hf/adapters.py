@@ -24,11 +24,15 @@ class Switch:
         self.scales: Mapping[str, float] = {file.name: file.scale for file in files}
         self._model = model
         self._inner = {file.name: f"adapter{place}" for place, file in enumerate(files)}
-        for file in files:
-            self._load(file)
-        self._layers = [module for module in model.modules() if hasattr(module, "lora_A")] if files else []
         self._used: Adapters | None = None
-        self.use(())
+        try:
+            for file in files:
+                self._load(file)
+            self._layers = [module for module in model.modules() if hasattr(module, "lora_A")] if files else []
+            self.use(())
+        except ImportError as error:  # peft is missing, or older than this Transformers wants
+            raise LoadFailed(f"LoRA adapters need another peft: {str(error)[:300]}",
+                             hint="Run: python3 start.py install transformers") from error  # fmt: skip
 
     def wanted(self, asked: Mapping[str, float] | None) -> Adapters:
         """What a request is computed with. Raises BadParameter for a name there is not."""
@@ -65,9 +69,6 @@ class Switch:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several are what is wanted
                 self._model.load_adapter(str(folder), adapter_name=self._inner[file.name])
-        except ImportError as error:  # peft is missing, or older than this Transformers wants
-            raise LoadFailed(f"LoRA adapters need another peft: {str(error)[:300]}",
-                             hint="Run: python3 start.py install transformers") from error  # fmt: skip
         except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
             raise LoadFailed(f"The adapter {file.name} does not go with this model: {str(error)[:300]}",
                              hint="Take an adapter made for this very model.") from error  # fmt: skip
