@@ -8,10 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers.integrations import peft as peft_integration
 
 from loaders.base import NamedFile
 from loaders.hf.sequence import Adapters
 from modules.errors import BadParameter, LoadFailed
+
+
+def _check_peft() -> None:
+    """Raise LoadFailed where peft is missing, or older than the installed Transformers wants."""
+    try:
+        peft_integration.check_peft_version(min_version=peft_integration.MIN_PEFT_VERSION)
+    except (ImportError, ValueError) as error:
+        raise LoadFailed(f"LoRA adapters need another peft: {str(error)[:300]}",
+                         hint="Run: python3 start.py install transformers") from error  # fmt: skip
 
 
 class Switch:
@@ -25,14 +35,12 @@ class Switch:
         self._model = model
         self._inner = {file.name: f"adapter{place}" for place, file in enumerate(files)}
         self._used: Adapters | None = None
-        try:
-            for file in files:
-                self._load(file)
-            self._layers = [module for module in model.modules() if hasattr(module, "lora_A")] if files else []
-            self.use(())
-        except ImportError as error:  # peft is missing, or older than this Transformers wants
-            raise LoadFailed(f"LoRA adapters need another peft: {str(error)[:300]}",
-                             hint="Run: python3 start.py install transformers") from error  # fmt: skip
+        if files:
+            _check_peft()
+        for file in files:
+            self._load(file)
+        self._layers = [module for module in model.modules() if hasattr(module, "lora_A")] if files else []
+        self.use(())
 
     def wanted(self, asked: Mapping[str, float] | None) -> Adapters:
         """What a request is computed with. Raises BadParameter for a name there is not."""
@@ -69,7 +77,7 @@ class Switch:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several are what is wanted
                 self._model.load_adapter(str(folder), adapter_name=self._inner[file.name])
-        except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+        except (ImportError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
             raise LoadFailed(f"The adapter {file.name} does not go with this model: {str(error)[:300]}",
                              hint="Take an adapter made for this very model.") from error  # fmt: skip
         self._model.eval()
