@@ -35,8 +35,6 @@ class Switch:
         self._model = model
         self._inner = {file.name: f"adapter{place}" for place, file in enumerate(files)}
         self._used: Adapters | None = None
-        if files:
-            _check_peft()
         for file in files:
             self._load(file)
         self._layers = [module for module in model.modules() if hasattr(module, "lora_A")] if files else []
@@ -73,6 +71,7 @@ class Switch:
         if not (folder / "adapter_model.safetensors").is_file():
             raise LoadFailed(f"The adapter {file.name} has no adapter_model.safetensors.",
                              hint="Pickled adapters are not read; save it again as safetensors.")  # fmt: skip
+        _check_peft()
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several are what is wanted
