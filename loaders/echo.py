@@ -125,7 +125,7 @@ class EchoEngine:
             request.model, SPEC.name, context=int(self._number("context")), slots=int(self._number("parallel")),
             details={"version": "echo", "speed": self._number("speed") or "as fast as possible",
                      "image_tokens": int(self._number("images"))},
-            renders=bool(self._settings["renders"]), features=self._features(),
+            renders_templates=bool(self._settings["renders"]), features=self._features(),
             adapters={name.strip(): 0.0 for name in str(self._settings["adapters"]).split(",") if name.strip()},
         )  # fmt: skip
 

@@ -118,13 +118,13 @@ def load(request: LoadRequest, progress: Callable[[float, str], None]) -> Engine
                          hint=f"Build it again on this machine: {INSTALL}") from error  # fmt: skip
     from loaders.llama_python.backend import LlamaPythonEngine
     from loaders.llama_python.images import ImagePart
-    from loaders.llama_python.model import LoadedModel, check_interface
+    from loaders.llama_python.model import LlamaModel, check_interface
     from loaders.llama_python.vocabulary import Vocabulary
 
     check_interface()
     wanted = request.settings["context"]
     context = choose_context(int(wanted) if isinstance(wanted, (int, float)) else 0, header.context_length)
-    loaded = LoadedModel(request, context.value, progress)
+    loaded = LlamaModel(request, context.value, progress)
     progress(0.96, "reading the vocabulary")
     vocabulary = Vocabulary(loaded.model)
     batch, threads = (int(str(request.settings[name])) for name in ("batch_size", "threads"))

@@ -19,7 +19,7 @@ from loaders.served.server_kinds import all_samplers
 from modules.errors import EngineError, LoadFailed
 from modules.formats.endpoint import DEFAULT_PARALLEL, EndpointError, EndpointFile, read_endpoint
 from modules.sampling.params import LLAMA
-from modules.types import Chosen, Endpoint, EngineInfo
+from modules.types import Decision, Endpoint, EngineInfo
 from modules.web.tls import tls_of
 
 SPEC = LoaderSpec(
@@ -127,10 +127,10 @@ def _info(
         chat_template=bool(first.facts.get("chat_template", True)),
         endpoint=_joined(endpoints),
         details=_details(file, first, context, servers) | _notes(found, said),
-        renders=llama,
+        renders_templates=llama,
         adapters=adapters,
         features=tuple(sorted(str(feature) for feature in features)),
-        leaves=file.leaves,
+        sends_to=file.sends_to,
     )
 
 
@@ -145,20 +145,20 @@ def _joined(endpoints: list[Endpoint]) -> Endpoint:
     return replace(endpoints[0], more=tuple(endpoints[1:]))
 
 
-def _context(asked: int, file: EndpointFile, found: list[Found]) -> Chosen[int]:
+def _context(asked: int, file: EndpointFile, found: list[Found]) -> Decision[int]:
     """Tokens one request may use; 0 = not known."""
     told = min((one.context for one in found if one.context), default=0)
     wanted = asked or file.context
     if wanted and told and wanted > told:
-        return Chosen(told, f"{wanted:,} tokens were asked for, but the server has {told:,}.")
+        return Decision(told, f"{wanted:,} tokens were asked for, but the server has {told:,}.")
     if wanted:
-        return Chosen(wanted, "It was asked for.")
+        return Decision(wanted, "It was asked for.")
     if told:
-        return Chosen(told, "The server says so.")
-    return Chosen(0, "The server does not tell its context, so nothing is left out for it. Set context in the file.")
+        return Decision(told, "The server says so.")
+    return Decision(0, "The server does not tell its context, so nothing is left out for it. Set context in the file.")
 
 
-def _details(file: EndpointFile, first: Found, context: Chosen[int], servers: dict[str, str]) -> dict[str, Any]:
+def _details(file: EndpointFile, first: Found, context: Decision[int], servers: dict[str, str]) -> dict[str, Any]:
     details: dict[str, Any] = {
         "engine": f"server of kind {first.flavour.value}",
         "kind_why": first.flavour.why,
@@ -167,8 +167,8 @@ def _details(file: EndpointFile, first: Found, context: Chosen[int], servers: di
         "servers": servers,
         **{name: value for name, value in first.facts.items() if name != "chat_template"},
     }
-    if file.leaves:
-        details["privacy"] = f"Text leaves this machine: it goes to {file.leaves}."
+    if file.sends_to:
+        details["privacy"] = f"Text leaves this machine: it goes to {file.sends_to}."
         if any(url.startswith("http:") for url in file.urls):
             details["warning"] = "Text and key travel unencrypted: an address begins with http://."
     if not file.verify:

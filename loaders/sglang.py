@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from loaders.base import Feature, LoaderSpec, LoadParam, LoadRequest
 from loaders.served.backend import EndpointBackend
-from loaders.served.folder import adapter_rank, adapters_of, lacking, number, text, whole
-from loaders.served.serve import Door, Served, Stage, Start, serve
+from loaders.served.folder import adapter_rank, adapters_of, integer, lacking, number, text
+from loaders.served.serve import BindAddress, LaunchPlan, Served, Stage, serve
 from modules.errors import LoadFailed
 from modules.sampling.params import SGLANG, dialect
 
@@ -90,20 +90,21 @@ SERVED = Served(
 
 def load(request: LoadRequest, progress: Callable[[float, str], None]) -> EndpointBackend:
     """Start SGLang for a model folder. Raises LoadFailed with the reason out of its log."""
-    return serve(request, progress, SERVED, lambda door: plan(request, door))
+    return serve(request, progress, SERVED, lambda address: plan(request, address))
 
 
-def plan(request: LoadRequest, door: Door) -> Start:
+def plan(request: LoadRequest, address: BindAddress) -> LaunchPlan:
     """SGLang's arguments. It takes its key in no other way."""
-    slots = whole(request, "parallel") or DEFAULT_SLOTS
+    slots = integer(request, "parallel") or DEFAULT_SLOTS
     arguments = [
-        "serve", "--model-path", request.path, "--host", door.host, "--port", str(door.port), "--api-key", door.key,
+        "serve", "--model-path", request.path, "--host", address.host, "--port", str(address.port),
+        "--api-key", address.key,
         "--served-model-name", "model", "--sampling-defaults", "openai", "--enable-cache-report",
         "--max-running-requests", str(slots), "--dtype", text(request, "dtype"),
         "--kv-cache-dtype", text(request, "cache_type"),
     ]  # fmt: skip
     for name, switch in _NUMBERS.items():
-        if value := whole(request, name):
+        if value := integer(request, name):
             arguments += [switch, str(value)]
     if share := number(request, "gpu_memory"):
         arguments += ["--mem-fraction-static", f"{share:g}"]
@@ -111,10 +112,10 @@ def plan(request: LoadRequest, door: Door) -> Start:
         arguments += ["--quantization", quantization]
     if request.settings["enforce_eager"]:
         arguments.append("--disable-cuda-graph")
-    less = lacking(request.path)
+    missing_features = lacking(request.path)
     if not request.settings["prefix_caching"]:
         arguments.append("--disable-radix-cache")
-        less |= {Feature.PROMPT_CACHE}
+        missing_features |= {Feature.PROMPT_CACHE}
     adapters = adapters_of(request)
     if adapters:
         modules = [f"{one.name}={one.path}" for one in adapters]
@@ -122,11 +123,12 @@ def plan(request: LoadRequest, door: Door) -> Start:
                       str(len(adapters) + 1), "--lora-paths", *modules]  # fmt: skip
     speculation = _speculation(request)
     if not speculation:
-        less |= {Feature.SPECULATION}
-    return Start(
+        missing_features |= {Feature.SPECULATION}
+    return LaunchPlan(
         (*arguments, *speculation), slots, {}, tuple(one.name for one in adapters),
-        {"cards": whole(request, "tensor_parallel") * whole(request, "pipeline_parallel"),
-         "cache_type": request.settings["cache_type"], "speculation": request.settings["speculation"]}, less,
+        {"cards": integer(request, "tensor_parallel") * integer(request, "pipeline_parallel"),
+         "cache_type": request.settings["cache_type"], "speculation": request.settings["speculation"]},
+        missing_features,
     )  # fmt: skip
 
 
@@ -142,7 +144,7 @@ def _speculation(request: LoadRequest) -> tuple[str, ...]:
     kind, drafts = text(request, "speculation"), request.files.get("draft_model", ())
     if kind == "off":
         return ()
-    guessed = whole(request, "draft_tokens")
+    guessed = integer(request, "draft_tokens")
     out = ["--speculative-algorithm", _METHODS[kind]]
     if kind == "ngram":
         return (*out, "--speculative-num-draft-tokens", str(guessed))

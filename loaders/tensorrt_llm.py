@@ -14,8 +14,8 @@ from typing import Any
 
 from loaders.base import Feature, LoaderSpec, LoadParam, LoadRequest
 from loaders.served.backend import EndpointBackend
-from loaders.served.folder import lacking, number, text, trained_context, whole
-from loaders.served.serve import Door, Served, Stage, Start, serve
+from loaders.served.folder import integer, lacking, number, text, trained_context
+from loaders.served.serve import BindAddress, LaunchPlan, Served, Stage, serve
 from modules.errors import LoadFailed
 from modules.sampling.params import TRTLLM, dialect
 
@@ -77,29 +77,29 @@ SERVED = Served(
 
 def load(request: LoadRequest, progress: Callable[[float, str], None]) -> EndpointBackend:
     """Start TensorRT-LLM for a model folder. Raises LoadFailed with the reason out of its log."""
-    return serve(request, progress, SERVED, lambda door: plan(request, door))
+    return serve(request, progress, SERVED, lambda address: plan(request, address))
 
 
-def plan(request: LoadRequest, door: Door) -> Start:
+def plan(request: LoadRequest, address: BindAddress) -> LaunchPlan:
     """TensorRT-LLM's arguments, and its file of further options."""
-    slots = whole(request, "parallel") or DEFAULT_SLOTS
+    slots = integer(request, "parallel") or DEFAULT_SLOTS
     arguments = [
-        request.path, "--host", door.host, "--port", str(door.port), "--backend", "pytorch",
+        request.path, "--host", address.host, "--port", str(address.port), "--backend", "pytorch",
         "--max_batch_size", str(slots), "--config", _options(request),
     ]  # fmt: skip
     for name, switch in _NUMBERS.items():
-        if value := whole(request, name):
+        if value := integer(request, name):
             arguments += [switch, str(value)]
-    less = lacking(request.path)
+    missing_features = lacking(request.path)
     if not request.settings["prefix_caching"]:
-        less |= {Feature.PROMPT_CACHE}
+        missing_features |= {Feature.PROMPT_CACHE}
     details = {
-        "cards": whole(request, "tensor_parallel") * whole(request, "pipeline_parallel"),
+        "cards": integer(request, "tensor_parallel") * integer(request, "pipeline_parallel"),
         "cache_type": request.settings["cache_type"],
         "warning": "This server knows no key: other programs of this machine could use it while it runs.",
     }
-    context = whole(request, "context") or trained_context(request.path)
-    return Start(tuple(arguments), slots, {}, (), details, less, context)
+    context = integer(request, "context") or trained_context(request.path)
+    return LaunchPlan(tuple(arguments), slots, {}, (), details, missing_features, context)
 
 
 _NUMBERS = {

@@ -18,7 +18,7 @@ from modules.errors import LoadFailed
 from modules.estimates.safetensors import estimate_safetensors
 from modules.estimates.torch_fallback import TORCH_LADDER
 from modules.sampling.params import TORCH, dialect
-from modules.types import Chosen
+from modules.types import Decision
 
 if TYPE_CHECKING:
     from loaders.base import EngineBackend
@@ -153,17 +153,17 @@ def read_config(path: Path) -> Mapping[str, Any]:
     return value
 
 
-def choose_context(wanted: int, trained: int | None) -> Chosen[int]:
+def choose_context(wanted: int, trained: int | None) -> Decision[int]:
     """The context to load with, in tokens. `trained` is what the files say, None when they say nothing."""
     if wanted and trained and wanted > trained:
-        return Chosen(trained, f"{wanted:,} tokens were asked for, but the model was trained for {trained:,}.")
+        return Decision(trained, f"{wanted:,} tokens were asked for, but the model was trained for {trained:,}.")
     if wanted:
-        return Chosen(max(wanted, SMALLEST_CONTEXT), "It was asked for.")
+        return Decision(max(wanted, SMALLEST_CONTEXT), "It was asked for.")
     if trained is None:
-        return Chosen(DEFAULT_CONTEXT, "The files do not say what the model was trained for, so a usual value.")
+        return Decision(DEFAULT_CONTEXT, "The files do not say what the model was trained for, so a usual value.")
     if trained <= DEFAULT_CONTEXT:
-        return Chosen(trained, "It is what the model was trained for.")
-    return Chosen(
+        return Decision(trained, "It is what the model was trained for.")
+    return Decision(
         DEFAULT_CONTEXT,
         f"The model was trained for {trained:,} tokens; {DEFAULT_CONTEXT:,} keeps the memory small. "
         "Set context for more.",

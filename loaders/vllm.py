@@ -12,8 +12,8 @@ from typing import Any
 
 from loaders.base import Feature, LoaderSpec, LoadParam, LoadRequest
 from loaders.served.backend import EndpointBackend
-from loaders.served.folder import adapter_rank, adapters_of, lacking, number, text, whole
-from loaders.served.serve import Door, Served, Stage, Start, serve
+from loaders.served.folder import adapter_rank, adapters_of, integer, lacking, number, text
+from loaders.served.serve import BindAddress, LaunchPlan, Served, Stage, serve
 from modules.errors import LoadFailed
 from modules.sampling.params import VLLM, dialect
 
@@ -96,13 +96,13 @@ SERVED = Served(
 
 def load(request: LoadRequest, progress: Callable[[float, str], None]) -> EndpointBackend:
     """Start vLLM for a model folder. Raises LoadFailed with the reason out of its log."""
-    return serve(request, progress, SERVED, lambda door: plan(request, door))
+    return serve(request, progress, SERVED, lambda address: plan(request, address))
 
 
-def plan(request: LoadRequest, door: Door) -> Start:
+def plan(request: LoadRequest, address: BindAddress) -> LaunchPlan:
     """vLLM's arguments. The key goes by the environment, which other users of the machine cannot read."""
     arguments = [
-        "serve", request.path, "--host", door.host, "--port", str(door.port), "--served-model-name", "model",
+        "serve", request.path, "--host", address.host, "--port", str(address.port), "--served-model-name", "model",
         "--generation-config", "vllm", "--enable-prompt-tokens-details", "--uvicorn-log-level", "warning",
         "--dtype", text(request, "dtype"), "--gpu-memory-utilization", f"{number(request, 'gpu_memory'):g}",
         "--kv-cache-dtype", text(request, "cache_type"),
@@ -125,14 +125,14 @@ def plan(request: LoadRequest, door: Door) -> Start:
                       str(adapter_rank(adapters)), "--lora-modules", *modules]  # fmt: skip
     if speculation := _speculation(request):
         arguments += ["--speculative-config", json.dumps(speculation)]
-    less = lacking(request.path)
+    missing_features = lacking(request.path)
     if not request.settings["prefix_caching"]:
-        less |= {Feature.PROMPT_CACHE}
+        missing_features |= {Feature.PROMPT_CACHE}
     if not speculation:
-        less |= {Feature.SPECULATION}
-    return Start(
-        tuple(arguments), whole(request, "parallel") or DEFAULT_SLOTS, {"VLLM_API_KEY": door.key},
-        tuple(one.name for one in adapters), _details(request, speculation), less,
+        missing_features |= {Feature.SPECULATION}
+    return LaunchPlan(
+        tuple(arguments), integer(request, "parallel") or DEFAULT_SLOTS, {"VLLM_API_KEY": address.key},
+        tuple(one.name for one in adapters), _details(request, speculation), missing_features,
     )  # fmt: skip
 
 
@@ -146,7 +146,7 @@ _NUMBERS = {
 
 def _speculation(request: LoadRequest) -> dict[str, Any]:
     """vLLM's own description of the guessing, {} when there is none. Raises LoadFailed without its draft model."""
-    kind, tokens = text(request, "speculation"), whole(request, "draft_tokens")
+    kind, tokens = text(request, "speculation"), integer(request, "draft_tokens")
     drafts = request.files.get("draft_model", ())
     if kind == "off":
         return {}
@@ -161,7 +161,7 @@ def _speculation(request: LoadRequest) -> dict[str, Any]:
 
 
 def _details(request: LoadRequest, speculation: dict[str, Any]) -> dict[str, Any]:
-    cards = whole(request, "tensor_parallel") * whole(request, "pipeline_parallel")
+    cards = integer(request, "tensor_parallel") * integer(request, "pipeline_parallel")
     return {
         "cards": cards,
         "gpu_memory": request.settings["gpu_memory"],

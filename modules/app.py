@@ -19,7 +19,7 @@ from modules.extension_api import ModelAccess, Services
 from modules.extensions import Extensions
 from modules.generation.pipeline import Generation
 from modules.models.catalog import Catalog
-from modules.models.pool import Models
+from modules.models.pool import ModelPool
 from modules.models.status import ModelStatus
 from modules.models.status_json import status_dict
 from modules.replies.running import Replies
@@ -52,7 +52,7 @@ class App:
     paths: Paths
     registry: Registry
     catalog: Catalog
-    models: Models
+    models: ModelPool
     presets: Presets
     params: ParamValues
     chats: ChatStore
@@ -72,7 +72,7 @@ class App:
         extensions.load_all()
         registry = Registry().with_more(extensions.loaders())
         catalog = Catalog(paths.models, registry, settings.allow_pickle)
-        models = Models(catalog, registry, paths, settings)
+        models = ModelPool(catalog, registry, paths, settings)
         presets = Presets(ROOT / "presets", paths.presets)
         params = ParamValues(paths, presets)
         chats = ChatStore(paths.chats, lock_file=paths.lock_file)

@@ -14,7 +14,7 @@ Overflow = Literal["error", "drop_oldest"]
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen(Generic[T]):
+class Decision(Generic[T]):
     """A value picked automatically, with the reason in people's words."""
 
     value: T
@@ -41,8 +41,8 @@ class Message:
 class GenerationRequest:
     """One reply asked for. Exactly one of `messages` and `prompt` is set.
 
-    An engine gets a `prompt`, made of the messages; one that renders chats itself (EngineInfo.renders is False) gets
-    the messages as they are.
+    An engine gets a `prompt`, made of the messages; one that renders chats itself (EngineInfo.renders_templates is
+    False) gets the messages as they are.
 
     id          unique for the life of the server
     model       a catalogue name; None = the model that is loaded
@@ -229,7 +229,7 @@ class Endpoint:
     ca_file: str = ""
     timeout: float = 600.0
     more: tuple[Endpoint, ...] = ()
-    states: str = ""
+    slot_dir: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,10 +253,10 @@ class EngineInfo:
     chat_template: bool = True
     endpoint: Endpoint | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
-    renders: bool = True
+    renders_templates: bool = True
     adapters: Mapping[str, float] = field(default_factory=dict)
     features: tuple[str, ...] | None = None
-    leaves: str = ""
+    sends_to: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ class StandIn:
     template: bool = True
     prompt_end: str = ""
     features: frozenset[Feature] = frozenset(Feature)
-    renders: bool = True
+    renders_templates: bool = True
     adapters: Mapping[str, float] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
     scores: Sequence[float] = ()
@@ -44,7 +44,8 @@ class StandIn:
     cancelled: int = 0
 
     def __post_init__(self) -> None:
-        self.info = EngineInfo("stand-in", "test", self.context, chat_template=self.template, renders=self.renders,
+        self.info = EngineInfo("stand-in", "test", self.context, chat_template=self.template,
+                               renders_templates=self.renders_templates,
                                adapters=self.adapters, details=self.details)  # fmt: skip
         self.spec = LoaderSpec("test", "Test", (), (), dialect(ECHO), self.features, "nowhere:load")
 

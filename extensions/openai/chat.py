@@ -83,7 +83,7 @@ def _choice(index: int, reply: Result, with_logprobs: bool) -> dict[str, Any]:
 def _logprobs(body: Body) -> int | None:
     wanted = body.flag("logprobs")
     has_top = body.has("top_logprobs")
-    top = body.whole("top_logprobs", 0, 0, 20)
+    top = body.integer("top_logprobs", 0, 0, 20)
     if has_top and top and not wanted:
         raise BadParameter("top_logprobs needs logprobs true.", param="top_logprobs")
     return top if wanted else None

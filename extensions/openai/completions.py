@@ -38,7 +38,7 @@ class Completions:
         prompts = read_prompts(body.take("prompt"))
         refuse(bool(body.take("suffix")), "suffix", "suffix is not offered: no loader here fills in the middle yet.")
         echo = body.flag("echo")
-        logprobs = body.whole("logprobs", 0, 0, 20) if body.has("logprobs") else None
+        logprobs = body.integer("logprobs", 0, 0, 20) if body.has("logprobs") else None
         best_of = body.take("best_of")
         common = await read_common(body, self._context)
         refuse(best_of not in (None, common.n), "best_of", "best_of is offered only as the same number as n.")

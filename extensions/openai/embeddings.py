@@ -37,7 +37,7 @@ class Embedding:
         body = Body(values)
         inputs = _inputs(body.take("input"))
         form = body.choice("encoding_format", ("float", "base64"), "float")
-        width = body.whole("dimensions", 0, 1, WIDEST) if body.has("dimensions") else 0
+        width = body.integer("dimensions", 0, 1, WIDEST) if body.has("dimensions") else 0
         body.take("user")
         model = model_of(body, self._context)
         notices = unknown_fields(body, KNOWN)

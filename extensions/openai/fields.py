@@ -87,7 +87,7 @@ async def read_common(body: Body, context: ExtensionContext) -> Common:
         model=model_of(body, context),
         params=params,
         stop=_stop(body),
-        n=body.whole("n", 1, 1, MOST_CHOICES),
+        n=body.integer("n", 1, 1, MOST_CHOICES),
         stream=body.flag("stream"),
         usage=usage,
         grammar=body.text("grammar") or body.text("grammar_string"),

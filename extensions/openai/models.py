@@ -103,7 +103,7 @@ def _running(info: Any) -> dict[str, Any]:
         "parallel": info.slots,
         "features": None if info.features is None else list(info.features),
         "adapters": dict(info.adapters),
-        "leaves": info.leaves,
+        "sends_to": info.sends_to,
     }
 
 

@@ -37,7 +37,7 @@ class Rerank:
         if not query.strip():
             raise BadParameter("query is missing or empty.", param="query")
         documents = _documents(body.take("documents"))
-        top = body.whole("top_n", len(documents), 1, 1 << 31)
+        top = body.integer("top_n", len(documents), 1, 1 << 31)
         with_text = body.flag("return_documents")
         body.take("user")
         model = model_of(body, self._context)

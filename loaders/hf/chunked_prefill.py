@@ -6,26 +6,28 @@ import torch
 
 from loaders.hf.forward import Forward
 from modules.errors import LoadFailed
-from modules.types import Chosen
+from modules.types import Decision
 
 _TRIED, _FIRST = 24, 16  # tokens
 _ROUNDING = 0.05  # share of what the first piece changes that number types of 16 bit may lose
 _LOST = 0.5
 
 
-def goes_on(forward: Forward, vocabulary: int) -> Chosen[bool]:
+def goes_on(forward: Forward, vocabulary: int) -> Decision[bool]:
     """Whether a prompt may be read in pieces and a kept one gone on with. Tried on a few tokens, for models whose
     memory is not keys and values alone. Raises LoadFailed for one that forgets from token to token."""
     if forward.shared.value or not forward.counts:
-        return Chosen(True, "What was read is kept as keys and values.")
+        return Decision(True, "What was read is kept as keys and values.")
     tokens = [1 + 7919 * place % (vocabulary - 1) for place in range(_TRIED)]
     whole = _behind(forward, tokens)
     if _share_lost(forward, tokens, _TRIED - 1, whole) > _LOST:
         raise LoadFailed(f"{type(forward.model).__name__} forgets what it has read from one token to the next here.",
                          hint="Look for a GGUF of this model.")  # fmt: skip
     if _share_lost(forward, tokens, _FIRST, whole) > _ROUNDING:
-        return Chosen(False, "This architecture begins anew with each piece, so a prompt is read at once and not kept.")
-    return Chosen(True, "It was tried: what is read in pieces is as if read at once.")
+        return Decision(
+            False, "This architecture begins anew with each piece, so a prompt is read at once and not kept."
+        )
+    return Decision(True, "It was tried: what is read in pieces is as if read at once.")
 
 
 def _share_lost(forward: Forward, tokens: list[int], first: int, whole: torch.Tensor) -> float:

@@ -12,7 +12,7 @@ import psutil
 import torch
 
 from modules.errors import LoadFailed
-from modules.types import Chosen, ParamValue
+from modules.types import Decision, ParamValue
 
 _MEMORY = re.compile(r"(\w+)\s*[=:]\s*(\d+(?:\.\d+)?)\s*([KMGT]i?B)", re.IGNORECASE)
 
@@ -39,7 +39,7 @@ def choose_place(settings: Mapping[str, ParamValue]) -> Place:
     return Place(torch.device(chosen.value), chosen.why, "" if spread == "off" else spread, memory)
 
 
-def choose_device(wanted: str) -> Chosen[str]:
+def choose_device(wanted: str) -> Decision[str]:
     """A kind of device that is there. Raises LoadFailed."""
     there = {
         "cuda": torch.cuda.is_available(),
@@ -50,9 +50,9 @@ def choose_device(wanted: str) -> Chosen[str]:
     if wanted == "auto":
         found = next(kind for kind, is_there in there.items() if is_there)
         why = "no graphics card PyTorch can use was found" if found == "cpu" else "it is there"
-        return Chosen(found, f"Chosen, because {why}.")
+        return Decision(found, f"Chosen, because {why}.")
     if there.get(wanted):
-        return Chosen(wanted, "It was asked for.")
+        return Decision(wanted, "It was asked for.")
     build = "" if torch.version.cuda or torch.version.hip else " The PyTorch that is installed is a build without CUDA."
     raise LoadFailed(f"PyTorch finds no {wanted} device here.{build if wanted == 'cuda' else ''}",
                      hint="Choose device cpu or auto, or install a PyTorch for this machine.")  # fmt: skip
@@ -86,18 +86,18 @@ def free_memory(device: str, disk: bool) -> Mapping[int | str, str] | None:
     return out
 
 
-def choose_dtype(wanted: str, stored: Any, device: torch.device) -> Chosen[torch.dtype]:
+def choose_dtype(wanted: str, stored: Any, device: torch.device) -> Decision[torch.dtype]:
     """The number type of the weights. `stored` is the checkpoint's, None when it does not say."""
     types = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if wanted in types:
-        return Chosen(types[wanted], "It was asked for.")
+        return Decision(types[wanted], "It was asked for.")
     if isinstance(stored, str):
         stored = types.get(stored.removeprefix("torch."))
     if not isinstance(stored, torch.dtype) or not stored.is_floating_point:
-        return Chosen(torch.float32, "The files do not say how they are stored.")
+        return Decision(torch.float32, "The files do not say how they are stored.")
     if device.type == "cpu" and stored == torch.float16:
-        return Chosen(torch.bfloat16, "The files are float16, which processors compute slowly.")
-    return Chosen(stored, "It is how the files are stored.")
+        return Decision(torch.bfloat16, "The files are float16, which processors compute slowly.")
+    return Decision(stored, "It is how the files are stored.")
 
 
 def set_threads(wanted: int) -> int:

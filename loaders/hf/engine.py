@@ -19,7 +19,7 @@ from loaders.hf.prefix_cache import Prefixes
 from loaders.hf.scheduler import Scheduler
 from loaders.hf.sequence import Adapters, Part, Row
 from loaders.hf.speculative import Draft, Guesser, PromptLookup
-from loaders.hf.tokenizer import Words
+from loaders.hf.tokenizer import HfTokenizer
 from loaders.hf.vision import Pictures
 from loaders.text.template import ChatTemplate
 from loaders.torch_sampling.chain import Sampler
@@ -38,7 +38,7 @@ class HfEngine:
     """One loaded language model. Thread-safe: the model is touched by the scheduler's thread only."""
 
     def __init__(
-        self, info: EngineInfo, words: Words, template: ChatTemplate, scheduler: Scheduler, switch: Switch,
+        self, info: EngineInfo, words: HfTokenizer, template: ChatTemplate, scheduler: Scheduler, switch: Switch,
         device: torch.device, pictures: Pictures | None = None,
     ) -> None:  # fmt: skip
         self._pictures = pictures
@@ -153,7 +153,7 @@ def build(
     switch = Switch(model, request.files.get("lora", ()))
     static = settings["cache"] == "static"
     forward = Forward(model, device, context.value, static, bool(settings["compile"]))
-    words = words_of(opened)
+    words = tokenizer_of(opened)
     piece = int(_number(settings["batch_size"])) or _PIECE.get(device.type, _PIECE_ON_A_CARD)
     guesser = _guesser(request, forward, words, opened, progress, piece)
     source = chat_template(opened.tokenizer)
@@ -186,7 +186,7 @@ def build(
     return HfEngine(info, words, template, scheduler, switch, device, pictures)
 
 
-def words_of(opened: Opened) -> Words:
+def tokenizer_of(opened: Opened) -> HfTokenizer:
     """The tokenizer, with all ids that end a reply: the model's, its generation settings' and the tokenizer's."""
     model, tokenizer = opened.model, opened.tokenizer
     found: set[int] = set()
@@ -194,7 +194,7 @@ def words_of(opened: Opened) -> Words:
         ids = getattr(source, "eos_token_id", None)
         found |= set(ids) if isinstance(ids, (list, tuple)) else {ids} if isinstance(ids, int) else set()
     size = model.get_output_embeddings().weight.shape[0] if _has_head(model) else len(tokenizer)
-    return Words(tokenizer, max(size, model.config.get_text_config(decoder=True).vocab_size), frozenset(found))
+    return HfTokenizer(tokenizer, max(size, model.config.get_text_config(decoder=True).vocab_size), frozenset(found))
 
 
 def chat_template(tokenizer: Any) -> str:
@@ -209,7 +209,7 @@ def _has_head(model: Any) -> bool:
 
 
 def _guesser(
-    request: LoadRequest, forward: Forward, words: Words, opened: Opened, progress: Callable[[float, str], None],
+    request: LoadRequest, forward: Forward, words: HfTokenizer, opened: Opened, progress: Callable[[float, str], None],
     piece: int,
 ) -> Guesser | None:  # fmt: skip
     settings, ahead = request.settings, int(_number(request.settings["draft_tokens"]))
@@ -225,7 +225,7 @@ def _guesser(
     path = Path(drafts[0].path)
     plain: dict[str, ParamValue] = {**settings, "quantization": "none", "attention": "auto"}
     draft = open_model(path, read_model_config(path), plain, opened.place, request.scratch, lambda *_: None)
-    theirs = Words(draft.tokenizer, words.size, words.eos)
+    theirs = HfTokenizer(draft.tokenizer, words.size, words.eos)
     sample = "Hello, World! naïve 漢字 🎉\n\n  def f(x): return 1234567"
     if theirs.encode(sample) != words.encode(sample) or len(draft.tokenizer) != len(words.tokenizer):
         raise LoadFailed(f"The draft model {drafts[0].name} has another vocabulary than the model.",
@@ -237,7 +237,7 @@ def _guesser(
     return Draft(small, ahead, piece)
 
 
-def _try_out(forward: Forward, words: Words) -> None:
+def _try_out(forward: Forward, words: HfTokenizer) -> None:
     """A prompt and a token, so that what cannot run is told at loading, and what is compiled is compiled by then."""
     cache, token = forward.cache(), min(words.eos, default=0)
     for tokens in ([token, token], [token]):

@@ -15,7 +15,7 @@ from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLa
 from loaders.hf.cache import Line, SharedCache
 from loaders.hf.cache_argument import cache_argument
 from loaders.hf.cancellation import Asked, layers_of, stoppable
-from modules.types import Chosen
+from modules.types import Decision
 
 _KNOWN_LAYERS = (DynamicLayer, DynamicSlidingWindowLayer)
 _KNOWN_TYPES = {"full_attention", "sliding_attention"}
@@ -42,20 +42,20 @@ class OwnCache:
 AnyCache = SharedCache | OwnCache
 
 
-def can_share(model: Any, static: bool) -> Chosen[bool]:
+def can_share(model: Any, static: bool) -> Decision[bool]:
     """Whether several replies can be computed in one call, and why."""
     if static:
-        return Chosen(False, "A static cache belongs to one reply.")
+        return Decision(False, "A static cache belongs to one reply.")
     text = model.config.get_text_config(decoder=True)
     types = set(getattr(text, "layer_types", None) or ())
     cache = DynamicCache(config=model.config)
     if _keeps_positions(model):
-        return Chosen(False, "This architecture keeps the positions of images in the model itself.")
+        return Decision(False, "This architecture keeps the positions of images in the model itself.")
     if types - _KNOWN_TYPES or not cache.layers or any(type(layer) not in _KNOWN_LAYERS for layer in cache.layers):
-        return Chosen(False, "This architecture keeps more than keys and values for each token.")
+        return Decision(False, "This architecture keeps more than keys and values for each token.")
     if "position_ids" not in inspect.signature(model.forward).parameters:
-        return Chosen(False, "This architecture does not take the positions of its tokens.")
-    return Chosen(True, "Keys and values of all replies stand in one buffer.")
+        return Decision(False, "This architecture does not take the positions of its tokens.")
+    return Decision(True, "Keys and values of all replies stand in one buffer.")
 
 
 def _keeps_positions(model: Any) -> bool:

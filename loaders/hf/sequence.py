@@ -12,7 +12,7 @@ from torch import Tensor
 
 from loaders.hf.cache import Line
 from loaders.hf.forward import AnyCache
-from loaders.hf.tokenizer import Words
+from loaders.hf.tokenizer import HfTokenizer
 from loaders.text.utf8_stream import TextPieces
 from loaders.torch_sampling.chain import Sampler
 from loaders.torch_sampling.sampled_token import Picked
@@ -65,7 +65,7 @@ class Row:
     images    what tells the pictures of one prompt from those of another; "" without
     """
 
-    words: Words
+    words: HfTokenizer
     sampler: Sampler
     parts: list[Part]
     limit: int

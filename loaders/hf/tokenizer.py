@@ -12,7 +12,7 @@ from loaders.torch_sampling.vocabulary import Vocabulary
 from modules.generation.stream_parser import THINKING_FORMATS
 
 
-class Words:
+class HfTokenizer:
     """Wraps a Hugging Face tokenizer. `size` is how many logits the model gives."""
 
     def __init__(self, tokenizer: Any, size: int, eos: frozenset[int]) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from loaders.llama.settings import DEFAULT_CONTEXT
-from modules.types import Chosen, ParamValue
+from modules.types import Decision, ParamValue
 
 SMALLEST_CONTEXT = 256
 VECTOR_CONTEXT = 2048
 """The most an embedding model gets unasked: its whole text is computed at once, and the memory grows with it."""
 
 
-def choose_context(wanted: int, trained: int | None, most: int = DEFAULT_CONTEXT, stretch: float = 1.0) -> Chosen[int]:
+def choose_context(
+    wanted: int, trained: int | None, most: int = DEFAULT_CONTEXT, stretch: float = 1.0
+) -> Decision[int]:
     """The context to load with, in tokens. `trained` is what the file says, None when it says nothing.
 
     most     what is given unasked
@@ -21,21 +23,21 @@ def choose_context(wanted: int, trained: int | None, most: int = DEFAULT_CONTEXT
     if trained and stretch > 1:
         reach = int(trained * stretch)
         if wanted and wanted <= reach:
-            return Chosen(max(wanted, SMALLEST_CONTEXT), "It was asked for.")
+            return Decision(max(wanted, SMALLEST_CONTEXT), "It was asked for.")
         if wanted:
-            return Chosen(
+            return Decision(
                 reach, f"{wanted:,} tokens were asked for; {trained:,} stretched {stretch:g} times are {reach:,}."
             )
-        return Chosen(reach, f"The model was trained for {trained:,} tokens, stretched {stretch:g} times.")
+        return Decision(reach, f"The model was trained for {trained:,} tokens, stretched {stretch:g} times.")
     if wanted and trained and wanted > trained:
-        return Chosen(trained, f"{wanted:,} tokens were asked for, but the model was trained for {trained:,}.")
+        return Decision(trained, f"{wanted:,} tokens were asked for, but the model was trained for {trained:,}.")
     if wanted:
-        return Chosen(max(wanted, SMALLEST_CONTEXT), "It was asked for.")
+        return Decision(max(wanted, SMALLEST_CONTEXT), "It was asked for.")
     if trained is None:
-        return Chosen(most, "The file does not say what the model was trained for, so a usual value.")
+        return Decision(most, "The file does not say what the model was trained for, so a usual value.")
     if trained <= most:
-        return Chosen(trained, "It is what the model was trained for.")
-    return Chosen(
+        return Decision(trained, "It is what the model was trained for.")
+    return Decision(
         most, f"The model was trained for {trained:,} tokens; {most:,} keeps the memory small. Set context for more."
     )
 

@@ -9,7 +9,7 @@ from loaders.base import Feature, LoadRequest
 from loaders.llama.launch import EMBEDDINGS, RERANK, TEXT, Launch
 from loaders.llama.threads import processor_threads
 from modules.sampling.params import LLAMA
-from modules.types import Chosen, Endpoint, EngineInfo
+from modules.types import Decision, Endpoint, EngineInfo
 
 
 def engine_info(
@@ -27,19 +27,19 @@ def engine_info(
         context=context.value,
         slots=int(props.get("total_slots") or launch.number("parallel")),
         chat_template=launch.has_template,
-        endpoint=Endpoint(address, key, LLAMA, states=launch.slots if can_save else ""),
+        endpoint=Endpoint(address, key, LLAMA, slot_dir=launch.slots if can_save else ""),
         details=_details(launch, quant, engine, context, notes, cards),
         adapters={file.name: file.scale for file in launch.files.get("lora", ())} if launch.mode.value == TEXT else {},
         features=_features(launch, images, can_save),
     )
 
 
-def _real_context(launch: Launch, props: Mapping[str, Any]) -> Chosen[int]:
+def _real_context(launch: Launch, props: Mapping[str, Any]) -> Decision[int]:
     """Tokens one request may use, as the running engine says it: it may round, or shrink to what fits."""
     said = props.get("default_generation_settings", {}).get("n_ctx")
     if not isinstance(said, int) or said == launch.context.value:
         return launch.context
-    return Chosen(said, f"{launch.context.value:,} tokens were wanted, but the engine made it {said:,}.")
+    return Decision(said, f"{launch.context.value:,} tokens were wanted, but the engine made it {said:,}.")
 
 
 def _features(launch: Launch, images: bool, can_save: bool) -> tuple[str, ...]:
@@ -62,7 +62,7 @@ def _features(launch: Launch, images: bool, can_save: bool) -> tuple[str, ...]:
 
 
 def _details(
-    launch: Launch, quant: str, engine: str, context: Chosen[int], notes: list[str], cards: list[str] | None
+    launch: Launch, quant: str, engine: str, context: Decision[int], notes: list[str], cards: list[str] | None
 ) -> dict[str, Any]:
     """Facts for the Model tab, and what the driver has to know (modules/drivers/llama_server.py)."""
     found: dict[str, Any] = {

@@ -13,7 +13,7 @@ from loaders.llama.context import VECTOR_CONTEXT, choose_context, stretch_of
 from loaders.llama.settings import DEFAULT_CONTEXT, NEEDS_DRAFT, SETTINGS
 from modules.errors import LoadFailed
 from modules.formats.gguf import GgufHeader
-from modules.types import Chosen, ParamValue
+from modules.types import Decision, ParamValue
 
 TEXT, EMBEDDINGS, RERANK = "text", "embeddings", "rerank"
 _POOLING_RANK = 4  # llama.h, enum llama_pooling_type
@@ -45,8 +45,8 @@ class Launch:
     path: str
     values: Mapping[str, ParamValue]
     files: Mapping[str, tuple[NamedFile, ...]]
-    context: Chosen[int]
-    mode: Chosen[str]
+    context: Decision[int]
+    mode: Decision[str]
     speculation: str
     slots: str
     architecture: str
@@ -98,17 +98,17 @@ def decide(request: LoadRequest, header: GgufHeader) -> Launch:
     )  # fmt: skip
 
 
-def _mode(wanted: str, header: GgufHeader) -> Chosen[str]:
+def _mode(wanted: str, header: GgufHeader) -> Decision[str]:
     if wanted != "auto":
-        return Chosen(wanted, "It was asked for.")
+        return Decision(wanted, "It was asked for.")
     pooling = header.metadata.get(f"{header.architecture}.pooling_type")
     if pooling == _POOLING_RANK:
-        return Chosen(RERANK, "The file says that the model ranks texts.")
+        return Decision(RERANK, "The file says that the model ranks texts.")
     if isinstance(pooling, int) and pooling > 0:
-        return Chosen(EMBEDDINGS, "The file says how to make one vector of a text, so the model is for embeddings.")
+        return Decision(EMBEDDINGS, "The file says how to make one vector of a text, so the model is for embeddings.")
     if header.architecture in _VECTOR_ARCHITECTURES:
-        return Chosen(EMBEDDINGS, f"Models of the kind {header.architecture} make embeddings and cannot write.")
-    return Chosen(TEXT, "The file says nothing else.")
+        return Decision(EMBEDDINGS, f"Models of the kind {header.architecture} make embeddings and cannot write.")
+    return Decision(TEXT, "The file says nothing else.")
 
 
 def _speculation(

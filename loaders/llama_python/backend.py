@@ -17,7 +17,7 @@ import numpy.typing as npt
 from loaders.llama_python.chain import Chain, unused
 from loaders.llama_python.constraint import Constraint, Schemas, constraint_of
 from loaders.llama_python.images import ImagePart
-from loaders.llama_python.model import LoadedModel
+from loaders.llama_python.model import LlamaModel
 from loaders.llama_python.sequence import Prompt, Sequence, stopped_by
 from loaders.llama_python.vocabulary import Vocabulary
 from loaders.text.embedding_queue import turn
@@ -47,7 +47,7 @@ class LlamaPythonEngine:
     """The backend. The worker calls `generate` from one thread; the other methods read only, or have their own lock."""
 
     def __init__(
-        self, info: EngineInfo, loaded: LoadedModel, vocabulary: Vocabulary, images: ImagePart | None, batch: int
+        self, info: EngineInfo, loaded: LlamaModel, vocabulary: Vocabulary, images: ImagePart | None, batch: int
     ) -> None:
         self.info = info
         self._loaded = loaded

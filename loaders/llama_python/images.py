@@ -12,7 +12,7 @@ from typing import Any
 from llama_cpp import mtmd_cpp as mtmd
 
 from loaders.base import NamedFile
-from loaders.llama_python.model import LoadedModel
+from loaders.llama_python.model import LlamaModel
 from loaders.llama_python.sequence import Prompt
 from loaders.llama_python.vocabulary import Vocabulary
 from modules.errors import BadRequest, EngineError, LoadFailed
@@ -22,7 +22,7 @@ from modules.types import MEDIA_MARK
 class ImagePart:
     """A loaded mmproj file. Raises LoadFailed. Used from the thread that generates alone."""
 
-    def __init__(self, loaded: LoadedModel, vocabulary: Vocabulary, file: NamedFile, batch: int, threads: int) -> None:
+    def __init__(self, loaded: LlamaModel, vocabulary: Vocabulary, file: NamedFile, batch: int, threads: int) -> None:
         params = mtmd.mtmd_context_params_default()
         params.print_timings = False
         params.media_marker = MEDIA_MARK.encode()

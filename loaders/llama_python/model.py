@@ -57,7 +57,7 @@ def check_interface() -> None:
             )
 
 
-class LoadedModel:
+class LlamaModel:
     """The model with its contexts and adapters. Raises LoadFailed with the engine's own reason."""
 
     def __init__(self, request: LoadRequest, context: int, progress: Progress) -> None:

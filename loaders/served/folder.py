@@ -62,7 +62,7 @@ def adapters_of(request: LoadRequest, setting: str = "lora") -> tuple[NamedFile,
     return named
 
 
-def whole(request: LoadRequest, name: str) -> int:
+def integer(request: LoadRequest, name: str) -> int:
     """A setting that is a whole number."""
     value = request.settings[name]
     return int(value) if isinstance(value, (int, float)) else 0

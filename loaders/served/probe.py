@@ -14,7 +14,7 @@ from loaders.served.probe_http import Asker, Unanswered, count_of, object_of
 from loaders.served.server_kinds import FLAVOURS
 from modules.errors import LoadFailed
 from modules.sampling.params import LLAMA, OPENAI, SGLANG, TRTLLM, VLLM
-from modules.types import Chosen
+from modules.types import Decision
 
 _OWNERS = {"vllm": VLLM, "sglang": SGLANG, "tensorrt_llm": TRTLLM, "llamacpp": LLAMA}
 _GRAMMARS_SINCE = (0, 12)
@@ -38,7 +38,7 @@ class Found:
     writes    False = it only makes vectors or ranks
     """
 
-    flavour: Chosen[str]
+    flavour: Decision[str]
     model: str
     address: Address
     context: int = 0
@@ -99,13 +99,13 @@ def _cards(answer: Any) -> list[dict[str, Any]]:
     return [card for card in data if isinstance(card, dict) and isinstance(card.get("id"), str)]
 
 
-def _kind(flavour: str, listed: list[dict[str, Any]]) -> Chosen[str]:
+def _kind(flavour: str, listed: list[dict[str, Any]]) -> Decision[str]:
     if flavour != "auto":
-        return Chosen(flavour, "It is the one in the endpoint file.")
+        return Decision(flavour, "It is the one in the endpoint file.")
     owner = str(listed[0].get("owned_by", "")) if listed else ""
     if owner in _OWNERS:
-        return Chosen(_OWNERS[owner], "The server says so of its models.")
-    return Chosen(OPENAI, "The server does not say what it is, so only OpenAI's own parameters are used.")
+        return Decision(_OWNERS[owner], "The server says so of its models.")
+    return Decision(OPENAI, "The server does not say what it is, so only OpenAI's own parameters are used.")
 
 
 def _card(listed: list[dict[str, Any]], model: str, where: str) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def _card(listed: list[dict[str, Any]], model: str, where: str) -> dict[str, Any
                      hint=f"Add one of them to the endpoint file, as model: {shown}.")  # fmt: skip
 
 
-def _llama(asker: Asker, address: Address, kind: Chosen[str], model: str, choose: bool) -> Found:
+def _llama(asker: Asker, address: Address, kind: Decision[str], model: str, choose: bool) -> Found:
     """llama.cpp's server tells the rest at /props, and what it can do when it is asked for it."""
     props = asker.get("/props")
     if not isinstance(props, dict):

@@ -30,7 +30,7 @@ from modules.types import Endpoint, EngineInfo
 Progress = Callable[[float, str], None]
 LOOK = 0.25
 WORK = 2.0
-"""Seconds between two looks: at the log and the door, and at the processor time."""
+"""Seconds between two looks: at the log and the address, and at the processor time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Served:
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class LaunchPlan:
     """How one server is started.
 
     arguments  after the program, with the place for its port and key already filled in
@@ -75,12 +75,12 @@ class Start:
     environment: Mapping[str, str] = field(default_factory=dict)
     adapters: tuple[str, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
-    less: frozenset[Feature] = frozenset()
+    missing_features: frozenset[Feature] = frozenset()
     context: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class BindAddress:
     """Where a server is to listen, and its key."""
 
     port: int
@@ -103,26 +103,28 @@ def find_program(served: Served) -> str:
     return found
 
 
-def serve(request: LoadRequest, progress: Progress, served: Served, plan: Callable[[Door], Start]) -> EndpointBackend:
+def serve(
+    request: LoadRequest, progress: Progress, served: Served, plan: Callable[[BindAddress], LaunchPlan]
+) -> EndpointBackend:
     """Start the server and wait for it. Raises LoadFailed with the reason out of its log."""
     program = find_program(served)
-    door = Door(_free_port(), secrets.token_urlsafe(32))
-    start = plan(door)
+    address = BindAddress(_free_port(), secrets.token_urlsafe(32))
+    start = plan(address)
     folder = request.scratch if os.path.isdir(request.scratch) else tempfile.gettempdir()
-    child = ServerChild((program, *start.arguments), {**_ENVIRONMENT, **start.environment}, door.key, folder)
+    child = ServerChild((program, *start.arguments), {**_ENVIRONMENT, **start.environment}, address.key, folder)
     progress(0.02, f"starting {served.title}")
     try:
         child.start()
     except OSError as error:
         raise LoadFailed(f"{served.title} cannot be started: {error.strerror}.", hint=served.install) from error
     try:
-        found = _wait(child, door, served, progress)
+        found = _wait(child, address, served, progress)
     except BaseException:
         child.stop()
         raise
     threading.Thread(target=_end_with, args=(child, served.title), daemon=True, name="server's end").start()
     progress(1.0, "ready")
-    return EndpointBackend(_info(request, served, start, door, found), child.stop)
+    return EndpointBackend(_info(request, served, start, address, found), child.stop)
 
 
 _ENVIRONMENT: Mapping[str, str] = {
@@ -139,9 +141,9 @@ def _free_port() -> int:
         return int(probe_socket.getsockname()[1])
 
 
-def _wait(child: ServerChild, door: Door, served: Served, progress: Progress) -> Found:
+def _wait(child: ServerChild, address: BindAddress, served: Served, progress: Progress) -> Found:
     """Until it answers. Whoever waits for us sees progress only while there is some: a line, or work being done."""
-    asker = Asker(door.url, door.key, timeout=5.0)
+    asker = Asker(address.url, address.key, timeout=5.0)
     seen = worked = 0.0
     fraction, says, looked = 0.02, f"starting {served.title}", 0.0
     while True:
@@ -157,20 +159,22 @@ def _wait(child: ServerChild, door: Door, served: Served, progress: Progress) ->
             moved, worked = moved or spent > worked + 0.01, spent
         if moved:
             progress(fraction, says)
-        if _answers(door, FLAVOURS[served.flavour].health):
+        if _answers(address, FLAVOURS[served.flavour].health):
             try:
-                return probe(asker, Address(door.url, "/v1"), served.flavour, "")
+                return probe(asker, Address(address.url, "/v1"), served.flavour, "")
             except Unanswered as error:
                 raise LoadFailed(f"{served.title} started, but {error}.", hint="Update it.") from error
         time.sleep(LOOK)
 
 
-def _answers(door: Door, path: str) -> bool:
+def _answers(address: BindAddress, path: str) -> bool:
     """Whether its health route says yes. Some answer it without a body, so only the status counts."""
     try:
-        with socket.create_connection((door.host, door.port), timeout=2) as line:
+        with socket.create_connection((address.host, address.port), timeout=2) as line:
             line.settimeout(10)
-            head = f"GET {path} HTTP/1.1\r\nHost: {door.host}:{door.port}\r\nAuthorization: Bearer {door.key}\r\n"
+            head = (
+                f"GET {path} HTTP/1.1\r\nHost: {address.host}:{address.port}\r\nAuthorization: Bearer {address.key}\r\n"
+            )
             line.sendall(f"{head}Connection: close\r\n\r\n".encode())
             return line.recv(64).split(b" ")[1:2] == [b"200"]
     except OSError:
@@ -201,17 +205,17 @@ def _end_with(child: ServerChild, title: str) -> None:
     os._exit(code if code > 0 else 1)
 
 
-def _info(request: LoadRequest, served: Served, start: Start, door: Door, found: Found) -> EngineInfo:
-    features = found.features - start.less - {Feature.LORA}
+def _info(request: LoadRequest, served: Served, start: LaunchPlan, address: BindAddress, found: Found) -> EngineInfo:
+    features = found.features - start.missing_features - {Feature.LORA}
     features |= {Feature.LORA} if start.adapters else set()
     return EngineInfo(
         model=request.model,
         loader=request.loader,
         context=found.context or start.context,
         slots=start.slots,
-        endpoint=Endpoint(door.url, door.key, served.flavour, model=found.model),
+        endpoint=Endpoint(address.url, address.key, served.flavour, model=found.model),
         details={"engine": served.title, **found.facts, **start.details},
-        renders=False,
+        renders_templates=False,
         adapters=dict.fromkeys(start.adapters, 0.0),
         features=tuple(sorted(str(feature) for feature in features)),
     )

@@ -23,7 +23,7 @@ class Settings:
         value = self.values[name]
         return float(value) if isinstance(value, (int, float)) else 0.0
 
-    def whole(self, name: str) -> int:
+    def integer(self, name: str) -> int:
         return int(self.number(name))
 
     def flag(self, name: str) -> bool:
@@ -59,14 +59,14 @@ class Settings:
         match step:
             case "penalties":
                 changed = number("repetition_penalty") != 1 or number("frequency_penalty") or number("presence_penalty")
-                return bool(changed) and self.whole("repetition_penalty_range") != 0
+                return bool(changed) and self.integer("repetition_penalty_range") != 0
             case "encoder_repetition_penalty":
                 return number(step) != 1
             case "no_repeat_ngram":
-                return self.whole("no_repeat_ngram_size") > 0
+                return self.integer("no_repeat_ngram_size") > 0
             case "dry":
                 strong = number("dry_multiplier") != 0 and number("dry_base") >= 1
-                return strong and self.whole("repetition_penalty_range") != 0
+                return strong and self.integer("repetition_penalty_range") != 0
             case "top_p" | "typical_p" | "tfs":
                 return number(step) < 1
             case "xtc":

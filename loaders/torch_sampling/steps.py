@@ -80,7 +80,7 @@ def _mirostat(settings: Settings, vocabulary: Vocabulary, acting: list[str], not
 def _remembering(
     name: str, settings: Settings, vocabulary: Vocabulary, history: History, prompt: Sequence[int]
 ) -> Remembering | None:
-    number, amount = settings.number, settings.whole("repetition_penalty_range")
+    number, amount = settings.number, settings.integer("repetition_penalty_range")
     match name:
         case "penalties":
             strengths = (number("repetition_penalty"), number("frequency_penalty"), number("presence_penalty"))
@@ -88,10 +88,10 @@ def _remembering(
         case "encoder_repetition_penalty":
             return PromptPenalty(prompt, number(name))
         case "no_repeat_ngram":
-            return NoRepeat(history, settings.whole("no_repeat_ngram_size"))
+            return NoRepeat(history, settings.integer("no_repeat_ngram_size"))
         case "dry":
             breakers = vocabulary.breakers(settings.words("dry_sequence_breakers"))
-            allowed = settings.whole("dry_allowed_length")
+            allowed = settings.integer("dry_allowed_length")
             return Dry(history, amount, breakers, number("dry_multiplier"), number("dry_base"), allowed)
     return None
 
@@ -104,7 +104,7 @@ def _step(name: str, settings: Settings, chance: Callable[[], float]) -> Callabl
     number = settings.number
     match name:
         case "top_k":
-            return truncation.top_k(settings.whole("top_k"))
+            return truncation.top_k(settings.integer("top_k"))
         case "xtc":
             return truncation.xtc(number("xtc_probability"), number("xtc_threshold"), chance)
         case "quadratic_sampling":
@@ -126,7 +126,7 @@ def _without_effect(settings: Settings) -> list[Notice]:
     """Values that were given and cannot act, because another says so."""
     out = []
     number = settings.number
-    if settings.whole("repetition_penalty_range") == 0:
+    if settings.integer("repetition_penalty_range") == 0:
         given = [
             name
             for name, neutral in (

@@ -34,8 +34,8 @@ class LoadBody(BaseModel):
 def file_dict(file: ModelFile, loaded: bool) -> dict[str, Any]:
     """A ModelFile for clients: without its path, and of its facts what people ask for."""
     plain = {one.name: getattr(file, one.name) for one in fields(file) if one.name not in ("path", "facts")}
-    leaves = str(file.facts.extra.get("leaves", ""))
-    return {**plain, "installs": dict(file.installs), "base": file.facts.base, "leaves": leaves, "loaded": loaded}
+    leaves = str(file.facts.extra.get("sends_to", ""))
+    return {**plain, "installs": dict(file.installs), "base": file.facts.base, "sends_to": leaves, "loaded": loaded}
 
 
 def routes(app: App) -> APIRouter:

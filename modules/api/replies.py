@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from modules.api.chats import MAX_TEXT, Body, Rev
 from modules.api.event_stream import EventStream
-from modules.api.turns import By, Turns
+from modules.api.turns import Overrides, Turns
 from modules.app import App
 
 
@@ -29,11 +29,11 @@ class EditedMessage(Body):
     reply: bool = False
 
 
-class Seen(Body):
+class RevisionBody(Body):
     rev: Rev = None
 
 
-class Again(Seen):
+class RegenerateBody(RevisionBody):
     """`model` and `preset`: for this reply only; without them what is in use.
 
     `smaller`: load the model first with what its failed load offered (the error's `fallback`).
@@ -66,16 +66,16 @@ def message_routes(app: App) -> APIRouter:
         return (await turns.edit(chat_id, message_id, body.text, body.rev, body.reply)).as_dict()
 
     @router.post("/api/chats/{chat_id}/messages/{message_id}/regenerate", status_code=201)
-    async def regenerate(chat_id: str, message_id: str, body: Again | None = None) -> dict[str, Any]:
+    async def regenerate(chat_id: str, message_id: str, body: RegenerateBody | None = None) -> dict[str, Any]:
         """A further version of a reply, or a reply to a message that has none; by another model or preset if named."""
-        body = body or Again()
-        by = By(body.model, body.preset)
+        body = body or RegenerateBody()
+        by = Overrides(body.model, body.preset)
         return (await turns.regenerate(chat_id, message_id, body.rev, by, body.smaller)).as_dict()
 
     @router.post("/api/chats/{chat_id}/messages/{message_id}/continue", status_code=201)
-    async def go_on(chat_id: str, message_id: str, body: Seen | None = None) -> dict[str, Any]:
+    async def continue_reply(chat_id: str, message_id: str, body: RevisionBody | None = None) -> dict[str, Any]:
         """A further version that begins with the old text and goes on."""
-        return (await turns.go_on(chat_id, message_id, body.rev if body else None)).as_dict()
+        return (await turns.continue_reply(chat_id, message_id, body.rev if body else None)).as_dict()
 
     @router.delete("/api/chats/{chat_id}/messages/{message_id}")
     async def delete(chat_id: str, message_id: str, rev: Annotated[int | None, Query(ge=0)] = None) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def message_routes(app: App) -> APIRouter:
         return {"removed": removed, "rev": await rev_now(chat_id)}
 
     @router.post("/api/chats/{chat_id}/messages/{message_id}/undelete")
-    async def undelete(chat_id: str, message_id: str, body: Seen | None = None) -> dict[str, Any]:
+    async def undelete(chat_id: str, message_id: str, body: RevisionBody | None = None) -> dict[str, Any]:
         """Undo a delete."""
         await asyncio.to_thread(app.chats.undelete, chat_id, message_id, body.rev if body else None)
         return {"rev": await rev_now(chat_id)}

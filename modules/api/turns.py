@@ -36,14 +36,16 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class By:
+class Overrides:
     """What one reply is written with, other than what is in use: "" = that. Nothing of it is kept for the next one."""
 
     model: str = ""
     preset: str = ""
 
 
-def request_for(chat: Chat, leaf: str, app: App, tail: MessageNode | None = None, by: By = By()) -> GenerationRequest:
+def request_for(
+    chat: Chat, leaf: str, app: App, tail: MessageNode | None = None, by: Overrides = Overrides()
+) -> GenerationRequest:
     """What the model is asked: the chat's system text and the messages down to `leaf`.
 
     `tail` is a reply that is to be continued: its text stands last and is left open. Reads the disk for a preset;
@@ -114,7 +116,7 @@ class Turns:
         return await self.send(chat.id, node.parent, node.role, text, rev, with_reply)
 
     async def regenerate(
-        self, chat_id: str, message_id: str, rev: int | None, by: By = By(), smaller: bool = False
+        self, chat_id: str, message_id: str, rev: int | None, by: Overrides = Overrides(), smaller: bool = False
     ) -> Turn:
         """A further version of a reply, or a new reply below a person's message.
 
@@ -151,7 +153,7 @@ class Turns:
         usual = {name: kept.get(name, value) for name, value in spec.check_settings({}).items()}
         return confirmed(own, spec, usual)
 
-    async def go_on(self, chat_id: str, message_id: str, rev: int | None) -> Turn:
+    async def continue_reply(self, chat_id: str, message_id: str, rev: int | None) -> Turn:
         """A further version of a reply that begins with its text and goes on from there."""
         _, node = await self._node(chat_id, message_id)
         if node.role != "assistant" or node.parent is None:
@@ -169,7 +171,7 @@ class Turns:
         return chat, node
 
     async def _reply(
-        self, chat_id: str, parent: str, rev: int | None, tail: MessageNode | None = None, by: By = By(),
+        self, chat_id: str, parent: str, rev: int | None, tail: MessageNode | None = None, by: Overrides = Overrides(),
         offer: Offer | None = None,
     ) -> MessageNode:  # fmt: skip
         """Begin a reply below `parent` and hand it to the server.

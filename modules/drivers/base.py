@@ -13,9 +13,9 @@ class Engine(Protocol):
     """A model that is loaded and answers, wherever it runs.
 
     `generate` needs `request.prompt` (rendered text or token ids; `messages` are not looked at), or, where
-    `info.renders` is False, the `request.messages` of a chat. It ends with exactly one Done or Failed and raises
-    nothing for an engine's fault. `aclose()` on it cancels the request in the engine at once. Text holds whole
-    characters and may stand for several tokens. Stop strings are not its business.
+    `info.renders_templates` is False, the `request.messages` of a chat. It ends with exactly one Done or
+    Failed and raises nothing for an engine's fault. `aclose()` on it cancels the request in the engine at once. Text
+    holds whole characters and may stand for several tokens. Stop strings are not its business.
 
     `render` runs the model's own chat template in the worker, because a template is untrusted code.
     `continue_last` leaves the last message open, so that the reply goes on from it.

@@ -13,7 +13,7 @@ from modules.drivers.health import Health
 from modules.drivers.llama_server import LlamaServerEngine
 from modules.drivers.openai_server import OpenAIServerEngine
 from modules.drivers.pipe import PipeEngine
-from modules.drivers.remote_notice import LeavingEngine
+from modules.drivers.remote_notice import RemoteNoticeEngine
 from modules.engine.process import WorkerProcess
 from modules.errors import LoadFailed
 from modules.sampling.params import LLAMA
@@ -32,7 +32,7 @@ def connect(process: WorkerProcess, info: EngineInfo, spec: LoaderSpec) -> Conne
     Servers of others differ in what they take: the engine's spec then names only the samplers its own kind has.
     """
     engine = _connected(process, info, spec)
-    return LeavingEngine(engine) if info.leaves else engine
+    return RemoteNoticeEngine(engine) if info.sends_to else engine
 
 
 def _connected(process: WorkerProcess, info: EngineInfo, spec: LoaderSpec) -> ConnectedEngine:

@@ -17,8 +17,8 @@ from modules.drivers.cache_affinity import Prefixes, chain
 from modules.drivers.health import Health
 from modules.errors import EngineError, EnginehouseError, NotReady, RateLimited, from_dict
 from modules.types import (
-    Chosen,
     Chunk,
+    Decision,
     Embeddings,
     EngineInfo,
     Failed,
@@ -145,7 +145,7 @@ class Fleet:
 
     def _choose(
         self, hashes: list[bytes], tried: Sequence[Member] = (), refused: Sequence[EnginehouseError] = ()
-    ) -> Chosen[Member]:
+    ) -> Decision[Member]:
         """The server for a request.
 
         tried, refused   the servers it was sent to already, and what those said that have too much to do
@@ -158,16 +158,16 @@ class Fleet:
         up = [member for member in left if member.waits <= now]
         if not up:
             first = min(left, key=lambda member: member.waits)
-            return Chosen(first, f"All that are left had too much to do; {first.where} named the nearest time.")
+            return Decision(first, f"All that are left had too much to do; {first.where} named the nearest time.")
         least = min(up, key=lambda member: (member.load, member.last))  # equals take turns
         known = max(up, key=lambda member: (member.read.shared(hashes), -member.load))
         if known.read.shared(hashes) and known is not least:
             ahead = known.running - least.running
             waits = known.running >= known.slots and least.running < least.slots
             if ahead > MUCH_MORE or waits:
-                return Chosen(least, f"{known.where} has read this conversation, but has much more to do.")
-            return Chosen(known, f"{known.where} has read this conversation already.")
-        return Chosen(least, f"{least.where} has least to do.")
+                return Decision(least, f"{known.where} has read this conversation, but has much more to do.")
+            return Decision(known, f"{known.where} has read this conversation already.")
+        return Decision(least, f"{least.where} has least to do.")
 
     def _all_busy(self, refused: Sequence[EnginehouseError]) -> EnginehouseError:
         """Nobody can answer, and at least one only for now: its caller is told the nearest time there is."""

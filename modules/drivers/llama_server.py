@@ -227,7 +227,7 @@ class LlamaServerEngine:
             raise Unsupported(f"{self.info.model}, as it is loaded, {says}.", param="model", hint=hint)
 
     def _saving(self) -> tuple[Slots, slot_state.Place]:
-        folder, process = self._endpoint.states, self._process
+        folder, process = self._endpoint.slot_dir, self._process
         if self._slots is None or process is None or not folder or Feature.SLOT_STATES not in self._features:
             raise Unsupported("This engine does not save computed prompts as it is loaded.",
                               hint="With adapters, or on a server of others, they are not saved.")  # fmt: skip

@@ -1,7 +1,7 @@
 """The driver for servers that speak OpenAI's protocol: vLLM, SGLang, TensorRT-LLM, and any other, near or far.
 
-The server renders chats itself (EngineInfo.renders is False). What each kind takes beyond the protocol is data:
-loaders/served/server_kinds.py. Source: https://platform.openai.com/docs/api-reference/chat.
+The server renders chats itself (EngineInfo.renders_templates is False). What each kind takes beyond the protocol is
+data: loaders/served/server_kinds.py. Source: https://platform.openai.com/docs/api-reference/chat.
 """
 
 from __future__ import annotations

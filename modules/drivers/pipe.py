@@ -67,7 +67,7 @@ class PipeEngine:
 
     def _line(self, request: GenerationRequest) -> GenerationRequest:
         """The request as the engine gets it: its own names, and only what is not neutral."""
-        if not request.prompt and (self.info.renders or not request.messages):
+        if not request.prompt and (self.info.renders_templates or not request.messages):
             raise BadRequest("The prompt is empty.", hint="Send at least one character or token.", param="prompt")
         values = {name: value for name, value in request.params.items() if name in BY_NAME}
         honoured = {
@@ -76,7 +76,7 @@ class PipeEngine:
             if name in self.spec.samplers
         }
         prompt = _sendable(request.prompt) if isinstance(request.prompt, str) else request.prompt
-        if self.info.renders or request.messages is None:
+        if self.info.renders_templates or request.messages is None:
             return replace(request, messages=None, prompt=prompt, params=honoured, template_vars={})
         messages = tuple(replace(message, content=_sendable(message.content)) for message in request.messages)
         return replace(request, messages=messages, prompt=None, params=honoured)

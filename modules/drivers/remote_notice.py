@@ -15,7 +15,7 @@ class Closing(Engine, Protocol):
     async def close(self) -> None: ...
 
 
-class LeavingEngine:
+class RemoteNoticeEngine:
     """`engine`, with a Notice in its first reply. Later replies pass nothing that costs time."""
 
     def __init__(self, engine: Closing) -> None:
@@ -33,7 +33,7 @@ class LeavingEngine:
 
     async def _telling(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         yield Notice("leaves_machine", f"What is sent to {self.info.model} leaves this machine: it goes to "
-                     f"{self.info.leaves}.")  # fmt: skip
+                     f"{self.info.sends_to}.")  # fmt: skip
         chunks = self.engine.generate(request)
         try:
             async for chunk in chunks:

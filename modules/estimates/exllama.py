@@ -27,7 +27,7 @@ def estimate_exllama(facts: ModelFacts, settings: Settings, hardware: Hardware) 
     shape = parts.shape_of(facts)
     context = parts.number(settings, "context", 0) or min(facts.context_length or USUAL, USUAL)
     weights, cache, buffers = facts.weights or facts.size, 0, 0
-    embedding = parts.whole(facts, "embedding_bytes")  # stays in main memory
+    embedding = parts.integer(facts, "embedding_bytes")  # stays in main memory
     if shape is None:
         partial.append("The configuration says too little of its dimensions: only its weights count.")
     else:
@@ -40,7 +40,7 @@ def estimate_exllama(facts: ModelFacts, settings: Settings, hardware: Hardware) 
         buffers = 2 * chunk * (4 * shape.hidden + 3 * shape.ff + 2 * shape.queries) + 4 * 32 * shape.vocabulary
     if settings.get("draft_model") or settings.get("mtp"):
         partial.append("The KV cache of what guesses ahead is not counted.")
-    weights += parts.whole(facts, "companion_bytes")
+    weights += parts.integer(facts, "companion_bytes")
     main = Share("cpu", embedding, 0, 0, WORKER_BYTES)
     cards = _spread(weights - embedding, cache, buffers, hardware.of_kind(CUDA))
     verdict = judged((main, *cards), hardware)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from modules.estimates.values import Share, Verdict
 from modules.hardware.values import Device, Hardware
-from modules.types import Chosen
+from modules.types import Decision
 
 COMFORT = 0.92
 """Up to this part of what is free a load "fits"; above it it is "tight": other programs want some too."""
@@ -27,33 +27,35 @@ def device_name(device: Device) -> str:
     return f"{device.kind}:{device.index}"
 
 
-def judged(shares: Sequence[Share], hardware: Hardware) -> Chosen[Verdict]:
+def judged(shares: Sequence[Share], hardware: Hardware) -> Decision[Verdict]:
     """The worst of all devices decides."""
-    worst: Chosen[Verdict] | None = None
+    worst: Decision[Verdict] | None = None
     shared = any(device.kind == "metal" for device in hardware.devices)
     for share in shares:
         found = _one(share, hardware, sum(one.total for one in shares) if shared else share.total)
         if worst is None or _RANK[found.value] > _RANK[worst.value]:
             worst = found
-    return worst or Chosen("unknown", "Nothing is known of what it takes.")
+    return worst or Decision("unknown", "Nothing is known of what it takes.")
 
 
-def _one(share: Share, hardware: Hardware, need: int) -> Chosen[Verdict]:
+def _one(share: Share, hardware: Hardware, need: int) -> Decision[Verdict]:
     if share.device == "cpu":
         name, total, free = "main memory", hardware.ram_total or None, hardware.ram_free
     else:
         device = next((one for one in hardware.devices if device_name(one) == share.device), None)
         if device is None:
-            return Chosen("unknown", f"The device {share.device} is not known.")
+            return Decision("unknown", f"The device {share.device} is not known.")
         name, total, free = device.name, device.total, device.free if device.free is not None else -1
     if total is None or free < 0:
-        return Chosen("unknown", f"It takes about {amount(need)} of {name}; how much is free there is not known.")
+        return Decision("unknown", f"It takes about {amount(need)} of {name}; how much is free there is not known.")
     if need > free:
         if need > total:
-            return Chosen("too large", f"It takes about {amount(need)} of {name}, but there are only {amount(total)}.")
-        return Chosen("too large", f"It takes about {amount(need)} of {name}, but only {amount(free)} are free of "
+            return Decision(
+                "too large", f"It takes about {amount(need)} of {name}, but there are only {amount(total)}."
+            )
+        return Decision("too large", f"It takes about {amount(need)} of {name}, but only {amount(free)} are free of "
                                    f"{amount(total)}.")  # fmt: skip
     said = f"It takes about {amount(need)} of the {amount(free)} that are free of {name}"
     if need > COMFORT * free:
-        return Chosen("tight", f"{said}: little is left for other programs.")
-    return Chosen("fits", f"{said}.")
+        return Decision("tight", f"{said}: little is left for other programs.")
+    return Decision("fits", f"{said}.")

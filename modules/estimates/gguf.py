@@ -37,7 +37,7 @@ def estimate_gguf(facts: ModelFacts, settings: Settings, hardware: Hardware) -> 
     weights = facts.weights or facts.size
     if not facts.weights:
         partial.append("The weights are taken to be as large as the file.")
-    extra = parts.whole(facts, "companion_bytes")
+    extra = parts.integer(facts, "companion_bytes")
     kv = parts.kv_cache(facts, shape, settings, context) if shape else 0
     buffers = parts.compute(shape, settings, context) if shape else 0
     wanted = parts.number(settings, "gpu_layers", -1)
@@ -92,7 +92,7 @@ def _processor(
 
 
 def _by_layer(facts: ModelFacts, shape: parts.Shape, weights: int) -> _Layers:
-    embedding, output = parts.whole(facts, "embedding_bytes"), parts.whole(facts, "output_bytes")
+    embedding, output = parts.integer(facts, "embedding_bytes"), parts.integer(facts, "output_bytes")
     stated = facts.extra.get("block_bytes")
     if isinstance(stated, tuple) and len(stated) >= shape.layers:
         blocks = tuple(int(one) for one in stated[: shape.layers])

@@ -47,7 +47,7 @@ class Shape:
     guessed: tuple[str, ...] = ()
 
 
-def whole(facts: ModelFacts, name: str) -> int:
+def integer(facts: ModelFacts, name: str) -> int:
     """A number of `facts.extra`, 0 where it is not there."""
     value = facts.extra.get(name, 0)
     return int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else 0
@@ -65,13 +65,13 @@ def shape_of(facts: ModelFacts) -> Shape | None:
     per_layer = facts.extra.get("kv_heads_by_layer")
     if isinstance(per_layer, tuple) and (real := [int(one) for one in per_layer if one]):
         kv_heads = round(sum(real) / len(real))
-    head = whole(facts, "key_length") or facts.head_dim or facts.hidden // heads
-    value_head = whole(facts, "value_length") or head
-    latent = whole(facts, "kv_lora_rank") > 0 and kv_heads == 1  # one vector stands for keys and values
-    dense = whole(facts, "feed_forward")
-    used = whole(facts, "experts_used") + whole(facts, "shared_experts")
-    ff = max(dense if not used or not whole(facts, "expert_feed_forward") else 0,
-             used * (whole(facts, "expert_feed_forward") or dense))  # fmt: skip
+    head = integer(facts, "key_length") or facts.head_dim or facts.hidden // heads
+    value_head = integer(facts, "value_length") or head
+    latent = integer(facts, "kv_lora_rank") > 0 and kv_heads == 1  # one vector stands for keys and values
+    dense = integer(facts, "feed_forward")
+    used = integer(facts, "experts_used") + integer(facts, "shared_experts")
+    ff = max(dense if not used or not integer(facts, "expert_feed_forward") else 0,
+             used * (integer(facts, "expert_feed_forward") or dense))  # fmt: skip
     if not ff:
         ff = 4 * facts.hidden
         guessed.append("The file does not say how wide the model's layers are.")
@@ -121,12 +121,12 @@ def _type_bytes(settings: Settings, name: str) -> float:
 
 def states(facts: ModelFacts, shape: Shape, settings: Settings) -> int:
     """Bytes of what layers without attention remember; each slot has its own, whatever the context."""
-    layers = whole(facts, "recurrent_layers")
+    layers = integer(facts, "recurrent_layers")
     if not layers:
         return 0
-    inner, size = whole(facts, "inner_size") or 2 * shape.hidden, whole(facts, "state_size")
-    taps, groups = whole(facts, "conv_kernel"), max(1, whole(facts, "state_groups"))
-    if not whole(facts, "inner_size") and not taps:  # RWKV: two shifted tokens and a matrix per head
+    inner, size = integer(facts, "inner_size") or 2 * shape.hidden, integer(facts, "state_size")
+    taps, groups = integer(facts, "conv_kernel"), max(1, integer(facts, "state_groups"))
+    if not integer(facts, "inner_size") and not taps:  # RWKV: two shifted tokens and a matrix per head
         one = 2 * shape.hidden + shape.hidden * size
     elif not size:  # a short convolution only
         one = max(0, taps - 1) * shape.hidden
@@ -157,8 +157,8 @@ def repacked(facts: ModelFacts, features: tuple[str, ...], mapped: bool) -> int:
     """
     if features and "avx2" not in features and "asimd" not in features:
         return 0
-    size = sum(whole(facts, f"bytes_{name}") for name in _REPACKED)
-    embedding, tied = whole(facts, "embedding_bytes"), not whole(facts, "output_bytes")
+    size = sum(integer(facts, f"bytes_{name}") for name in _REPACKED)
+    embedding, tied = integer(facts, "embedding_bytes"), not integer(facts, "output_bytes")
     if not size:
         return 0
     if not mapped:

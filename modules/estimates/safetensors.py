@@ -55,13 +55,13 @@ def estimate_safetensors(facts: ModelFacts, settings: Settings, hardware: Hardwa
         buffers = int(chunk * each * (4 * shape.hidden + 3 * shape.ff + 2 * shape.queries + scores))
         buffers += 8 * shape.vocabulary
         partial.append(f"The KV cache grows with the chat: it is counted with {tokens:,} tokens.")
-    weights += parts.whole(facts, "companion_bytes")
+    weights += parts.integer(facts, "companion_bytes")
     if quantised and not _devices(settings, hardware):
         buffers += QUANTISER_BYTES + EIGHT_BIT_BYTES * ("8" in _first(settings, _QUANT_SETTINGS))
         if not _converted(facts, settings):  # the embeddings are its pages, so what was read of it stays mapped
             weights += (facts.weights or facts.size) - kept
-            if parts.whole(facts, "output_bytes"):  # of a table of embeddings only the rows that were used are read
-                weights -= parts.whole(facts, "embedding_bytes")
+            if parts.integer(facts, "output_bytes"):  # of a table of embeddings only the rows that were used are read
+                weights -= parts.integer(facts, "embedding_bytes")
             partial.append("The pages of the original file are counted; they go when other programs need room.")
     shares, said = _placed(weights, kept, cache, buffers, settings, hardware)
     verdict = judged(shares, hardware)
@@ -77,9 +77,9 @@ def _weights(facts: ModelFacts, settings: Settings, partial: list[str]) -> tuple
         stored, own = int(4 * facts.parameters), 4.0
     each = _DTYPE_BYTES.get(dtype, own or 2.0)
     quant = _first(settings, _QUANT_SETTINGS)
-    outside = parts.whole(facts, "embedding_bytes") + parts.whole(facts, "output_bytes")
+    outside = parts.integer(facts, "embedding_bytes") + parts.integer(facts, "output_bytes")
     if facts.format == "gguf":
-        matrices = 2 if parts.whole(facts, "output_bytes") else 1
+        matrices = 2 if parts.integer(facts, "output_bytes") else 1
         outside = int(own * (facts.vocabulary or 0) * (facts.hidden or 0) * matrices)
     if facts.parameters and own and quant not in _UNQUANTISED:
         ratio = next((size for word, size in _QUANT_BYTES if word in quant.replace("-", "").replace("_", "")), None)

@@ -97,7 +97,7 @@ def _endpoint(path: Path, size: int) -> ModelFacts:
         size=size,
         context_length=found.context or None,
         capabilities=("images",) if found.images else (),
-        extra={"leaves": found.leaves} if found.leaves else {},
+        extra={"sends_to": found.sends_to} if found.sends_to else {},
     )
 
 

@@ -93,7 +93,7 @@ class EndpointFile:
         return found
 
     @property
-    def leaves(self) -> str:
+    def sends_to(self) -> str:
         """The hosts text goes to, "" when all of them are this machine."""
         hosts = dict.fromkeys(urlsplit(url).hostname or "" for url in self.urls)
         return ", ".join(host for host in hosts if not is_this_machine(host))

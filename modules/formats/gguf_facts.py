@@ -85,7 +85,7 @@ class _Numbers:
         """A value of the architecture."""
         return self.meta.get(f"{self._arch}.{name}")
 
-    def whole(self, name: str) -> int | None:
+    def integer(self, name: str) -> int | None:
         """A whole number, the largest where it is a list."""
         value = self.get(name)
         if isinstance(value, tuple):
@@ -96,12 +96,12 @@ class _Numbers:
     def layers(self) -> int | None:
         """Layers without those that only guess ahead."""
         count = self._header.block_count
-        return count if count is None else max(0, count - (self.whole("nextn_predict_layers") or 0))
+        return count if count is None else max(0, count - (self.integer("nextn_predict_layers") or 0))
 
     @property
     def head_dim(self) -> int | None:
         """Numbers of one key."""
-        if (stated := self.whole("attention.key_length")) is not None:
+        if (stated := self.integer("attention.key_length")) is not None:
             return stated
         heads, hidden = self._header.head_count, self._header.embedding_length
         return hidden // heads if heads and hidden else None
@@ -109,7 +109,7 @@ class _Numbers:
     @property
     def window(self) -> int | None:
         """Tokens of the sliding window; None without."""
-        return self.whole("attention.sliding_window") or (8192 if self._arch == "llama4" else None)
+        return self.integer("attention.sliding_window") or (8192 if self._arch == "llama4" else None)
 
     def split_layers(self) -> tuple[int | None, int, int]:
         """Layers that keep the whole context, only the window, only a state."""
@@ -118,7 +118,7 @@ class _Numbers:
             return None, 0, 0
         attends = self._attends(layers)
         slides = self._slides(layers) if self.window else [False] * layers
-        shared = min(self.whole("attention.shared_kv_layers") or 0, layers)  # the last ones use an earlier layer's
+        shared = min(self.integer("attention.shared_kv_layers") or 0, layers)  # the last ones use an earlier layer's
         own = layers - shared
         full = sum(attends[at] and not slides[at] for at in range(own))
         window = sum(attends[at] and slides[at] for at in range(own))
@@ -132,7 +132,7 @@ class _Numbers:
         per_layer = self.get("attention.head_count_kv")
         if isinstance(per_layer, tuple) and len(per_layer) >= layers:
             return [bool(one) for one in per_layer[:layers]]
-        interval = self.whole("full_attention_interval")
+        interval = self.integer("full_attention_interval")
         if interval is None and self._arch in ("qwen3next", "qwen35", "qwen35moe"):
             interval = 4
         if interval and interval > 1:
@@ -166,7 +166,7 @@ class _Numbers:
             found["kv_heads_by_layer"] = per_layer
         if self._arch == "llama4":
             found["chunk"] = True
-        if pooling := POOLINGS.get(self.whole("pooling_type") or 0):
+        if pooling := POOLINGS.get(self.integer("pooling_type") or 0):
             found["pooling"] = pooling
         if self.head_dim is not None:
             found.setdefault("key_length", self.head_dim)
@@ -188,9 +188,9 @@ def _kind(header: GgufHeader, numbers: _Numbers) -> str:
         return "image"
     if header.architecture in SPEECH_ARCHITECTURES:
         return "speech"
-    if numbers.whole("pooling_type") == 4:
+    if numbers.integer("pooling_type") == 4:
         return "reranker"
-    if header.architecture in EMBEDDING_ARCHITECTURES or numbers.whole("pooling_type"):
+    if header.architecture in EMBEDDING_ARCHITECTURES or numbers.integer("pooling_type"):
         return "embedding"
     return "model"
 

@@ -71,7 +71,7 @@ def checked_against(request: GenerationRequest, engine: Engine) -> list[Notice]:
     if request.negative_prompt and not guided:
         text = "negative_prompt has no effect without guidance_scale (1 is off)."
         notices.append(Notice("without_effect", text, param="negative_prompt"))
-    if request.messages is not None and info.renders and not info.chat_template:
+    if request.messages is not None and info.renders_templates and not info.chat_template:
         text = f"The model {info.model} brings no chat template; a plain one is used instead."
         notices.append(Notice("no_chat_template", text))
     return notices

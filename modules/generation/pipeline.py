@@ -26,7 +26,7 @@ from modules.generation.context import Fitted, fit
 from modules.generation.json_schema import SchemaChecks, watched
 from modules.generation.stream_parser import THINKING_FORMATS, StreamParser, left_open, opened_by_prompt
 from modules.messages.images import without_marks
-from modules.models.lease import Entering, Leases
+from modules.models.lease import LeaseAcquisition, Leases
 from modules.types import (
     Chunk,
     Done,
@@ -150,7 +150,7 @@ class Generation:
         await check_pictures(request)
         if request.json_schema is not None and (unchecked := await self._schemas.check(request.json_schema)):
             yield unchecked
-        context = Entering(self._models, request.model)
+        context = LeaseAcquisition(self._models, request.model)
         try:
             async for progress in context.progress():
                 yield progress

@@ -16,7 +16,7 @@ from modules.errors import BadParameter
 MOST_CHARACTERS = 20_000
 
 
-class Finder:
+class StopMatcher:
     """Feed pieces; get what is certain. The first needle *completed* wins, the longest of those that end together."""
 
     __slots__ = ("_depth", "_fail", "_found", "_goto", "_held", "_needles", "_skip", "_state")

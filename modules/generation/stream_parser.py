@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from modules.generation.stop_strings import Finder
+from modules.generation.stop_strings import StopMatcher
 from modules.types import Reasoning, Text, TokenLogprob
 
 
@@ -78,8 +78,8 @@ class StreamParser:
         self.stopped: str | None = None
         self.reasoning_tokens = 0
         self._formats = tuple(formats)
-        self._finder = Finder(stop)
-        self._close: Finder | None = None
+        self._finder = StopMatcher(stop)
+        self._close: StopMatcher | None = None
         self._format: ThinkingFormat | None = None
         self._head: str | None = "" if formats else None  # a beginning that may still become a tag
         self._heads: tuple[str, ...] = tuple(fmt.open for fmt in self._formats)
@@ -196,7 +196,7 @@ class StreamParser:
 
     def _enter(self, fmt: ThinkingFormat) -> None:
         self._head, self._format, self._fresh = None, fmt, True
-        self._close = Finder((fmt.close,))
+        self._close = StopMatcher((fmt.close,))
 
     def _think(self, text: str, out: list[Text | Reasoning]) -> str:
         assert self._close is not None

@@ -64,7 +64,7 @@ class Counter(Protocol):
 
 def counter_for(request: GenerationRequest, engine: Renderer) -> Counter:
     """The way to count chats for this engine."""
-    return Rendering(request, engine) if engine.info.renders else Unrendered(engine)
+    return Rendering(request, engine) if engine.info.renders_templates else Unrendered(engine)
 
 
 class Rendering:

@@ -27,19 +27,19 @@ _VENDORS = {"0x10de": "NVIDIA", "0x1002": "AMD", "0x8086": "Intel"}
 
 
 @dataclass(slots=True)
-class Seen:
+class ProbeResult:
     """Devices found, and sentences about what could not be read."""
 
     devices: list[Device] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
 
-    def add(self, other: Seen) -> None:
+    def add(self, other: ProbeResult) -> None:
         """Take over what another look found."""
         self.devices.extend(other.devices)
         self.unknown.extend(other.unknown)
 
 
-def all_devices(root: Path = Path("/"), ram: tuple[int, int] | None = None) -> Seen:
+def all_devices(root: Path = Path("/"), ram: tuple[int, int] | None = None) -> ProbeResult:
     """Every graphics device. `ram` = (total, free) bytes, for GPUs that share the main memory."""
     seen = nvidia(lambda: importlib.import_module("pynvml"))
     seen.add(amd(root))
@@ -48,9 +48,9 @@ def all_devices(root: Path = Path("/"), ram: tuple[int, int] | None = None) -> S
     return seen
 
 
-def nvidia(library: Callable[[], Any], seconds: float = NVML_SECONDS) -> Seen:
+def nvidia(library: Callable[[], Any], seconds: float = NVML_SECONDS) -> ProbeResult:
     """NVIDIA's devices through its management library; `library` imports it. At most `seconds` long."""
-    result: list[Seen] = []
+    result: list[ProbeResult] = []
 
     def ask() -> None:
         result.append(_nvml(library))
@@ -60,15 +60,17 @@ def nvidia(library: Callable[[], Any], seconds: float = NVML_SECONDS) -> Seen:
     thread.join(seconds)
     if result:
         return result[0]
-    return Seen(unknown=[f"NVIDIA's driver did not answer within {seconds:g} seconds; its devices are left out."])
+    return ProbeResult(
+        unknown=[f"NVIDIA's driver did not answer within {seconds:g} seconds; its devices are left out."]
+    )
 
 
-def _nvml(library: Callable[[], Any]) -> Seen:
+def _nvml(library: Callable[[], Any]) -> ProbeResult:
     try:
         nvml = library()
     except ImportError:
-        return Seen(unknown=["NVIDIA devices are not looked for: the package nvidia-ml-py is not installed."])
-    seen = Seen()
+        return ProbeResult(unknown=["NVIDIA devices are not looked for: the package nvidia-ml-py is not installed."])
+    seen = ProbeResult()
     try:
         nvml.nvmlInit()
     except nvml.NVMLError as error:
@@ -77,7 +79,7 @@ def _nvml(library: Callable[[], Any]) -> Seen:
             seen.unknown.append(f"NVIDIA's driver refuses: {error}.")
         return seen
     except Exception as error:  # a library that does not fit the driver raises whatever it likes
-        return Seen(unknown=[f"NVIDIA's driver could not be asked: {type(error).__name__}: {error}."])
+        return ProbeResult(unknown=[f"NVIDIA's driver could not be asked: {type(error).__name__}: {error}."])
     try:
         for index in range(nvml.nvmlDeviceGetCount()):
             seen.devices.append(_nvidia_device(nvml, index, seen.unknown))
@@ -128,9 +130,9 @@ def nvidia_process_bytes(pids: Iterable[int]) -> dict[str, int]:
     return found
 
 
-def amd(root: Path) -> Seen:
+def amd(root: Path) -> ProbeResult:
     """AMD's devices with the compute driver, from the kernel's own files."""
-    seen = Seen()
+    seen = ProbeResult()
     for node in sorted((root / "sys/class/kfd/kfd/topology/nodes").glob("*"), key=_number):
         facts = _facts(_read(node / "properties"))
         if not facts.get("simd_count"):
@@ -147,32 +149,32 @@ def amd(root: Path) -> Seen:
     return seen
 
 
-def apple(ram: tuple[int, int] | None, system: str | None = None, machine: str | None = None) -> Seen:
+def apple(ram: tuple[int, int] | None, system: str | None = None, machine: str | None = None) -> ProbeResult:
     """The GPU of an Apple chip, which shares the main memory."""
     if (system or platform.system()) != "Darwin" or (machine or platform.machine()) != "arm64":
-        return Seen()
+        return ProbeResult()
     if ram is None:
         found = psutil.virtual_memory()
         ram = int(found.total), int(found.available)
     most = int(ram[0] * _METAL_SHARE)
-    return Seen([Device(METAL, 0, "Apple GPU", most, min(most, ram[1]))])
+    return ProbeResult([Device(METAL, 0, "Apple GPU", most, min(most, ram[1]))])
 
 
-def vulkan(root: Path, known: set[str]) -> Seen:
+def vulkan(root: Path, known: set[str]) -> ProbeResult:
     """Devices that only Vulkan reaches, told by its driver files. Their memory is not known before an engine runs.
 
     Left out where the maker's own way has found the device already: it is the same one.
     """
     if known or platform.system() != "Linux":
-        return Seen()
+        return ProbeResult()
     folders = ("usr/share/vulkan/icd.d", "usr/local/share/vulkan/icd.d", "etc/vulkan/icd.d")
     drivers = [path.name for folder in folders for path in sorted((root / folder).glob("*.json"))]
     real = [name for name in drivers if not name.lower().startswith(_SOFTWARE)]
     cards = sorted((root / "sys/class/drm").glob("card[0-9]*"))
     makers = [maker for card in cards if (maker := _VENDORS.get(_read(card / "device/vendor").strip()))]
     if not real or not makers:
-        return Seen()
-    seen = Seen()
+        return ProbeResult()
+    seen = ProbeResult()
     for index, maker in enumerate(makers):
         seen.devices.append(Device(VULKAN, index, f"{maker} GPU", _whole(cards[index] / "device/mem_info_vram_total"),
                                    None))  # fmt: skip

@@ -66,13 +66,13 @@ class HardwareReader:
 
     keep: Path | None = None
     root: Path = Path("/")
-    gpus: Callable[[Path, tuple[int, int] | None], gpu.Seen] = gpu.all_devices
+    gpus: Callable[[Path, tuple[int, int] | None], gpu.ProbeResult] = gpu.all_devices
     probe: Callable[[str], Mapping[str, Any]] = run_probe
     fresh: float = FRESH_SECONDS
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _read_at: float = float("-inf")
     _last: Hardware | None = None
-    _hung: tuple[float, gpu.Seen] | None = None
+    _hung: tuple[float, gpu.ProbeResult] | None = None
     _fixed: tuple[int, tuple[str, ...]] | None = None
     _engines: dict[str, EngineDevices] = field(default_factory=dict)
     _asking: dict[str, threading.Thread] = field(default_factory=dict)
@@ -131,7 +131,7 @@ class HardwareReader:
         seen = self._graphics((ram.total, ram.free) if ram.total else None)
         return Hardware(count, ram.total, ram.free, tuple(seen.devices), features, (*unknown, *seen.unknown))
 
-    def _graphics(self, ram: tuple[int, int] | None) -> gpu.Seen:
+    def _graphics(self, ram: tuple[int, int] | None) -> gpu.ProbeResult:
         if self._hung is not None and time.monotonic() < self._hung[0]:
             return self._hung[1]
         started = time.monotonic()

@@ -17,7 +17,7 @@ from modules.formats.auxiliary_reasons import COMPANION_WORDS
 from modules.formats.pickle_weights import DANGER
 from modules.models.catalog import ModelFile, near_names
 from modules.models.catalog_fit import beside, mismatch
-from modules.types import Chosen
+from modules.types import Decision
 
 NONE = "none"
 """Written in a setting: nothing, also not what would be chosen by itself."""
@@ -72,7 +72,7 @@ def resolve(
     return Companions(files, tuple(why))
 
 
-def beside_it(catalog: CatalogLike, model: ModelFile) -> Chosen[ModelFile] | None:
+def beside_it(catalog: CatalogLike, model: ModelFile) -> Decision[ModelFile] | None:
     """The image part that lies beside a model and was made for it; None where there is none."""
     scanned = {one.name: one for one in catalog.scan()}
     near = beside(scanned.values(), model, catalog.models_dir)
@@ -80,7 +80,7 @@ def beside_it(catalog: CatalogLike, model: ModelFile) -> Chosen[ModelFile] | Non
         return None
     part = scanned[near[0].name]
     takes = " and ".join(part.facts.capabilities) or "images"
-    return Chosen(part, f"{part.name} lies beside it and was made for it, so it takes {takes} (none = without).")
+    return Decision(part, f"{part.name} lies beside it and was made for it, so it takes {takes} (none = without).")
 
 
 def offered(catalog: CatalogLike, kind: str, model: ModelFile, spec: LoaderSpec | None = None) -> tuple[ModelFile, ...]:

@@ -7,7 +7,7 @@ import logging
 
 from modules.errors import EnginehouseError
 from modules.models.estimates import Estimating
-from modules.models.loaded_model import Host
+from modules.models.loaded_model import LoadedModel
 
 _log = logging.getLogger("enginehouse.memory")
 
@@ -19,11 +19,11 @@ class Measuring:
         self._estimating = estimating
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def ready(self, host: Host) -> None:
+    def ready(self, host: LoadedModel) -> None:
         """The model is loaded: a first figure."""
         self._start(host)
 
-    def replied(self, host: Host) -> None:
+    def replied(self, host: LoadedModel) -> None:
         """A request ended well; after the first one the engine has taken what it takes."""
         if not host.replied:
             host.replied = True
@@ -35,7 +35,7 @@ class Measuring:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def explain(self, host: Host, error: EnginehouseError) -> None:
+    async def explain(self, host: LoadedModel, error: EnginehouseError) -> None:
         """Add to the error of a failed load with which smaller settings it would fit, if any."""
         try:
             log = "\n".join(await asyncio.to_thread(host.log.tail, 100))
@@ -46,12 +46,12 @@ class Measuring:
         which = {"model": host.model.name, "loader": host.spec.name}
         error.fallback = None if found is None else {**found.as_dict(), **which}
 
-    def _start(self, host: Host) -> None:
+    def _start(self, host: LoadedModel) -> None:
         task = asyncio.create_task(self._measure(host), name=f"measure {host.model.name}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _measure(self, host: Host) -> None:
+    async def _measure(self, host: LoadedModel) -> None:
         pid = host.process.pid
         if pid is None:
             return

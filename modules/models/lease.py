@@ -18,7 +18,7 @@ class Leases(Protocol):
     ) -> AbstractAsyncContextManager[Any]: ...
 
 
-class Entering:
+class LeaseAcquisition:
     """A lease being taken, with the loading progress as something to iterate over."""
 
     def __init__(self, models: Leases, name: str | None) -> None:

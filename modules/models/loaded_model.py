@@ -41,7 +41,7 @@ class ModelLike(Protocol):
     def kind(self) -> str: ...
 
 
-class Host:
+class LoadedModel:
     """A model that is loading, loaded, or was.
 
     `users` counts those who use or wait for it; `idle` is set while there are none. While it is `draining`
@@ -51,7 +51,7 @@ class Host:
 
     def __init__(
         self, model: ModelLike, spec: LoaderSpec, why: str, settings: Mapping[str, ParamValue], log: WorkerLog,
-        scratch: Path, limits: Limits | None, on_change: Callable[[Host], None], options: Mapping[str, str],
+        scratch: Path, limits: Limits | None, on_change: Callable[[LoadedModel], None], options: Mapping[str, str],
         files: Mapping[str, tuple[NamedFile, ...]],
     ) -> None:  # fmt: skip
         self.model = model
@@ -70,7 +70,7 @@ class Host:
         self.engine: ConnectedEngine | None = None
         self._on_change = on_change
         self.plan: Any = None
-        self.explain: Callable[[Host, EnginehouseError], Awaitable[None]] | None = None
+        self.explain: Callable[[LoadedModel, EnginehouseError], Awaitable[None]] | None = None
         self.replied = False
         self._rss = (0.0, 0)
         self._was_ready = False

@@ -13,7 +13,7 @@ from modules.errors import Unsupported
 from modules.hardware.cpu import NEEDED_BY_LLAMA
 from modules.hardware.values import Hardware
 from modules.models.loadability import FORMATS, install_command
-from modules.types import Chosen
+from modules.types import Decision
 
 _KINDS = {"cuda": "an NVIDIA graphics card", "rocm": "an AMD graphics card with ROCm", "metal": "an Apple GPU",
           "xpu": "an Intel graphics card", "vulkan": "a graphics card with Vulkan", "cpu": "a processor"}  # fmt: skip
@@ -45,14 +45,14 @@ class Refusal:
 
 def pick_loader(
     model: ModelToOpen, hardware: Hardware, registry: Registry, is_installed: Callable[[LoaderSpec], bool] = installed
-) -> Chosen[LoaderSpec]:
+) -> Decision[LoaderSpec]:
     """The first loader for the model's format that is installed and runs on this machine.
 
     Raises: Unsupported (code "no_loader") with what to install, or which format to get.
     """
     if model.builtin:
         spec = registry.get(model.loaders[0])
-        return Chosen(spec, f"{model.name} is built into the loader {spec.name}.")
+        return Decision(spec, f"{model.name} is built into the loader {spec.name}.")
     refused: list[Refusal] = []
     ready: list[LoaderSpec] = []
     for name in model.loaders:
@@ -64,7 +64,7 @@ def pick_loader(
             refused.append(problem)
     if not ready:
         raise _none(model, refused)
-    return Chosen(ready[0], _why(model, ready, refused))
+    return Decision(ready[0], _why(model, ready, refused))
 
 
 def refusal(

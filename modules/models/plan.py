@@ -15,7 +15,7 @@ from modules.models.estimates import Estimating
 from modules.models.last_used import LastUsed
 from modules.models.loaded_model import ModelLike
 from modules.models.loader_choice import pick_loader
-from modules.types import Chosen, ParamValue
+from modules.types import Decision, ParamValue
 
 
 class CatalogLike(Protocol):
@@ -103,7 +103,7 @@ class Planner:
         chosen = self.pick_loader(model)
         return chosen.value, chosen.why
 
-    def pick_loader(self, model: Any) -> Chosen[LoaderSpec]:
+    def pick_loader(self, model: Any) -> Decision[LoaderSpec]:
         """The best loader for the model on this machine, and why. Raises Unsupported."""
         check_runnable(model)
         return pick_loader(model, self._estimating.machine(), self._registry)
@@ -118,17 +118,17 @@ class Planner:
         why = f"{plan.why} It did not fit, so it was loaded with less: {error.fallback['says']}"
         return replace(plan, settings=settings, why=why)
 
-    def default(self, crashed: str | None) -> Chosen[str]:
+    def default(self, crashed: str | None) -> Decision[str]:
         """The model meant by a request that names none; the one that just crashed, if any. Raises NotReady."""
         if crashed is not None:
-            return Chosen(crashed, "")
+            return Decision(crashed, "")
         runnable = [model.name for model in self._catalog.scan() if _writes(model)]
         if (wanted := str(self._settings.get("model") or "")) and self._known(wanted):
-            return Chosen(wanted, f"No model was loaded, so {wanted} was loaded: it is the one in the settings.")
+            return Decision(wanted, f"No model was loaded, so {wanted} was loaded: it is the one in the settings.")
         if (last := self._last.last) and self._known(last):
-            return Chosen(last, f"No model was loaded, so {last} was loaded: it was used last.")
+            return Decision(last, f"No model was loaded, so {last} was loaded: it was used last.")
         if len(runnable) == 1:
-            return Chosen(runnable[0], f"No model was loaded, so {runnable[0]} was loaded: it is the only one.")
+            return Decision(runnable[0], f"No model was loaded, so {runnable[0]} was loaded: it is the only one.")
         if not runnable:
             raise NotReady("There is no model yet.", code="no_models",
                            hint="Put a GGUF file into the folder models in the user-data folder.")  # fmt: skip

@@ -27,11 +27,11 @@ from modules.models.estimates import Estimating, own_engine
 from modules.models.fallback import MOST_TRIES, said
 from modules.models.footprint_recorder import Measuring
 from modules.models.last_used import LastUsed
-from modules.models.loaded_model import Host
+from modules.models.loaded_model import LoadedModel
 from modules.models.plan import CatalogLike, Plan, Planner, SettingsLike
 from modules.models.status import ModelStatus
 from modules.settings.paths import Paths
-from modules.types import Chosen, Notice, Progress
+from modules.types import Decision, Notice, Progress
 
 BACK_OFF = (0.0, 1.0, 4.0)
 """Seconds before each reload in a row after a crash; after that many the person has to load it again."""
@@ -47,7 +47,7 @@ class Lease:
     notices: tuple[Notice, ...] = ()
 
 
-class Models:
+class ModelPool:
     """Owner of the workers. All methods belong to the server's event loop.
 
     `on_change` callbacks get the ModelStatus of whatever changed; they must not wait.
@@ -67,12 +67,12 @@ class Models:
         self.estimating = Estimating(reader, self.footprints, catalog.get, self._given_up, own)
         self._planner = Planner(catalog, registry, settings, self._last, self.estimating)
         self._measuring = Measuring(self.estimating)
-        self._hosts: dict[str, Host] = {}
-        self._focus: Host | None = None
+        self._hosts: dict[str, LoadedModel] = {}
+        self._focus: LoadedModel | None = None
         self._gate = asyncio.Lock()
         self._waiting = 0
         self._crashes: dict[str, int] = {}
-        self._counted: set[Host] = set()
+        self._counted: set[LoadedModel] = set()
         self._unloads = 0
 
     # ── what there is ───────────────────────────────────────────────────────────────────────────────
@@ -113,7 +113,7 @@ class Models:
         """How `load` would load that model; reads the disk. Raises NotFound, BadParameter, Unsupported."""
         return self._planner.plan(name, loader, settings)
 
-    def pick_loader(self, model: Any) -> Chosen[LoaderSpec]:
+    def pick_loader(self, model: Any) -> Decision[LoaderSpec]:
         """The best loader for a model of the catalogue on this machine, and why. Raises Unsupported."""
         return self._planner.pick_loader(model)
 
@@ -203,7 +203,7 @@ class Models:
 
     async def _host_for(
         self, name: str | None, on_progress: OnProgress, writes: bool
-    ) -> tuple[Host, tuple[Notice, ...]]:
+    ) -> tuple[LoadedModel, tuple[Notice, ...]]:
         """A host with the caller entered, and the reasons."""
         unloads = self._unloads
         host = self._focus if name is None else self._hosts.get(name)
@@ -232,7 +232,7 @@ class Models:
         host = await self._enter(plan)
         return host, tuple(notices)
 
-    async def _back_off(self, host: Host) -> None:
+    async def _back_off(self, host: LoadedModel) -> None:
         """Wait before a reload; refuse it when the model crashed too often in a row."""
         count = self._crashes.get(host.model.name, 0)
         if count > len(BACK_OFF):
@@ -243,7 +243,7 @@ class Models:
             )
         await asyncio.sleep(BACK_OFF[max(0, count - 1)])
 
-    async def _loaded(self, host: Host, on_progress: OnProgress | None = None) -> Engine:
+    async def _loaded(self, host: LoadedModel, on_progress: OnProgress | None = None) -> Engine:
         unloads = self._unloads
         if on_progress is not None:
             host.listeners.append(on_progress)
@@ -259,7 +259,7 @@ class Models:
 
     # ── the gate ────────────────────────────────────────────────────────────────────────────────────
 
-    async def _enter(self, plan: Plan, anew: bool = False) -> Host:
+    async def _enter(self, plan: Plan, anew: bool = False) -> LoadedModel:
         """The plan's host with the caller entered, started if need be. `anew` = with exactly these settings."""
         unloads = self._unloads
         self._waiting += 1
@@ -278,15 +278,15 @@ class Models:
         finally:
             self._waiting -= 1
 
-    def _launch(self, plan: Plan) -> Host:
-        host = Host(plan.model, plan.spec, plan.why, plan.settings, self._free_log(), self._paths.scratch,
+    def _launch(self, plan: Plan) -> LoadedModel:
+        host = LoadedModel(plan.model, plan.spec, plan.why, plan.settings, self._free_log(), self._paths.scratch,
                     self._limits, self._changed, plan.options, plan.files)  # fmt: skip
         host.plan, host.explain = plan, self._measuring.explain
         self._hosts[plan.model.name] = self._focus = host
         host.loading.add_done_callback(lambda task: self._load_ended(host, task))
         return host
 
-    def _load_ended(self, host: Host, task: asyncio.Task[None]) -> None:
+    def _load_ended(self, host: LoadedModel, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is None:
             self._measuring.ready(host)
             defaults = host.spec.check_settings({})
@@ -305,7 +305,7 @@ class Models:
             host = min(self._hosts.values(), key=lambda host: (host.users > 0, host.last_used))
             await self._take_out(host, impatient)
 
-    async def _take_out(self, host: Host, impatient: bool) -> None:
+    async def _take_out(self, host: LoadedModel, impatient: bool) -> None:
         """Wait for its users to be done, then end it. `impatient` does not wait for a load nobody uses."""
         host.draining = True
         try:
@@ -332,7 +332,7 @@ class Models:
             number += 1
         return WorkerLog(path)
 
-    def _changed(self, host: Host) -> None:
+    def _changed(self, host: LoadedModel) -> None:
         if host.crashed and host not in self._counted:
             self._counted = {other for other in self._counted if other in self._hosts.values()} | {host}
             self._crashes[host.model.name] = self._crashes.get(host.model.name, 0) + 1

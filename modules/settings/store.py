@@ -19,7 +19,7 @@ from modules.errors import BadParameter
 from modules.settings.file import Entry, SettingsFile
 from modules.settings.paths import Paths
 from modules.settings.setting import Setting, Value
-from modules.types import Chosen
+from modules.types import Decision
 
 __all__ = ["BY_NAME", "SETTINGS", "Setting", "Settings", "Value", "is_loopback"]
 
@@ -258,19 +258,19 @@ class Settings:
             return "0.0.0.0"
         return self.host
 
-    def access_key(self) -> Chosen[str]:
+    def access_key(self) -> Decision[str]:
         """The key clients have to give, "" for none; made for this run when the network could reach us without one.
 
         A made key is remembered, so every call gives the same one.
         """
         with self._lock:
             if self.api_key:
-                return Chosen(self.api_key, _MADE if self._made_key else "It is the API key you set.")
+                return Decision(self.api_key, _MADE if self._made_key else "It is the API key you set.")
             if is_loopback(self.bind_host):
-                return Chosen("", "Only this computer can reach the server, so no key is needed.")
+                return Decision("", "Only this computer can reach the server, so no key is needed.")
             self._made_key = secrets.token_urlsafe(24)
             self._values["api_key"] = self._over["api_key"] = self._made_key
-            return Chosen(self._made_key, _MADE)
+            return Decision(self._made_key, _MADE)
 
 
 _MADE = (

@@ -16,7 +16,7 @@ class LoadDrafts:
     """Changed settings per model and loader, for the life of the server.
 
     They stand here and not in the page, so that loading needs no more than a name, and so that two windows
-    show the same. A load makes them the model's last used settings, which `Models` keeps on disk.
+    show the same. A load makes them the model's last used settings, which `ModelPool` keeps on disk.
     """
 
     _changed: dict[tuple[str, str], dict[str, ParamValue]] = field(default_factory=dict)

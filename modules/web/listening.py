@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 
 from modules.errors import EnginehouseError, NotReady
-from modules.types import Chosen
+from modules.types import Decision
 
 TRIES = 100
 _TAKEN = frozenset(
@@ -29,7 +29,7 @@ class Bound:
 
     sockets: tuple[socket.socket, ...]
     host: str
-    port: Chosen[int]
+    port: Decision[int]
 
     @property
     def url(self) -> str:
@@ -55,7 +55,7 @@ def bind(host: str, port: int) -> Bound:
         sockets = _all(host, number)
         if sockets:
             why = "" if number == port else f"Port {port} is taken, using {number}."
-            return Bound(sockets, host, Chosen(number, why))
+            return Bound(sockets, host, Decision(number, why))
     raise NotReady(f"The ports from {port} on are all taken.", hint="Choose another one with --port.", code="no_port")
 
 
@@ -67,7 +67,7 @@ def _any_port(host: str) -> Bound:
         number = int(first.getsockname()[1])
         rest = _rest(host, number)
         if rest is not None:
-            return Bound((first, *rest), host, Chosen(number, "Any free port was asked for."))
+            return Bound((first, *rest), host, Decision(number, "Any free port was asked for."))
         first.close()
     raise NotReady("No port is free.", code="no_port")
 

@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from modules import app as app_module
 from modules.api.chats import chat_routes, list_routes
 from modules.api.replies import message_routes, reply_routes
-from modules.api.turns import By, Turns, merged, request_for
+from modules.api.turns import Overrides, Turns, merged, request_for
 from modules.app import App
 from modules.chats.values import LIST_LIMIT
 from modules.errors import BadRequest, NotFound, StorageError
@@ -155,9 +155,9 @@ async def test_a_reply_written_again_by_another_model_and_preset_leaves_what_is_
     assert dict(app.params.values) == before
 
 
-@pytest.mark.parametrize("by", [By(model="no such model"), By(preset="no such preset")])
+@pytest.mark.parametrize("by", [Overrides(model="no such model"), Overrides(preset="no such preset")])
 async def test_a_reply_by_what_is_not_there_is_refused_and_nothing_is_begun(
-    app: App, asked: list[GenerationRequest], by: By
+    app: App, asked: list[GenerationRequest], by: Overrides
 ) -> None:
     chat = app.chats.create().id
     sent = await Turns(app).send(chat, None, "user", "Hello", None, True)
@@ -187,7 +187,7 @@ async def test_an_offer_that_is_not_what_a_chat_says_of_it_is_refused_and_nothin
     echo = app.catalog.get("echo")
     monkeypatch.setattr(app.catalog, "get", lambda name: replace(echo, name=name))
     with pytest.raises(BadRequest) as refused:
-        await Turns(app).regenerate(chat, reply, None, By(model), smaller=True)
+        await Turns(app).regenerate(chat, reply, None, Overrides(model), smaller=True)
     assert refused.value.code == "nothing_smaller"
     assert asked == []
     assert len(app.chats.get(chat).messages) == 2

@@ -128,4 +128,6 @@ def driver(url: str, flavour: str = "openai", **more: Any) -> OpenAIServerEngine
     endpoint = Endpoint(
         url, more.pop("key"), flavour, model="m", hosted=False, timeout=more.pop("timeout", 20.0), **more
     )
-    return OpenAIServerEngine(endpoint, EngineInfo("mine", "x", 1000, 2, endpoint=endpoint, renders=False), SPEC)
+    return OpenAIServerEngine(
+        endpoint, EngineInfo("mine", "x", 1000, 2, endpoint=endpoint, renders_templates=False), SPEC
+    )

@@ -62,7 +62,7 @@ async def test_several_addresses_are_a_fleet_with_the_places_of_each(tmp_path: P
 async def test_the_first_reply_says_that_text_leaves_the_machine(tmp_path: Path) -> None:
     async with faking(GOOD) as fake:
         there = Endpoint(fake.url, "", "openai", hosted=False)
-        info = EngineInfo("m", "x", 10, endpoint=there, leaves="far.example")
+        info = EngineInfo("m", "x", 10, endpoint=there, sends_to="far.example")
         engine = connect(worker(tmp_path), info, openai_endpoint.SPEC)
         request = GenerationRequest("t", messages=(Message("user", "Hi"),))
         first, second = [await collect(engine, request) for _ in range(2)]

@@ -55,7 +55,7 @@ def fleet_of(*fakes: Fake, slots: int = 2, quick: bool = True) -> Fleet:
     for server in servers:
         assert server.info.endpoint is not None
         pairs.append((server, Health(server.info.endpoint)))
-    fleet = Fleet(pairs, EngineInfo("m", "x", 1000, slots * len(fakes), renders=False), SPEC)
+    fleet = Fleet(pairs, EngineInfo("m", "x", 1000, slots * len(fakes), renders_templates=False), SPEC)
     if quick:
         fleet.check_up, fleet.check_first, fleet.check_last = 0.1, 0.05, 0.2
     return fleet

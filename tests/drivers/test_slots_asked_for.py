@@ -53,7 +53,7 @@ def asked(server: Server) -> list[Any]:
 
 def engine_at(port: int, process: Any, states: str = "") -> LlamaServerEngine:
     info = EngineInfo("m", "llama.cpp", 64, slots=3, details=DETAILS)
-    endpoint = Endpoint(f"http://127.0.0.1:{port}", "", "llama-server", states=states)
+    endpoint = Endpoint(f"http://127.0.0.1:{port}", "", "llama-server", slot_dir=states)
     return LlamaServerEngine(endpoint, info, SPEC, process)
 
 

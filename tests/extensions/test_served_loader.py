@@ -31,7 +31,7 @@ def loaders():
 ENGINE = '''
 """Starts a server and waits for it, with the parts the built-in loaders use."""
 
-from loaders.served.serve import Served, Start, serve
+from loaders.served.serve import Served, LaunchPlan, serve
 
 from .place import PROGRAM
 
@@ -39,9 +39,9 @@ from .place import PROGRAM
 def load(request, progress):
     served = Served("Tale", "vllm", PROGRAM, "it cannot be installed")
 
-    def plan(door):
-        arguments = ("serve", "--host", door.host, "--port", str(door.port))
-        return Start(arguments, 2, {"VLLM_API_KEY": door.key})
+    def plan(address):
+        arguments = ("serve", "--host", address.host, "--port", str(address.port))
+        return LaunchPlan(arguments, 2, {"VLLM_API_KEY": address.key})
 
     return serve(request, progress, served, plan)
 '''

@@ -28,7 +28,7 @@ import psutil
 from loaders import Registry
 from modules.engine.watchdog import Limits
 from modules.models.catalog import Catalog
-from modules.models.pool import Models
+from modules.models.pool import ModelPool
 from modules.settings.paths import Paths
 from modules.settings.store import Settings
 from modules.types import Done, Failed, GenerationRequest, Text
@@ -55,7 +55,7 @@ class Outcome:
     wrong: list[str] = field(default_factory=list)
 
 
-async def one(models: Models, name: str, outcome: Outcome) -> float:
+async def one(models: ModelPool, name: str, outcome: Outcome) -> float:
     """One fault, and the reply after it. Seconds from the fault to the error, less the limit of one that hangs."""
     await models.load("echo", settings={"tokens": 60, "speed": 200, **INSIDE.get(name, {})})
     last, tokens, text = time.monotonic(), 0, ""
@@ -92,7 +92,9 @@ async def run(times: int, folder: Path, tries: int = 1) -> Outcome:
     paths = Paths.below(folder)
     registry = Registry()
     limits = Limits(stall=HUNG, tick=0.2, linger=1, close=1, terminate=1)
-    models = Models(Catalog(paths.models, registry), registry, paths, Settings({"user_data_dir": str(folder)}), limits)
+    models = ModelPool(
+        Catalog(paths.models, registry), registry, paths, Settings({"user_data_dir": str(folder)}), limits
+    )
     try:
         for number in range(times):
             name, took = FAULTS[number % len(FAULTS)], [float("inf")]

@@ -234,11 +234,11 @@ def test_endpoint_files_are_models_of_the_format_endpoint(tmp_path: Path) -> Non
     facts = file(tmp_path, "far.endpoint.yaml", "url: http://127.0.0.1:9\nmodel: big\ncontext: 4096\nimages: true\n")
     assert (facts.format, facts.name, facts.context_length, facts.reason) == ("endpoint", "big", 4096, "")
     assert facts.capabilities == ("images",)
-    assert "leaves" not in facts.extra
+    assert "sends_to" not in facts.extra
     far = file(
         tmp_path, "further.endpoint.yaml", "urls: [http://127.0.0.1:9, https://api.example.com/v1]\nmodel: big\n"
     )
-    assert far.extra["leaves"] == "api.example.com"
+    assert far.extra["sends_to"] == "api.example.com"
     assert "names no server" in file(tmp_path, "bad.endpoint.yaml", "model: x\n").reason
 
 

@@ -18,7 +18,7 @@ def read(folder: Path, text: str) -> EndpointFile:
 def test_a_short_file_is_enough(tmp_path: Path) -> None:
     file = read(tmp_path, "url: http://127.0.0.1:8000/\n")
     assert file.urls == ("http://127.0.0.1:8000",)
-    assert (file.flavour, file.verify, file.key, file.leaves) == ("auto", True, "", "")
+    assert (file.flavour, file.verify, file.key, file.sends_to) == ("auto", True, "", "")
 
 
 def test_everything_can_be_said(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
     assert (file.model, file.key, file.flavour, file.context, file.parallel) == ("big", "s3cret", "vllm", 4096, 3)
     assert (dict(file.headers), file.verify, file.timeout, file.images) == ({"X-Project": "blue"}, False, 12.5, True)
     assert file.ca_file == str(tmp_path / "own.pem")
-    assert file.leaves == "a.example, 10.0.0.5"
+    assert file.sends_to == "a.example, 10.0.0.5"
 
 
 def test_secrets_are_not_in_what_is_printed(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ async def test_a_bad_image_is_refused_before_a_model_is_loaded_for_it(images: tu
 
 
 async def test_an_engine_that_renders_gets_messages_and_no_word_about_templates() -> None:
-    engine = StandIn(renders=False, template=False)
+    engine = StandIn(renders_templates=False, template=False)
     messages = (Message("system", "be kind"), Message("user", "look", (picture(),)))
     result = await reply(engine, messages=messages, negative_prompt=MEDIA_MARK, params={"guidance_scale": 2.0})
     request = engine.requests[0]
@@ -89,15 +89,17 @@ async def test_an_engine_that_renders_gets_messages_and_no_word_about_templates(
 async def test_continuing_is_refused_where_an_engine_that_renders_cannot() -> None:
     messages = (*HELLO, Message("assistant", "so"))
     with pytest.raises(Unsupported):
-        await reply(StandIn(renders=False, features=ALL - {Feature.CONTINUE}), messages=messages, continue_last=True)
-    await reply(StandIn(renders=False), messages=messages, continue_last=True)
+        await reply(
+            StandIn(renders_templates=False, features=ALL - {Feature.CONTINUE}), messages=messages, continue_last=True
+        )
+    await reply(StandIn(renders_templates=False), messages=messages, continue_last=True)
 
 
 async def test_thinking_that_an_engine_splits_off_itself_is_counted() -> None:
     chunks = [Reasoning("hm", 3), Text("yes"), Done("stop", Stats(5, 0, 4))]
-    result = await reply(StandIn(chunks, renders=False))
+    result = await reply(StandIn(chunks, renders_templates=False))
     assert (result.reasoning, result.text, result.done.stats.reasoning_tokens) == ("hm", "yes", 3)
-    stopped = await reply(StandIn([Reasoning("hm", 3), Text("a#")], renders=False), stop=("#",))
+    stopped = await reply(StandIn([Reasoning("hm", 3), Text("a#")], renders_templates=False), stop=("#",))
     assert stopped.done.stats.completion_tokens == 4
     assert stopped.done.stats.prompt_tokens == stopped.ledger.prompt_tokens  # type: ignore[union-attr]
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from modules.errors import BadParameter
-from modules.generation.stop_strings import Finder
+from modules.generation.stop_strings import StopMatcher
 from modules.generation.stream_parser import THINKING_FORMATS, StreamParser, left_open, opened_by_prompt, token_spans
 from modules.types import Reasoning, Text, TokenLogprob, TopLogprob
 from tests.faults import stop_strings
@@ -33,7 +33,7 @@ def test_no_way_to_cut_a_text_changes_what_comes_out() -> None:
 
 
 def test_the_oracle_itself_notices_a_parser_that_lets_a_stop_string_through(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Finder, "feed", lambda self, text: (text, None, ""))
+    monkeypatch.setattr(StopMatcher, "feed", lambda self, text: (text, None, ""))
     assert any(stop_strings.check(number)[1] for number in range(50))
 
 

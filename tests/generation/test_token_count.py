@@ -20,7 +20,7 @@ class WordEngine:
     """Its tokens are words; `counts` False = it cannot count."""
 
     def __init__(self, context: int, renders: bool = True, counts: bool = True, **details: Any) -> None:
-        self.info = EngineInfo("words", "words", context, renders=renders, details=details)
+        self.info = EngineInfo("words", "words", context, renders_templates=renders, details=details)
         self.counts = counts
         self.counted: list[str] = []
         self.loses = False
@@ -28,7 +28,7 @@ class WordEngine:
     async def render(
         self, messages: tuple[Message, ...], variables: Mapping[str, Any], continue_last: bool = False
     ) -> str:
-        assert self.info.renders, "an engine that renders itself must not be asked to"
+        assert self.info.renders_templates, "an engine that renders itself must not be asked to"
         text = " ".join(f"{message.role}: {message.content}" for message in messages)
         return text.replace(MEDIA_MARK, "", 1) if self.loses else text
 

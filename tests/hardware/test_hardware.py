@@ -187,8 +187,8 @@ def test_processor_features_are_read_for_x86_and_arm(tmp_path: Path) -> None:
     assert cpu.features(arm) == ("fp", "asimd", "asimddp")
 
 
-def with_card(root: Path, ram: tuple[int, int] | None) -> gpu.Seen:
-    return gpu.Seen([Device("cuda", 0, "Card A", 24 * GB, 20 * GB, "8.9")])
+def with_card(root: Path, ram: tuple[int, int] | None) -> gpu.ProbeResult:
+    return gpu.ProbeResult([Device("cuda", 0, "Card A", 24 * GB, 20 * GB, "8.9")])
 
 
 def test_an_engine_built_for_the_processor_sees_no_card(tmp_path: Path) -> None:
@@ -231,9 +231,9 @@ def test_what_a_library_said_is_remembered_for_the_next_run_and_a_damaged_memory
 def test_a_machine_is_not_read_twice_within_two_seconds() -> None:
     reads: list[int] = []
 
-    def gpus(root: Path, ram: tuple[int, int] | None) -> gpu.Seen:
+    def gpus(root: Path, ram: tuple[int, int] | None) -> gpu.ProbeResult:
         reads.append(1)
-        return gpu.Seen()
+        return gpu.ProbeResult()
 
     reader = HardwareReader(gpus=gpus, fresh=3600)
     assert isinstance(reader.read(), Hardware)

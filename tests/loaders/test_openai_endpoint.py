@@ -75,7 +75,7 @@ class TestLlamaServer(Conformance):
         info = loaded[0].info
         assert info.endpoint is not None
         assert info.endpoint.flavour == "llama-server"
-        assert (info.context, info.slots, info.renders, info.leaves) == (768, 4, True, "")
+        assert (info.context, info.slots, info.renders_templates, info.sends_to) == (768, 4, True, "")
         assert info.endpoint.key not in str(info.details)
 
 

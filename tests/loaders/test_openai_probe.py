@@ -87,7 +87,7 @@ def test_the_kind_is_what_the_server_says(tmp_path: Path, owner: str, flavour: s
         info = loaded(tmp_path, url=url)
     assert info.endpoint is not None
     assert (info.endpoint.flavour, info.endpoint.model, info.context) == (flavour, "big", 4096)
-    assert (info.renders, info.endpoint.hosted, info.leaves) == (False, False, "")
+    assert (info.renders_templates, info.endpoint.hosted, info.sends_to) == (False, False, "")
     assert info.details["kind_why"]
     assert "images" not in (info.features or ())
 
@@ -97,7 +97,7 @@ def test_llama_cpp_tells_the_rest_of_itself(tmp_path: Path) -> None:
              "modalities": {"vision": True}, "build_info": "b11549"}  # fmt: skip
     with serving({**cards("/models/x.gguf", owner="llamacpp"), "/props": props}) as url:
         info = loaded(tmp_path, url=url, model="whatever")
-    assert (info.context, info.slots, info.renders, info.chat_template) == (2048, 3, True, True)
+    assert (info.context, info.slots, info.renders_templates, info.chat_template) == (2048, 3, True, True)
     assert "images" in (info.features or ())
 
 
@@ -221,7 +221,7 @@ def test_text_that_leaves_the_machine_is_said(tmp_path: Path, monkeypatch: pytes
         port = url.rsplit(":", 1)[1]
         monkeypatch.setattr("modules.formats.endpoint.is_this_machine", lambda host: False)
         info = loaded(tmp_path, url=f"http://localhost:{port}")
-    assert info.leaves == "localhost"
+    assert info.sends_to == "localhost"
     assert "leaves this machine" in info.details["privacy"]
     assert "unencrypted" in info.details["warning"]
 

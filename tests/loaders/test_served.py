@@ -84,7 +84,12 @@ async def test_a_server_is_started_and_answers_chats_and_raw_prompts(tmp_path: P
     model = install(asked=str(tmp_path / "asked"))
     async with loaded(tmp_path, model) as (engine, process):
         info = engine.info
-        assert (info.context, info.renders, info.leaves, info.slots) == (2048, False, "", vllm.DEFAULT_SLOTS)
+        assert (info.context, info.renders_templates, info.sends_to, info.slots) == (
+            2048,
+            False,
+            "",
+            vllm.DEFAULT_SLOTS,
+        )
         for request in (chat("Hello"), ask("Hello")):
             chunks = await collect(engine, request)
             assert text_of(chunks) == "Once upon a time there was a naïve fox 🦊."

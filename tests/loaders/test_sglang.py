@@ -10,10 +10,10 @@ import pytest
 
 from loaders import sglang
 from loaders.base import Feature, LoadRequest, NamedFile
-from loaders.served.serve import Door
+from loaders.served.serve import BindAddress
 from modules.errors import LoadFailed
 
-DOOR = Door(4242, "the-key")
+DOOR = BindAddress(4242, "the-key")
 
 
 def request(folder: Path, files: dict[str, tuple[NamedFile, ...]] | None = None, **settings: Any) -> LoadRequest:
@@ -41,7 +41,7 @@ def test_settings_become_switches_and_defaults_leave_them_out(tmp_path: Path) ->
               "--pp-size": "2", "--chunked-prefill-size": "2048"}  # fmt: skip
     assert {switch: after(full.arguments, switch) for switch in wanted} == wanted
     assert {"--disable-cuda-graph", "--disable-radix-cache"} <= set(full.arguments)
-    assert Feature.PROMPT_CACHE in full.less
+    assert Feature.PROMPT_CACHE in full.missing_features
 
 
 def test_adapters_and_speculation(tmp_path: Path) -> None:

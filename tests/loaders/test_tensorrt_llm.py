@@ -10,10 +10,10 @@ import pytest
 
 from loaders import tensorrt_llm
 from loaders.base import Feature, LoadRequest
-from loaders.served.serve import Door
+from loaders.served.serve import BindAddress
 from modules.errors import LoadFailed
 
-DOOR = Door(4242, "the-key")
+DOOR = BindAddress(4242, "the-key")
 
 
 def request(folder: Path, **settings: Any) -> LoadRequest:
@@ -44,7 +44,7 @@ def test_settings_become_switches_and_a_file_of_options(tmp_path: Path) -> None:
     assert options["kv_cache_config"] == {"free_gpu_memory_fraction": 0.5, "enable_block_reuse": False, "dtype": "fp8"}
     assert options["cuda_graph_config"] is None
     assert full.context == 2048
-    assert Feature.PROMPT_CACHE in full.less
+    assert Feature.PROMPT_CACHE in full.missing_features
 
 
 def test_a_folder_that_cannot_be_written_to_is_told(tmp_path: Path) -> None:

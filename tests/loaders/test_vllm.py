@@ -14,13 +14,13 @@ import pytest
 
 from loaders import vllm
 from loaders.base import Feature, LoadRequest, NamedFile, features_of
-from loaders.served.serve import Door
+from loaders.served.serve import BindAddress
 from modules.errors import LoadFailed
 from modules.types import GenerationRequest, Message, Text
 from tests.engine.making import ask, collect, done_of, failed_of, running, text_of
 from tests.loaders.conformance import Loaded
 
-DOOR = Door(4242, "the-key")
+DOOR = BindAddress(4242, "the-key")
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_an_adapter_it_cannot_use_is_refused(tmp_path: Path, named: NamedFile) -
 def test_speculation_is_told_in_its_own_words(tmp_path: Path) -> None:
     ngram = vllm.plan(request(tmp_path, speculation="ngram", draft_tokens=3), DOOR)
     assert json.loads(after(ngram.arguments, "--speculative-config"))["num_speculative_tokens"] == 3
-    assert Feature.SPECULATION not in ngram.less
+    assert Feature.SPECULATION not in ngram.missing_features
     draft = vllm.plan(
         request(tmp_path, {"draft_model": (NamedFile("d", "/models/d"),)}, speculation="eagle3"), DOOR
     ).arguments
@@ -100,9 +100,9 @@ def test_speculation_is_told_in_its_own_words(tmp_path: Path) -> None:
 
 
 def test_a_model_that_sees_keeps_its_images(tmp_path: Path) -> None:
-    assert Feature.VISION in vllm.plan(request(tmp_path), DOOR).less
+    assert Feature.VISION in vllm.plan(request(tmp_path), DOOR).missing_features
     (tmp_path / "config.json").write_text(json.dumps({"vision_config": {}}))
-    assert Feature.VISION not in vllm.plan(request(tmp_path), DOOR).less
+    assert Feature.VISION not in vllm.plan(request(tmp_path), DOOR).missing_features
 
 
 def test_no_setting_takes_a_program_a_path_or_a_raw_argument() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from loaders import Registry
 from modules.estimates.corrections import Footprints
-from modules.hardware.gpu import Seen
+from modules.hardware.gpu import ProbeResult
 from modules.hardware.reader import HardwareReader
 from modules.hardware.values import Device
 from modules.models.catalog import Catalog
@@ -17,8 +17,8 @@ from tests.gguf_maker import write
 GB = 1 << 30
 
 
-def with_card(root: Path, ram: tuple[int, int] | None) -> Seen:
-    return Seen([Device("cuda", 0, "Card A", 24 * GB, 20 * GB, "8.9")])
+def with_card(root: Path, ram: tuple[int, int] | None) -> ProbeResult:
+    return ProbeResult([Device("cuda", 0, "Card A", 24 * GB, 20 * GB, "8.9")])
 
 
 def estimating(folder: Path, own_engine: bool = False, given_up: int = 0) -> tuple[Estimating, Catalog]:

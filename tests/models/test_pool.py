@@ -26,7 +26,7 @@ from modules.errors import (
 )
 from modules.models import loaded_model as models_host
 from modules.models.catalog import Catalog
-from modules.models.pool import Models
+from modules.models.pool import ModelPool
 from modules.settings.paths import Paths
 from modules.types import Done, Progress
 from tests.engine.making import CALM, ask, collect, done_of, text_of, until
@@ -58,9 +58,9 @@ def catalog(paths: Paths) -> tuple[Catalog, Registry]:
 
 
 @asynccontextmanager
-async def made(tmp_path: Path, limits: Limits = CALM, **settings: Any) -> AsyncIterator[Models]:
+async def made(tmp_path: Path, limits: Limits = CALM, **settings: Any) -> AsyncIterator[ModelPool]:
     paths = Paths.below(tmp_path / "user_data")
-    models = Models(*catalog(paths), paths, FakeSettings(**settings), limits)
+    models = ModelPool(*catalog(paths), paths, FakeSettings(**settings), limits)
     try:
         yield models
     finally:
@@ -73,7 +73,7 @@ def kept(tmp_path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-async def reply(models: Models, name: str | None = None, most: int = 50) -> list[Any]:
+async def reply(models: ModelPool, name: str | None = None, most: int = 50) -> list[Any]:
     async with models.lease(name) as lease:
         return await collect(lease.engine, ask(params={"max_tokens": most}))  # type: ignore[arg-type]
 

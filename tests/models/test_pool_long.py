@@ -14,7 +14,7 @@ import pytest
 
 from modules.engine.watchdog import Limits
 from modules.errors import EnginehouseError
-from modules.models.pool import Models
+from modules.models.pool import ModelPool
 from modules.types import Done, Failed, Text
 from tests.engine.making import MODEL, ask, done_of
 from tests.models.test_pool import NAMES, made, reply
@@ -30,7 +30,7 @@ async def test_random_sequences_never_lock_up_and_never_have_two_owners(tmp_path
         await run_random(models, random.Random(seed), 120)
 
 
-async def run_random(models: Models, chance: random.Random, steps: int) -> None:
+async def run_random(models: ModelPool, chance: random.Random, steps: int) -> None:
     tasks: set[asyncio.Task[Any]] = set()
 
     async def generate(name: str, cancel_after: int) -> None:

@@ -11,7 +11,7 @@ from loaders import Registry, echo
 from loaders.base import Feature, LoaderSpec, LoadParam
 from modules.errors import BadParameter, NotReady, Unsupported
 from modules.models.catalog import Catalog, check_writes_text
-from modules.models.pool import Models
+from modules.models.pool import ModelPool
 from modules.settings.paths import Paths
 from tests.gguf_maker import LLAMA, write
 from tests.models.test_auxiliary_files import adapter, image_part
@@ -26,11 +26,11 @@ VECTORS = dataclasses.replace(PLAIN, name="vectors", features=frozenset({Feature
 BERT = {**LLAMA, "general.architecture": "bert"}
 
 
-def made(tmp_path: Path, *specs: LoaderSpec) -> tuple[Catalog, Models]:
+def made(tmp_path: Path, *specs: LoaderSpec) -> tuple[Catalog, ModelPool]:
     paths = Paths.below(tmp_path / "user_data")
     registry = Registry((*specs, dataclasses.replace(echo.SPEC, builtin_models=("echo",))))
     catalog = Catalog(paths.models, registry)
-    return catalog, Models(catalog, registry, paths, FakeSettings())
+    return catalog, ModelPool(catalog, registry, paths, FakeSettings())
 
 
 def test_an_embedding_model_runs_where_a_loader_makes_embeddings(tmp_path: Path) -> None:

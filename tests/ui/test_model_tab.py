@@ -259,7 +259,9 @@ def test_text_that_leaves_this_machine_is_said_with_where_it_goes(visit: VisitMa
 
     def elsewhere(socket: WebSocketRoute) -> None:
         server = socket.connect_to_server()
-        server.on_message(lambda text: socket.send(re.sub(r'"leaves": ?""', '"leaves":"api.example.com"', str(text))))
+        server.on_message(
+            lambda text: socket.send(re.sub(r'"sends_to": ?""', '"sends_to":"api.example.com"', str(text)))
+        )
 
     seen.page.route_web_socket("**/api/events", elsewhere)
     seen.page.reload()

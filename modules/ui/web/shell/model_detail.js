@@ -29,7 +29,7 @@ function drawHead(head, trigger) {
   const focused = head.contains(document.activeElement);
   refill(head, [model, waiting, state, error, current], () => (model
     ? [h("div", { class: "eht-detail-title" }, h("h2", { text: model.name, dir: "auto" }), h("p", { class: "eht-muted", text: facts(model) }), chips(model),
-      model.leaves && !(RUNNING.includes(state) && current === model.name) && leaves(model.leaves, "Text you send to it will leave")),
+      model.sends_to && !(RUNNING.includes(state) && current === model.name) && leaves(model.sends_to, "Text you send to it will leave")),
       h("div", { class: "eht-detail-actions" }, actions(model, trigger))]
     : h("p", { class: "eht-muted", text: waiting ? "" : "Choose a model on the list, or put one into the folder and rescan." })));
   if (focused && !head.contains(document.activeElement)) head.querySelector("button:not([disabled])")?.focus();
@@ -98,7 +98,7 @@ function drawState(state) {
   const words = mine ? "" : `${status.model}${status.state === "failed" ? "" : " is"} `;
   const parts = [dot(status.state), h("span", { text: mine ? sentence(describe(status)) : words + describe(status) })];
   if (status.state === "starting") parts.push(bar(status));
-  if (RUNNING.includes(status.state) && status.info?.leaves) parts.push(leaves(status.info.leaves));
+  if (RUNNING.includes(status.state) && status.info?.sends_to) parts.push(leaves(status.info.sends_to));
   if (RUNNING.includes(status.state) && mine && status.info?.details?.notes) {
     parts.push(h("p", { class: "eht-muted eht-load-notes", text: status.info.details.notes, dir: "auto" }));
   }
