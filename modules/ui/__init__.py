@@ -1,4 +1,4 @@
-"""The web page: Gradio's shell and tabs, and the chat's own surface inside it.
+"""The web page: Gradio's page and tabs, and the chat's own surface inside it.
 
 Nothing outside this package imports Gradio: it takes seconds of CPU, and --no-ui starts without it.
 """

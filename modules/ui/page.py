@@ -54,8 +54,8 @@ def _calm(blocks: gr.Blocks) -> None:
 
 def head(theme: str) -> str:
     """Everything for <head>: inlined, so that the page never shows itself half dressed."""
-    script = (_HERE / "shell.js").read_text("utf-8").replace('"system"/* setting */', json.dumps(theme))
-    styles = TOKENS.read_text("utf-8") + (_HERE / "shell.css").read_text("utf-8")
+    script = (_HERE / "page.js").read_text("utf-8").replace('"system"/* setting */', json.dumps(theme))
+    styles = TOKENS.read_text("utf-8") + (_HERE / "page.css").read_text("utf-8")
     return f"<style>{styles}</style>\n<script>{script}</script>"
 
 

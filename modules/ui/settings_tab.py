@@ -112,7 +112,7 @@ def settings_tab(app: App, tab: gr.Tab, messages: gr.HTML) -> SettingsTab:
                             )
             with gr.Column(elem_classes=["eht-card"]):
                 heading("Set in settings.yaml or at the start")
-                fixed = surface("facts", "eh-settings-fixed")
+                fixed = surface("definition_list", "eh-settings-fixed")
     made = SettingsTab(app, messages, controls, fixed, restart, key_state, remove)
     for one in editable():
         _bind(made, one)

@@ -25,7 +25,7 @@ def surface(
     classes: Sequence[str] = (),
     visible: bool = True,
 ) -> gr.HTML:
-    """A component whose content the module web/shell/<module>.js draws.
+    """A component whose content the module web/tabs/<module>.js draws.
 
     Args:
         module   file name without ending; it exports mount({element, trigger, props, watch})
@@ -36,7 +36,7 @@ def surface(
     names = ", ".join(f"'{event}'" for event in events)
     script = (
         f"const events = [{names}];"
-        f"import('{web_url(f'shell/{module}.js', web_version())}')"
+        f"import('{web_url(f'tabs/{module}.js', web_version())}')"
         ".then((module) => module.mount("
         "{element: element.querySelector('.eht-surface'), trigger, props, watch, events}))"
         ".catch((error) => { console.error(error);"
@@ -56,7 +56,7 @@ def surface(
 
 def line(elem_id: str, value: str = "", classes: Sequence[str] = ()) -> gr.HTML:
     """One line of plain text that may hold names people or files gave."""
-    return surface("line", elem_id, value, classes=["eht-line", *classes])
+    return surface("plain_text", elem_id, value, classes=["eht-line", *classes])
 
 
 def heading(text: str, level: int = 3) -> gr.HTML:

@@ -20,12 +20,12 @@ LATE = """async () => {  // a list that was asked for and comes by another way t
     const { RunningReplies } = await import(module);
     const list = (...names) => names.map((name) => ({ chat: name, message: name }));
     const first = new RunningReplies();
-    first.heard({ chat: 'a', message: 'a', state: 'running' });
-    first.heard({ chat: 'b', message: 'b', state: 'done' });
+    first.onEvent({ chat: 'a', message: 'a', state: 'running' });
+    first.onEvent({ chat: 'b', message: 'b', state: 'done' });
     const late = [...first.all(list('b', 'c'), true)];  // b had ended by then, and a had begun
     const second = new RunningReplies();
     const told = [...second.all(list('a', 'b'))];
-    second.heard({ chat: 'b', message: 'b', state: 'done' });
+    second.onEvent({ chat: 'b', message: 'b', state: 'done' });
     return [late, told, [...second.all(list('a', 'b'), true)]];
 }"""
 

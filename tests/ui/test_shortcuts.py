@@ -49,7 +49,7 @@ def test_a_plain_character_is_never_a_shortcut_of_the_composer() -> None:
 
 
 def test_every_action_is_carried_out_in_the_browser_and_nothing_else_is() -> None:
-    code = (WEB_FOLDER / "chat" / "keys.js").read_text("utf-8")
+    code = (WEB_FOLDER / "chat" / "key_bindings.js").read_text("utf-8")
     bound = set(re.findall(r'shortcuts\.on\("(\w+)"', code))
     assert bound == {row.action for row in SHORTCUTS if row.action}
 

@@ -1,7 +1,7 @@
 /** Mounts the chat into an element, in Gradio or in any page: `mount({element, config: {shortcuts}})`. */
 
 import { fill, h } from "./core/dom.js";
-import { Workbench } from "./workbench.js";
+import { ChatApp } from "./chat_app.js";
 
 const STYLES = ["tokens", "css/base", "css/layout", "css/messages", "css/markdown", "css/composer", "css/panels"];
 
@@ -26,7 +26,7 @@ export async function mount({ element, config }) {
   element.closest(".html-container")?.style.setProperty("padding", "0"); // Gradio's frame around us
   const root = h("div", { class: "eh", "data-loading": true });
   fill(element, root);
-  const workbench = new Workbench(root, config);
+  const workbench = new ChatApp(root, config);
   element.enginehouse = { close: () => workbench.close() };
   const data = workbench.fetchFirst();
   await styles();

@@ -12,7 +12,7 @@ export class Chats {
   #toasts;
   #conversation;
   #timer = 0;
-  #line = Promise.resolve();
+  #queue = Promise.resolve();
   #listed = ""; // the search whose result is listed
 
   constructor({ api, store, toasts, conversation }) {
@@ -40,8 +40,8 @@ export class Chats {
 
   /** One after the other: else the list is as short again as it was when the slower one was asked for. */
   #next(work) {
-    const result = this.#line.then(work);
-    this.#line = result.catch(() => null); // told to whoever asked
+    const result = this.#queue.then(work);
+    this.#queue = result.catch(() => null); // told to whoever asked
     return result;
   }
 

@@ -1,9 +1,9 @@
 /** The open chat: every change to it goes through here. Nothing is overwritten; a stale page branches. */
 
 import { plural } from "../core/format.js";
-import { Changes } from "./changes.js";
-import { ChatTree } from "./tree.js";
-import { Follower } from "./follower.js";
+import { ChangeQueue } from "./change_queue.js";
+import { ChatTree } from "./chat_tree.js";
+import { ReplyStream } from "./reply_stream.js";
 import { LiveReply } from "./live_reply.js";
 
 const RELOAD_DELAY = 60; // ms; several events of one change become one reload
@@ -15,7 +15,7 @@ export class Conversation {
   #toasts;
   #announce;
   #settle;
-  #followers = new Map();
+  #streams = new Map();
   #live = new Map();
   #changes;
   tailed = null; // the reply to the message sent last: it gets room below so that the question stands high
@@ -29,7 +29,7 @@ export class Conversation {
     this.#store = store;
     this.#toasts = toasts;
     this.#announce = announce;
-    this.#changes = new Changes({ toasts, current: (tree) => this.#current(tree), reload: (tree) => this.#fetch(tree) });
+    this.#changes = new ChangeQueue({ toasts, current: (tree) => this.#current(tree), reload: (tree) => this.#fetch(tree) });
   }
 
   get tree() {
@@ -74,8 +74,8 @@ export class Conversation {
   }
 
   #leave() {
-    for (const follower of this.#followers.values()) follower.close();
-    this.#followers.clear();
+    for (const stream of this.#streams.values()) stream.close();
+    this.#streams.clear();
     this.#live.clear();
   }
 
@@ -92,16 +92,16 @@ export class Conversation {
       }
     }
     this.#store.set({ chat: fresh });
-    for (const follower of this.#followers.values()) follower.retry();
+    for (const stream of this.#streams.values()) stream.retry();
     this.#follow();
   }
 
   /** The server says this chat changed. Our own changes are known already and cost nothing. */
-  heard(event) {
+  onEvent(event) {
     if (event.id !== this.tree?.id) return;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
-      if (this.#changes.busy) this.heard(event);
+      if (this.#changes.busy) this.onEvent(event);
       else if (event.id === this.tree?.id && event.rev > this.tree.rev) this.reload().catch((error) => this.#toasts.error(error));
     }, RELOAD_DELAY);
   }
@@ -295,15 +295,15 @@ export class Conversation {
   #follow() {
     const tree = this.tree;
     for (const node of tree.nodes.values()) {
-      if (node.state !== "running" || this.#followers.has(node.id)) continue;
+      if (node.state !== "running" || this.#streams.has(node.id)) continue;
       const live = new LiveReply();
-      const follower = new Follower({
+      const stream = new ReplyStream({
         api: this.#api, chat: tree.id, id: node.id, live,
         on: { end: (event) => this.#ended(tree.id, node.id, event), lost: () => this.#lost(tree.id, node.id) },
       });
       this.#live.set(node.id, live);
-      this.#followers.set(node.id, follower);
-      follower.run();
+      this.#streams.set(node.id, stream);
+      stream.run();
     }
     this.#bump();
   }
@@ -311,7 +311,7 @@ export class Conversation {
   #ended(chat, id, event) {
     const live = this.#live.get(id);
     this.#live.delete(id);
-    this.#followers.delete(id);
+    this.#streams.delete(id);
     const node = this.tree?.id === chat ? this.tree.get(id) : undefined;
     if (!node || !live) return;
     const { rev, ...rest } = event.done ?? event.failed;
@@ -328,7 +328,7 @@ export class Conversation {
 
   #lost(chat, id) {
     this.#live.delete(id);
-    this.#followers.delete(id);
+    this.#streams.delete(id);
     if (this.tree?.id === chat) this.reload().catch((error) => this.#toasts.error(error));
   }
 

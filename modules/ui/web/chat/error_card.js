@@ -2,7 +2,7 @@
 
 import { button, h } from "../core/dom.js";
 import { icon } from "../core/icons.js";
-import { offerView, ofEngine } from "./offer.js";
+import { offerView, ofEngine } from "./fallback_offer.js";
 
 /**
  * fresh: it failed just now, so it is announced; offer: what its model can be loaded with instead, or null.

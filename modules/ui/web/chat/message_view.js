@@ -4,9 +4,9 @@ import { h, setText, show, uid } from "../core/dom.js";
 import { MarkdownView } from "../markdown/markdown_view.js";
 import { Editor } from "./editor.js";
 import { errorCard, interruptedCard, noticeList } from "./error_card.js";
-import { MessageFoot } from "./message_foot.js";
-import { offerFor } from "./offer.js";
-import { Pace } from "./pace.js";
+import { MessageFooter } from "./message_footer.js";
+import { offerFor } from "./fallback_offer.js";
+import { SmoothStream } from "./smooth_stream.js";
 import { ProgressView } from "./progress.js";
 import { ReasoningView } from "./reasoning.js";
 
@@ -73,7 +73,7 @@ export class MessageView {
 
   #feet() {
     if (!this.#foot) {
-      this.#foot = new MessageFoot(this.#context, this.node.role);
+      this.#foot = new MessageFooter(this.#context, this.node.role);
       this.article.append(this.#foot.node);
     }
     this.#foot.update(this.node, this.#place, this.#live);
@@ -116,12 +116,12 @@ export class MessageView {
     this.#live = live ?? null;
     if (!live) return;
     this.article.setAttribute("aria-busy", "true");
-    this.#pace = new Pace((text) => this.#reveal(text));
-    this.#unlisten = live.listen((kind) => this.#heard(kind));
-    for (const kind of ["progress", "reasoning", "text"]) this.#heard(kind);
+    this.#pace = new SmoothStream((text) => this.#reveal(text));
+    this.#unlisten = live.listen((kind) => this.#onEvent(kind));
+    for (const kind of ["progress", "reasoning", "text"]) this.#onEvent(kind);
   }
 
-  #heard(kind) {
+  #onEvent(kind) {
     const live = this.#live;
     if (kind === "end") {
       this.#fresh = true;

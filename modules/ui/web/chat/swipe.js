@@ -1,6 +1,6 @@
 /** A finger drawn across a reply turns to its next or previous version. Scrolling, also of code and tables, comes first. */
 
-import { calm } from "../core/viewport.js";
+import { prefersReducedMotion } from "../core/viewport.js";
 
 const DECIDE = 10; // px after which a movement is either along or across
 const TURN = 64; // px that turn to another version
@@ -55,7 +55,7 @@ export class Swipe {
       if (Math.abs(x) < STEEP * Math.abs(y)) return this.#drop(); // along: the conversation is being scrolled
       from.across = true;
     }
-    if (calm()) return;
+    if (prefersReducedMotion()) return;
     const way = this.#can(from.article.dataset.id, x < 0 ? 1 : -1) ? 0.7 : 0.15; // at an end it hardly gives way
     from.article.style.translate = `${Math.round(x * way)}px`;
   }

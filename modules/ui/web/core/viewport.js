@@ -38,4 +38,4 @@ export const touch = () => matchMedia("(pointer: coarse)").matches;
 /** True where panels are sheets over the conversation instead of columns beside it. */
 export const narrow = () => matchMedia("(max-width: 860px)").matches;
 
-export const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+export const prefersReducedMotion = () => matchMedia("(prefers-reduced-motion: reduce)").matches;

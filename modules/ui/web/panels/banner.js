@@ -9,13 +9,13 @@ export class Banner {
   #timer = 0;
   #seconds = 0;
 
-  constructor({ store, line }) {
+  constructor({ store, serverEvents }) {
     this.store = store;
     this.wait = h("span", {});
     // The seconds stand outside the alert: each change inside would be read out again.
     this.lost = h("div", { class: "eh-banner eh-warning", hidden: true }, icon("alert"),
       h("p", {}, h("span", { role: "alert" }, h("strong", { text: "The server does not answer. " }), "What you type is kept. "), this.wait),
-      button({ text: "Try now", label: "Try now", class: "eh-btn eh-outline", onClick: () => line.retry() }));
+      button({ text: "Try now", label: "Try now", class: "eh-btn eh-outline", onClick: () => serverEvents.retry() }));
     this.problems = h("div", { class: "eh-problems" });
     this.node = h("div", {}, this.lost, this.problems);
     store.on(["connected", "retryAt"], () => this.#connection());

@@ -2,7 +2,7 @@
 
 import { button, h, refill, show } from "../core/dom.js";
 import { icon } from "../core/icons.js";
-import { changesOf, offerFor, offerView } from "../chat/offer.js";
+import { changesOf, offerFor, offerView } from "../chat/fallback_offer.js";
 
 export class LoadCard {
   #context;

@@ -87,7 +87,7 @@ export class ParamsDrawer {
   }
 
   /** Values changed, here or elsewhere. */
-  heard({ values, preset, modified }) {
+  onEvent({ values, preset, modified }) {
     for (const [name, value] of Object.entries(values ?? {})) this.#controls.get(name)?.show(value);
     if (this.#loaded) this.#showPreset(preset, modified);
   }

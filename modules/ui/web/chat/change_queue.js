@@ -5,14 +5,14 @@
 
 import { ApiError } from "../core/api.js";
 
-export class Changes {
+export class ChangeQueue {
   #queue = Promise.resolve();
   #pending = new Map();
   #busy = 0;
   #parts;
 
   /**
-   * @param {{toasts, current: (tree) => import("./tree.js").ChatTree, reload: (tree) => Promise<ChatTree>}} parts
+   * @param {{toasts, current: (tree) => import("./chat_tree.js").ChatTree, reload: (tree) => Promise<ChatTree>}} parts
    *   current gives the tree that now stands for this chat; reload fetches it anew and gives it back
    */
   constructor(parts) {

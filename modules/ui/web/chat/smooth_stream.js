@@ -1,12 +1,12 @@
 /** Reveals text evenly on animation frames, whatever the rhythm in which it arrives. */
 
-import { calm } from "../core/viewport.js";
+import { prefersReducedMotion } from "../core/viewport.js";
 
 const SPAN = 120; // ms in which the present backlog is revealed
 const JUMP = 1500; // characters of backlog that are shown at once
 const HIDDEN = 250; // ms between updates while nobody looks
 
-export class Pace {
+export class SmoothStream {
   #target = "";
   #shown = 0;
   #frame = 0;
@@ -47,7 +47,7 @@ export class Pace {
 
   #tick(now) {
     const backlog = this.#target.length - this.#shown;
-    if (calm() || backlog > JUMP) return this.flush();
+    if (prefersReducedMotion() || backlog > JUMP) return this.flush();
     const step = Math.max(1, Math.ceil((backlog * Math.max(1, now - this.#last)) / SPAN));
     this.#last = now;
     this.#shown = this.#whole(Math.min(this.#target.length, this.#shown + step));

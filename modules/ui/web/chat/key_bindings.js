@@ -3,14 +3,14 @@
 import { touch } from "../core/viewport.js";
 import { copyText } from "../markdown/code_block.js";
 
-/** @param {import("../workbench.js").Workbench} bench */
-export function bindKeys(bench) {
-  const { shortcuts, conversation, composer, view, store, run } = bench;
+/** @param {import("../chat_app.js").ChatApp} app */
+export function bindKeys(app) {
+  const { shortcuts, conversation, composer, view, store, run } = app;
   const lastReply = () => conversation.tree?.path().findLast((node) => node.role === "assistant");
   const lastOwn = () => conversation.tree?.path().findLast((node) => node.role === "user");
   const safely = (work) => { run(work); };
 
-  shortcuts.on("escape", () => escape(bench));
+  shortcuts.on("escape", () => escape(app));
   shortcuts.on("regenerate", () => onReply((node) => conversation.regenerate(node.id)));
   shortcuts.on("continue", () => onReply((node) => node.text && conversation.continueReply(node.id)));
   shortcuts.on("previous_version", () => turn(-1));
@@ -18,17 +18,17 @@ export function bindKeys(bench) {
   shortcuts.on("edit_last", () => {
     const node = lastOwn();
     if (!node || conversation.running) return false;
-    bench.edit(node.id);
+    app.edit(node.id);
     return true;
   });
-  shortcuts.on("new_chat", () => { bench.newChat(); });
+  shortcuts.on("new_chat", () => { app.newChat(); });
   shortcuts.on("search", () => {
-    bench.toggle("drawer", true);
-    bench.drawer.focusSearch();
+    app.toggle("drawer", true);
+    app.drawer.focusSearch();
   });
-  shortcuts.on("models", () => bench.pickModel());
-  shortcuts.on("drawer", () => bench.toggle("drawer"));
-  shortcuts.on("params", () => bench.toggle("params"));
+  shortcuts.on("models", () => app.pickModel());
+  shortcuts.on("drawer", () => app.toggle("drawer"));
+  shortcuts.on("params", () => app.toggle("params"));
   shortcuts.on("focus_composer", () => composer.focus());
   shortcuts.on("copy_reply", () => onReply((node) => copy(node.text, "Copied the reply.")));
   shortcuts.on("copy_code", () => {
@@ -40,10 +40,10 @@ export function bindKeys(bench) {
   shortcuts.on("delete_chat", () => {
     const id = conversation.tree?.id;
     if (!id) return false;
-    safely(() => bench.askDelete(bench.chats, id));
+    safely(() => app.askDelete(app.chats, id));
     return true;
   });
-  shortcuts.on("help", () => bench.help());
+  shortcuts.on("help", () => app.help());
   shortcuts.on("jump", () => jump());
   shortcuts.on("message_up", () => step(-1));
   shortcuts.on("message_down", () => step(1));
@@ -57,7 +57,7 @@ export function bindKeys(bench) {
 
   async function copy(text, said) {
     await copyText(text);
-    bench.toasts.show({ message: said });
+    app.toasts.show({ message: said });
   }
 
   /** The versions of the last reply; past the last one a new one is asked for. */
@@ -98,13 +98,13 @@ export function bindKeys(bench) {
 }
 
 /** One meaning at a time: stop what runs; then close a panel; then leave the edit. */
-function escape(bench) {
-  const { conversation, store, view } = bench;
+function escape(app) {
+  const { conversation, store, view } = app;
   if (conversation.running || store.get("model").state === "starting") {
-    bench.stop();
+    app.stop();
     return true;
   }
-  if (bench.closePanels()) return true;
+  if (app.closePanels()) return true;
   const editor = view.messages.find((one) => one.editor)?.editor;
   if (!editor) return false;
   editor.escape();

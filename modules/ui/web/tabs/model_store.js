@@ -2,7 +2,7 @@
 
 import { Api } from "../core/api.js";
 import { Store } from "../core/store.js";
-import { hear } from "./bus.js";
+import { onServerEvent } from "./server_events.js";
 
 export const api = new Api();
 
@@ -22,8 +22,8 @@ let started = false;
 export function start() {
   if (started) return;
   started = true;
-  rescan(); // not after the first `hello`: the folder can be read while the line is being opened
-  hear((event) => {
+  rescan(); // not after the first `hello`: the folder can be read while the WebSocket is being opened
+  onServerEvent((event) => {
     if (event.type === "hello") {
       store.set({ status: event.state.model, memory: event.state.memory });
       rescan();

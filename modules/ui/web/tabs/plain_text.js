@@ -1,4 +1,4 @@
-/** One line of text, written as text: it may hold names that people or files gave. */
+/** A single line of text, written as text: it may hold names that people or files gave. */
 
 export function mount({ element, props, watch }) {
   const draw = () => {

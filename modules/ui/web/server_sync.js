@@ -4,10 +4,10 @@ import { Chats } from "./chat/chats.js";
 import { RunningReplies } from "./chat/running_replies.js";
 import { Backoff } from "./core/backoff.js";
 
-export class ServerLink {
+export class ServerSync {
   #parts;
   #timer = 0;
-  #backoff = new Backoff(); // for questions that got no answer though the line is open
+  #backoff = new Backoff(); // for questions that got no answer though the WebSocket is open
   #replies = new RunningReplies();
   #wasUp = false;
   #missed = false; // something was asked and not answered
@@ -16,7 +16,7 @@ export class ServerLink {
   constructor(parts) {
     this.#parts = parts;
     this.handlers = {
-      message: (event) => this.#heard(event),
+      message: (event) => this.#onEvent(event),
       up: () => this.#up(),
       down: (retryAt) => parts.store.set({ connected: false, retryAt }),
     };
@@ -37,7 +37,7 @@ export class ServerLink {
 
   #state(state) {
     const { store, theme } = this.#parts;
-    const { model, memory, replies, ...server } = state; // the replies: only from the line, where nothing overtakes them
+    const { model, memory, replies, ...server } = state; // the replies: only from the WebSocket, where nothing overtakes them
     store.set({ server, model, memory });
     theme.follow(server.settings?.theme);
   }
@@ -54,7 +54,7 @@ export class ServerLink {
     clearTimeout(this.#timer);
   }
 
-  #heard(event) {
+  #onEvent(event) {
     const { store, conversation, chats, models, toasts, params } = this.#parts;
     switch (event.type) {
       case "hello":
@@ -65,10 +65,10 @@ export class ServerLink {
       case "models": return void models.rescan().catch((error) => toasts.error(error));
       case "chat":
         if (event.kind === "deleted" && event.id === conversation.tree?.id) chats.lost(event.id);
-        else conversation.heard(event);
+        else conversation.onEvent(event);
         return chats.soon();
       case "reply": return this.#reply(event);
-      case "params": return params?.heard(event);
+      case "params": return params?.onEvent(event);
       case "notice": return void toasts.show({ message: event.message, hint: event.hint, level: event.level });
       case "resync":
         this.#running(this.#replies.all(event.state.replies));
@@ -87,7 +87,7 @@ export class ServerLink {
   }
 
   #reply(event) {
-    this.#running(this.#replies.heard(event));
+    this.#running(this.#replies.onEvent(event));
     if (event.state !== "running") this.#parts.chats.soon();
   }
 

@@ -2,7 +2,7 @@
 
 import { h, show } from "./core/dom.js";
 import { Api } from "./core/api.js";
-import { pageLine } from "./core/line.js";
+import { serverEvents } from "./core/server_events.js";
 import { Prefs } from "./core/prefs.js";
 import { Shortcuts } from "./core/shortcuts.js";
 import { initialState, Store } from "./core/store.js";
@@ -13,7 +13,7 @@ import { Chats, titleOf } from "./chat/chats.js";
 import { Composer } from "./chat/composer.js";
 import { Conversation } from "./chat/conversation.js";
 import { Drafts } from "./chat/drafts.js";
-import { bindKeys } from "./chat/keys.js";
+import { bindKeys } from "./chat/key_bindings.js";
 import { Highlighter } from "./markdown/highlight.js";
 import { MarkdownTools } from "./markdown/markdown_view.js";
 import { MathRenderer } from "./markdown/math.js";
@@ -30,9 +30,9 @@ import { ModelControl } from "./panels/model_control.js";
 import { ParamsDrawer } from "./panels/params_drawer.js";
 import { Toasts } from "./panels/toasts.js";
 import { Topbar } from "./panels/topbar.js";
-import { ServerLink } from "./server_link.js";
+import { ServerSync } from "./server_sync.js";
 
-export class Workbench {
+export class ChatApp {
   #stop = new AbortController();
 
   constructor(root, config) {
@@ -49,16 +49,16 @@ export class Workbench {
     this.conversation = new Conversation({ api: this.api, store: this.store, toasts: this.toasts, announce: (text) => { this.status.textContent = text; }, settle: () => this.params.flush() });
     this.chats = new Chats(this);
     this.models = new ModelControl(this);
-    this.link = new ServerLink(this);
-    this.line = pageLine(config.base);
+    this.sync = new ServerSync(this);
+    this.serverEvents = serverEvents(config.base);
     this.shortcuts = new Shortcuts(config.shortcuts ?? [], this.prefs, { empty: (target) => this.#inEmptyComposer(target), active: () => root.offsetParent !== null });
     this.theme.apply();
   }
 
   /** Ask for everything the first screen needs, all at once. */
   fetchFirst() {
-    this.hangUp = this.line.hear(this.link.handlers, () => this.api.state());
-    return this.link.refresh(Chats.named());
+    this.unsubscribe = this.serverEvents.subscribe(this.sync.handlers, () => this.api.state());
+    return this.sync.refresh(Chats.named());
   }
 
   /** Build the page. */
@@ -207,8 +207,8 @@ export class Workbench {
 
   close() {
     this.#stop.abort();
-    this.hangUp?.();
-    for (const part of [this.link, this.conversation, this.chats, this.shortcuts, this.viewport, this.view, this.banner]) part?.close();
+    this.unsubscribe?.();
+    for (const part of [this.sync, this.conversation, this.chats, this.shortcuts, this.viewport, this.view, this.banner]) part?.close();
     this.root.remove();
   }
 }

@@ -2,7 +2,7 @@
 
 import { Backoff } from "./backoff.js";
 
-export class Events {
+export class EventSocket {
   #socket = null;
   #timer = 0;
   #backoff = new Backoff();
@@ -24,7 +24,7 @@ export class Events {
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     const socket = new WebSocket(url);
     this.#socket = socket;
-    socket.onmessage = (event) => this.#heard(JSON.parse(event.data));
+    socket.onmessage = (event) => this.#onEvent(JSON.parse(event.data));
     socket.onclose = () => this.#lost(socket);
   }
 
@@ -48,7 +48,7 @@ export class Events {
     this.#socket = null;
   }
 
-  #heard(message) {
+  #onEvent(message) {
     if (message.type === "hello") {
       this.#backoff.reset();
       this.#handlers.up();

@@ -2,7 +2,7 @@
 
 import { h } from "../core/dom.js";
 import { icon } from "../core/icons.js";
-import { hear } from "./bus.js";
+import { onServerEvent } from "./server_events.js";
 
 const GATHER = 120; // ms; a preset changes many values in one event, a slider one after the other
 
@@ -52,7 +52,7 @@ function follow(trigger) {
     names = new Set();
     timer = 0;
   };
-  hear((event) => {
+  onServerEvent((event) => {
     if (event.type === "params") {
       Object.keys(event.values ?? {}).forEach((name) => names.add(name));
       timer ||= setTimeout(send, GATHER);

@@ -9,7 +9,7 @@ import { liveLine, statsCard, statsLine } from "./stats.js";
 
 const RESUMABLE = new Set(["stopped", "interrupted", "failed"]);
 
-export class MessageFoot {
+export class MessageFooter {
   #context;
   #node = null;
   #place = null;

@@ -1,12 +1,12 @@
-/** The page's one line to the server, shared by the chat and the tabs; opened for the first that listens. */
+/** The page's one WebSocket to the server, shared by the chat and the tabs; opened for the first that listens. */
 
-import { Events } from "./events.js";
+import { EventSocket } from "./event_socket.js";
 
 const nothing = () => null;
 
-export class Line {
+export class ServerEvents {
   #base;
-  #events = null;
+  #socket = null;
   #listeners = new Set();
   #there = null; // null = not known yet, true, or {retryAt}
   #greeted = false;
@@ -17,17 +17,17 @@ export class Line {
   }
 
   /**
-   * Hear every event; `hello`, with the server's whole state, comes again after each reconnect.
+   * Receive every event; `hello`, with the server's whole state, comes again after each reconnect.
    * Whoever comes later than the first gets a `hello` of its own, with the state as it is then. It is marked `late`: it
    * came by another way, so an event heard before it may be newer.
    * @param {{message: (event: object) => void, up?: () => void, down?: (retryAt: number) => void}} listener
    * @param {() => Promise<object>} state  asks the server for its state, for those who come later
-   * @returns {() => void} stop hearing; the last one closes the line
+   * @returns {() => void} unsubscribe; the last one closes it
    */
-  hear({ message, up = nothing, down = nothing }, state) {
+  subscribe({ message, up = nothing, down = nothing }, state) {
     const listener = { message, up, down };
     this.#listeners.add(listener);
-    if (this.#events === null) this.#open();
+    if (this.#socket === null) this.#open();
     else if (this.#greeted) this.#greet(listener, state);
     if (this.#there?.retryAt) down(this.#there.retryAt);
     return () => this.#leave(listener);
@@ -35,11 +35,11 @@ export class Line {
 
   /** Try to reach the server at once. */
   retry() {
-    this.#events?.retry();
+    this.#socket?.retry();
   }
 
   #open() {
-    this.#events = new Events({
+    this.#socket = new EventSocket({
       message: (event) => {
         this.#greeted ||= event.type === "hello";
         this.#tell((one) => one.message(event));
@@ -53,7 +53,7 @@ export class Line {
         this.#tell((one) => one.down(retryAt));
       },
     }, this.#base);
-    this.#events.connect();
+    this.#socket.connect();
   }
 
   #greet(listener, state) {
@@ -74,16 +74,16 @@ export class Line {
   #leave(listener) {
     this.#listeners.delete(listener);
     if (this.#listeners.size > 0) return;
-    this.#events?.close();
-    this.#events = this.#there = null;
+    this.#socket?.close();
+    this.#socket = this.#there = null;
     this.#greeted = false;
   }
 }
 
-const lines = new Map();
+const connections = new Map();
 
-/** The line to the server below `base`: the same for everybody on this page. */
-export function pageLine(base = "") {
-  if (!lines.has(base)) lines.set(base, new Line(base));
-  return lines.get(base);
+/** The server's events below `base`: the same for everybody on this page. */
+export function serverEvents(base = "") {
+  if (!connections.has(base)) connections.set(base, new ServerEvents(base));
+  return connections.get(base);
 }

@@ -3,7 +3,7 @@
 import { events } from "../core/sse.js";
 import { Backoff } from "../core/backoff.js";
 
-export class Follower {
+export class ReplyStream {
   #api;
   #chat;
   #id;

@@ -1,4 +1,4 @@
-"""The line to the server: one a page, whatever tabs are open, and what happens when it or the first answers fail."""
+"""The page's WebSocket: one a page, whatever tabs are open, and what happens when it or the first answers fail."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.e2e.conftest import Open
 pytestmark = pytest.mark.browser
 
 
-def test_a_page_has_one_line_to_the_server_whatever_tabs_are_visited(chat: Open, live: LiveServer) -> None:
+def test_a_page_has_one_websocket_whatever_tabs_are_visited(chat: Open, live: LiveServer) -> None:
     live.load_echo()
     page = chat(ready=False)
     lines: list[str] = []
@@ -52,7 +52,7 @@ def test_a_page_whose_first_questions_failed_asks_again(chat: Open, live: LiveSe
     assert len(failed) >= 3
 
 
-def test_trying_again_twice_opens_one_line(chat: Open, live: LiveServer) -> None:
+def test_trying_again_twice_opens_one_websocket(chat: Open, live: LiveServer) -> None:
     live.load_echo()
     page = chat(ready=False)
     page.page.add_init_script(
@@ -67,10 +67,10 @@ def test_trying_again_twice_opens_one_line(chat: Open, live: LiveServer) -> None
     page.open()
     page.page.evaluate("""async () => {
         const module = performance.getEntriesByType('resource').map((one) => one.name)
-            .find((name) => name.endsWith('/core/events.js'));
-        const { Events } = await import(module);
+            .find((name) => name.endsWith('/core/event_socket.js'));
+        const { EventSocket } = await import(module);
         const heard = [];
-        const events = new Events({ message: (event) => heard.push(event.type), up() {}, down() {} });
+        const events = new EventSocket({ message: (event) => heard.push(event.type), up() {}, down() {} });
         window.before = window.lines.length;
         events.connect();
         events.retry();
