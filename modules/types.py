@@ -211,9 +211,7 @@ class Endpoint:
     api      the path before OpenAI's routes, below `url`
     model    what the server calls the model, "" = what we call it
     hosted   whether our worker runs the server; False = it is somebody else's
-    slots    replies this server writes at the same time; 0 = EngineInfo.slots
     timeout  seconds without a sign of life after which a reply counts as lost
-    more     further servers of the same model
     states   folder it saves computed prompts in, "" = it does not
     """
 
@@ -223,12 +221,10 @@ class Endpoint:
     api: str = "/v1"
     model: str = ""
     hosted: bool = True
-    slots: int = 0
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     verify: bool = True
     ca_file: str = ""
     timeout: float = 600.0
-    more: tuple[Endpoint, ...] = ()
     slot_dir: str = ""
 
 

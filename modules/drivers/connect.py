@@ -8,8 +8,6 @@ from typing import Protocol
 from loaders.base import LoaderSpec
 from loaders.served.server_kinds import FLAVOURS, samplers_of
 from modules.drivers.base import Engine
-from modules.drivers.fleet import Fleet, Server
-from modules.drivers.health import Health
 from modules.drivers.llama_server import LlamaServerEngine
 from modules.drivers.openai_server import OpenAIServerEngine
 from modules.drivers.pipe import PipeEngine
@@ -17,7 +15,7 @@ from modules.drivers.remote_notice import RemoteNoticeEngine
 from modules.engine.process import WorkerProcess
 from modules.errors import LoadFailed
 from modules.sampling.params import LLAMA
-from modules.types import Endpoint, EngineInfo
+from modules.types import EngineInfo
 
 
 class ConnectedEngine(Engine, Protocol):
@@ -42,20 +40,6 @@ def _connected(process: WorkerProcess, info: EngineInfo, spec: LoaderSpec) -> Co
     if not endpoint.hosted:
         known = {name: wire for name, wire in samplers_of(endpoint.flavour).items() if name in spec.samplers}
         spec = replace(spec, samplers=known)
-    if not endpoint.more:
-        return _server(process, info, spec)
-    each = [replace(info, slots=one.slots or info.slots, endpoint=one) for one in (endpoint, *endpoint.more)]
-    return Fleet([(_server(process, part, spec), Health(_of(part))) for part in each], info, spec)
-
-
-def _of(info: EngineInfo) -> Endpoint:
-    if info.endpoint is None:
-        raise LoadFailed("The worker names no endpoint.")
-    return info.endpoint
-
-
-def _server(process: WorkerProcess, info: EngineInfo, spec: LoaderSpec) -> Server:
-    endpoint = _of(info)
     if endpoint.flavour == LLAMA:
         return LlamaServerEngine(endpoint, info, spec, process if endpoint.hosted else None)
     if endpoint.flavour in FLAVOURS:

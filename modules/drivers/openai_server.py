@@ -62,7 +62,7 @@ class OpenAIServerEngine:
         self._model = endpoint.model or info.model
         self._http = client_of(endpoint)
         self._process = process
-        self._room = asyncio.Semaphore(endpoint.slots or info.slots)
+        self._room = asyncio.Semaphore(info.slots)
         self._unknown: dict[str, str] = {}  # what this server refused once, and in which words
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:

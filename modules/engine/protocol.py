@@ -182,4 +182,4 @@ def read_info(value: dict[str, Any]) -> EngineInfo:
 
 
 def _endpoint(value: dict[str, Any]) -> Endpoint:
-    return Endpoint(**{**value, "more": tuple(_endpoint(one) for one in value.get("more", ()))})
+    return Endpoint(**value)

@@ -1,6 +1,6 @@
 """Reads an endpoint file: `NAME.endpoint.yaml` in the models folder names a server that has a model already.
 
-    urls: [http://10.0.0.5:8000, http://10.0.0.6:8000]   # or `url:` for one
+    url: http://10.0.0.5:8000
     model: Qwen/Qwen3-8B          # its name at the server; left out = the only one there
     key_env: MY_SERVER_KEY        # the environment variable with the key; or `key:` with the key itself
     flavour: auto                 # openai, vllm, sglang, tensorrt-llm, llama-server
@@ -26,17 +26,17 @@ from modules.errors import Unsupported
 ENDING = ".endpoint.yaml"
 FLAVOURS = ("auto", "openai", "vllm", "sglang", "tensorrt-llm", "llama-server")
 LARGEST = 64 * 1024
-MOST_URLS = 64
 DEFAULT_TIMEOUT = 300.0
 DEFAULT_PARALLEL = 8
 _NAMES = {
-    "url": "the server's address", "urls": "several addresses", "model": "the model's name there",
+    "url": "the server's address", "model": "the model's name there",
     "key": "the key", "key_env": "the environment variable with the key", "flavour": "which kind of server",
-    "context": "tokens", "parallel": "replies at the same time, per server", "headers": "further HTTP headers",
+    "context": "tokens", "parallel": "replies at the same time", "headers": "further HTTP headers",
     "verify": "check its certificate", "ca_file": "certificates to trust, a PEM file",
     "timeout": "seconds of silence", "images": "whether the model takes images",
 }  # fmt: skip
 _SPELLINGS = {"flavor": "flavour", "api_key": "key", "base_url": "url", "api_key_env": "key_env", "type": "flavour"}
+_ROUTERS = "a router such as LiteLLM's proxy, Ray Serve or vLLM's router; docs/remote.md says how"
 _OWN_HEADERS = frozenset({"host", "content-length", "content-type", "connection", "transfer-encoding", "authorization",
                           "accept-encoding", "upgrade", "expect", "te", "trailer"})  # fmt: skip
 
@@ -51,13 +51,13 @@ class EndpointError(Unsupported):
 class EndpointFile:
     """One endpoint file.
 
-    urls      addresses as written, without a "/" at the end; all of them serve the same model
+    url       the address as written, without a "/" at the end
     model     its name at the server, "" = the only one the server has
     key       the key itself, "" = none or in `key_env`
     key_env   name of the environment variable that holds it
     flavour   one of FLAVOURS
     context   tokens one request may use; 0 = as the server says
-    parallel  replies at the same time per server; 0 = DEFAULT_PARALLEL
+    parallel  replies at the same time; 0 = DEFAULT_PARALLEL
     headers   further headers of every request
     verify    whether the certificate of an https address is checked
     ca_file   a PEM file of certificates to trust instead of the system's, "" = the system's
@@ -65,7 +65,7 @@ class EndpointFile:
     images    whether the model takes images, which no server tells
     """
 
-    urls: tuple[str, ...]
+    url: str
     model: str = ""
     key: str = field(default="", repr=False)
     key_env: str = ""
@@ -94,9 +94,9 @@ class EndpointFile:
 
     @property
     def sends_to(self) -> str:
-        """The hosts text goes to, "" when all of them are this machine."""
-        hosts = dict.fromkeys(urlsplit(url).hostname or "" for url in self.urls)
-        return ", ".join(host for host in hosts if not is_this_machine(host))
+        """The host that text goes to, "" when it is this machine."""
+        host = urlsplit(self.url).hostname or ""
+        return "" if is_this_machine(host) else host
 
 
 def is_this_machine(host: str) -> bool:
@@ -146,7 +146,8 @@ def _checked(path: Path, values: Mapping[str, Any]) -> EndpointFile:
                             + ", ".join(FLAVOURS) + ".")  # fmt: skip
     ca_file = read.text("ca_file")
     return EndpointFile(
-        urls=_urls(path.name, values), model=read.text("model"), key=_key(path.name, values), key_env=key_env,
+        url=_url(path.name, _address(path.name, values)),
+        model=read.text("model"), key=_key(path.name, values), key_env=key_env,
         flavour=flavour, context=int(read.number("context", 0, 1 << 30)),
         parallel=int(read.number("parallel", 0, 4096)), headers=_headers(path.name, values.get("headers")),
         verify=read.switch("verify", True), ca_file=str(path.parent / ca_file) if ca_file else "",
@@ -156,7 +157,7 @@ def _checked(path: Path, values: Mapping[str, Any]) -> EndpointFile:
 
 def _known(path: Path, values: Mapping[str, Any]) -> None:
     for name in values:
-        if name not in _NAMES:
+        if name not in _NAMES and name != "urls":
             near = _SPELLINGS.get(name.casefold(), "")
             hint = f"Did you mean {near}? " if near else ""
             names = ", ".join(f"{one} ({what})" for one, what in _NAMES.items())
@@ -205,21 +206,23 @@ def _key(file: str, values: Mapping[str, Any]) -> str:
     return value.strip()
 
 
-def _urls(file: str, values: Mapping[str, Any]) -> tuple[str, ...]:
+def _address(file: str, values: Mapping[str, Any]) -> str:
+    """What stands under `url`, still unchecked. `urls`, which files for earlier versions have, may name one server."""
+    found = values.get("url", values.get("urls"))
     if "url" in values and "urls" in values:
-        raise EndpointError(f"{file} has both url and urls.", hint="Put all addresses into urls.")
-    found = values.get("urls", values.get("url"))
-    found = [found] if isinstance(found, str) else found
-    if not isinstance(found, list) or not found:
+        raise EndpointError(f"{file} has both url and urls.", hint="Leave urls out.")
+    if isinstance(found, list) and len(found) > 1:
+        raise EndpointError(f"{file} names {len(found)} servers, and an endpoint file is for one.",
+                            hint=f"Put {_ROUTERS}.", code="endpoint_many_servers")  # fmt: skip
+    first = found[0] if isinstance(found, list) and found else found
+    if not isinstance(first, str):
         raise EndpointError(f"{file} names no server.", hint="Add a line such as: url: http://127.0.0.1:8000")
-    if len(found) > MOST_URLS:
-        raise EndpointError(f"{file} names more than {MOST_URLS} servers.", hint="Split it into several files.")
-    return tuple(dict.fromkeys(_url(file, value) for value in found))
+    return first
 
 
-def _url(file: str, value: Any) -> str:
+def _url(file: str, value: str) -> str:
     """An address that can be used. What is wrong is not quoted: it may hold a password."""
-    text = value.strip().rstrip("/") if isinstance(value, str) else ""
+    text = value.strip().rstrip("/")
     example = "Such as: http://127.0.0.1:8000 or https://api.example.com/v1"
     try:
         parts = urlsplit(text)

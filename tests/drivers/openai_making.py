@@ -122,12 +122,12 @@ async def faking(answer: Answer, port: int = 0) -> AsyncIterator[Fake]:
         server.close()
 
 
-def driver(url: str, flavour: str = "openai", **more: Any) -> OpenAIServerEngine:
+def driver(url: str, flavour: str = "openai", slots: int = 2, **more: Any) -> OpenAIServerEngine:
     """The driver for a server that is not ours."""
     more.setdefault("key", "secret-key")
     endpoint = Endpoint(
         url, more.pop("key"), flavour, model="m", hosted=False, timeout=more.pop("timeout", 20.0), **more
     )
     return OpenAIServerEngine(
-        endpoint, EngineInfo("mine", "x", 1000, 2, endpoint=endpoint, renders_templates=False), SPEC
+        endpoint, EngineInfo("mine", "x", 1000, slots, endpoint=endpoint, renders_templates=False), SPEC
     )

@@ -10,7 +10,6 @@ from loaders import openai_endpoint
 from loaders.base import features_of
 from loaders.echo import SPEC
 from modules.drivers.connect import connect
-from modules.drivers.fleet import Fleet
 from modules.drivers.llama_server import LlamaServerEngine
 from modules.drivers.openai_server import OpenAIServerEngine
 from modules.drivers.pipe import PipeEngine
@@ -46,16 +45,6 @@ async def test_a_server_of_others_offers_only_what_its_kind_has(tmp_path: Path, 
     with pytest.raises(Unsupported, match="as it is loaded now") as caught:
         checked_against(GenerationRequest("t", prompt="x", grammar='root ::= "a"'), engine)
     assert caught.value.param == "grammar", "another server of the same loader may have it"
-    await engine.close()
-
-
-async def test_several_addresses_are_a_fleet_with_the_places_of_each(tmp_path: Path) -> None:
-    more = tuple(Endpoint(f"http://127.0.0.1:{port}", "k", "vllm", hosted=False, slots=3) for port in (2, 3))
-    first = Endpoint("http://127.0.0.1:1", "k", "vllm", hosted=False, slots=3, more=more)
-    engine = connect(worker(tmp_path), EngineInfo("m", "x", 10, 9, endpoint=first), openai_endpoint.SPEC)
-    assert isinstance(engine, Fleet)
-    assert [(member.where, member.slots) for member in engine.members] == [
-        ("127.0.0.1:1", 3), ("127.0.0.1:2", 3), ("127.0.0.1:3", 3)]  # fmt: skip
     await engine.close()
 
 

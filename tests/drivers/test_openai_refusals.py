@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from loaders.openai_endpoint import SPEC
-from modules.drivers.health import Health
 from modules.drivers.llama_server import LlamaServerEngine
 from modules.drivers.openai_errors import LONGEST_WAIT
 from modules.errors import EnginehouseError
@@ -96,30 +95,6 @@ async def test_a_key_the_server_repeats_is_not_shown() -> None:
         await engine.close()
 
 
-async def looked_at(answer: bytes) -> EnginehouseError | None:
-    """What a look at a server of others says that answers so."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(answer)
-        writer.close()
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        health = Health(Endpoint(url, "secret-key", "openai", hosted=False))
-        try:
-            return await health.check()
-        finally:
-            await health.close()
-
-
-async def test_a_key_that_is_repeated_to_a_look_at_the_server_is_not_shown() -> None:
-    error = await looked_at(plain({"message": "secret-key is out of credit"}, 403))
-    assert error is not None
-    assert "credit" in error.message
-    assert "secret-key" not in error.message
-
-
 def in_seconds(seconds: float) -> str:
     """The date that is so far away, as Retry-After has it."""
     return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
@@ -177,11 +152,6 @@ async def test_a_time_to_wait_is_that_of_its_own_answer() -> None:
         assert told == [9.0, None]
         assert fake.connections == 1
         await engine.close()
-
-
-@pytest.mark.parametrize("status", [404, 405, 429, 501])
-async def test_a_server_without_a_list_of_models_or_without_time_for_it_lives(status: int) -> None:
-    assert await looked_at(plain({"detail": "Not Found"}, status)) is None
 
 
 @pytest.mark.parametrize(

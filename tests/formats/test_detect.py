@@ -235,9 +235,7 @@ def test_endpoint_files_are_models_of_the_format_endpoint(tmp_path: Path) -> Non
     assert (facts.format, facts.name, facts.context_length, facts.reason) == ("endpoint", "big", 4096, "")
     assert facts.capabilities == ("images",)
     assert "sends_to" not in facts.extra
-    far = file(
-        tmp_path, "further.endpoint.yaml", "urls: [http://127.0.0.1:9, https://api.example.com/v1]\nmodel: big\n"
-    )
+    far = file(tmp_path, "further.endpoint.yaml", "url: https://api.example.com/v1\nmodel: big\n")
     assert far.extra["sends_to"] == "api.example.com"
     assert "names no server" in file(tmp_path, "bad.endpoint.yaml", "model: x\n").reason
 

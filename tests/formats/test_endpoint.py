@@ -17,22 +17,29 @@ def read(folder: Path, text: str) -> EndpointFile:
 
 def test_a_short_file_is_enough(tmp_path: Path) -> None:
     file = read(tmp_path, "url: http://127.0.0.1:8000/\n")
-    assert file.urls == ("http://127.0.0.1:8000",)
+    assert file.url == "http://127.0.0.1:8000"
     assert (file.flavour, file.verify, file.key, file.sends_to) == ("auto", True, "", "")
 
 
 def test_everything_can_be_said(tmp_path: Path) -> None:
     file = read(
         tmp_path,
-        "urls: [https://a.example/v1, http://10.0.0.5:8000, https://a.example/v1]\nmodel: big\nkey: s3cret\n"
+        "url: https://a.example/v1\nmodel: big\nkey: s3cret\n"
         "flavour: vllm\ncontext: 4096\nparallel: 3\nheaders: {X-Project: blue}\nverify: false\nca_file: own.pem\n"
         "timeout: 12.5\nimages: true\n",
     )
-    assert file.urls == ("https://a.example/v1", "http://10.0.0.5:8000")
+    assert file.url == "https://a.example/v1"
     assert (file.model, file.key, file.flavour, file.context, file.parallel) == ("big", "s3cret", "vllm", 4096, 3)
     assert (dict(file.headers), file.verify, file.timeout, file.images) == ({"X-Project": "blue"}, False, 12.5, True)
     assert file.ca_file == str(tmp_path / "own.pem")
-    assert file.sends_to == "a.example, 10.0.0.5"
+    assert file.sends_to == "a.example"
+
+
+def test_a_file_of_an_earlier_version_may_name_its_one_server_in_a_list(tmp_path: Path) -> None:
+    assert read(tmp_path, "urls: [http://127.0.0.1:8000]\n").url == "http://127.0.0.1:8000"
+    with pytest.raises(EndpointError) as caught:
+        read(tmp_path, "urls: [http://127.0.0.1:8000, http://127.0.0.1:8001]\n")
+    assert caught.value.code == "endpoint_many_servers"
 
 
 def test_secrets_are_not_in_what_is_printed(tmp_path: Path) -> None:

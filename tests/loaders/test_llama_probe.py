@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from loaders.served.llama_adapters import adapters_of
-from modules.errors import LoadFailed
 from modules.formats.endpoint import DEFAULT_PARALLEL
 from modules.types import EngineInfo
 from tests.loaders.test_openai_probe import Routes, cards, loaded, serving
@@ -153,28 +152,6 @@ def test_adapters_of_the_same_name_are_told_apart() -> None:
     assert list(adapters_of(rows)) == ["x#0", "x#1", "adapter", "y[1m"]
     with pytest.raises(ValueError, match="same name"):
         adapters_of([*rows[:2], adapter(2, "/x#0.gguf")])
-
-
-def test_servers_of_one_model_have_to_have_the_same_adapters(tmp_path: Path) -> None:
-    one, other = adapter(0, "/here/one.gguf"), adapter(1, "/here/two.gguf", 0.5)
-    turned = [adapter(0, "/there/two.gguf", 0.5), adapter(1, "/there/one.gguf")]
-    for second, wanted in ((turned, {"one": 1.0, "two": 0.5}), ([one], {}), ([one, {**other, "scale": 1.0}], {})):
-        with serving(server([one, other])) as here, serving(server(second)) as there:
-            info = loaded(tmp_path, urls=[here, there])
-        assert info.adapters == wanted
-        assert ("lora adapters" in (info.features or ())) is bool(wanted)
-        assert ("do not have the same adapters" in info.details["notes"]) is not bool(wanted)
-
-
-def test_what_only_one_of_several_servers_can_do_is_not_offered(tmp_path: Path) -> None:
-    with serving(server(embeddings=VECTOR)) as here, serving(server()) as there:
-        assert "embeddings" not in (loaded(tmp_path, urls=[here, there]).features or ())
-
-
-def test_a_server_for_text_and_one_for_vectors_are_not_one_model(tmp_path: Path) -> None:
-    vectors = server(embeddings=VECTOR, completion=501)
-    with serving(server()) as here, serving(vectors) as there, pytest.raises(LoadFailed, match="only make vectors"):
-        loaded(tmp_path, urls=[here, there])
 
 
 def test_a_key_the_server_repeats_is_not_in_the_notes(tmp_path: Path) -> None:
