@@ -52,37 +52,6 @@ def test_a_page_whose_first_questions_failed_asks_again(chat: Open, live: LiveSe
     assert len(failed) >= 3
 
 
-def test_trying_again_twice_opens_one_websocket(chat: Open, live: LiveServer) -> None:
-    live.load_echo()
-    page = chat(ready=False)
-    page.page.add_init_script(
-        """(() => {
-            const Real = WebSocket;
-            window.lines = [];
-            window.WebSocket = class extends Real {
-                constructor(...given) { super(...given); window.lines.push(this); }
-            };
-        })()"""
-    )
-    page.open()
-    page.page.evaluate("""async () => {
-        const module = performance.getEntriesByType('resource').map((one) => one.name)
-            .find((name) => name.endsWith('/core/event_socket.js'));
-        const { EventSocket } = await import(module);
-        const heard = [];
-        const events = new EventSocket({ message: (event) => heard.push(event.type), up() {}, down() {} });
-        window.before = window.lines.length;
-        events.connect();
-        events.retry();
-        events.retry();
-        window.heard = heard;
-    }""")
-    page.page.wait_for_function("window.heard.length > 0")
-    page.page.wait_for_timeout(500)
-    assert page.page.evaluate("window.lines.slice(window.before).filter((one) => one.readyState === 1).length") == 1
-    assert page.page.evaluate("window.heard.filter((type) => type === 'hello').length") == 1
-
-
 def test_the_list_of_a_new_installation_says_what_will_stand_there(chat: Open, live: LiveServer) -> None:
     live.load_echo()
     page = chat(ready=False)

@@ -36,7 +36,8 @@ export class ContextMeter {
   }
 
   #soon() {
-    this.#frame ||= requestAnimationFrame(() => {
+    if (this.#frame) return;
+    this.#frame = requestAnimationFrame(() => {
       this.#frame = 0;
       this.update();
     });

@@ -1,12 +1,18 @@
 /** Every call to the server, by name. Errors come as ApiError with the server's own words. */
 
+/** @typedef {import("../types.js").ServerError} ServerError */
+/** @typedef {import("../types.js").ParamValue} ParamValue */
+/** @typedef {import("../types.js").PresetState} PresetState */
+/** @typedef {{body?: unknown, signal?: AbortSignal, outlives?: boolean}} FetchOptions  outlives: what is small and saved by itself arrives also when the page goes away meanwhile */
+
 export class ApiError extends Error {
-  /** @param {{message:string,hint?:string,code?:string,param?:string,status?:number}} error */
+  /** @param {ServerError} error */
   constructor(error) {
     super(error.message);
     this.hint = error.hint ?? "";
     this.code = error.code ?? "internal_error";
     this.param = error.param ?? null;
+    this.fallback = error.fallback ?? null;
     this.status = error.status ?? 0;
   }
 
@@ -26,25 +32,28 @@ export class Api {
     this.base = base;
   }
 
-  /** outlives: what is small and saved by itself arrives also when the page goes away meanwhile. */
+  /** @param {string} method @param {string} path @param {FetchOptions} [options] */
   async #fetch(method, path, { body, signal, outlives = false } = {}) {
-    const init = { method, signal, credentials: "same-origin", headers: {} };
+    /** @type {RequestInit} */
+    const init = { method, signal, credentials: "same-origin" };
     if (body !== undefined) {
-      init.body = JSON.stringify(body);
-      init.headers["Content-Type"] = "application/json";
-      init.keepalive = outlives && init.body.length <= OUTLIVES;
+      const text = JSON.stringify(body);
+      init.body = text;
+      init.headers = { "Content-Type": "application/json" };
+      init.keepalive = outlives && text.length <= OUTLIVES;
     }
     let answer;
     try {
       answer = await fetch(this.base + path, init);
     } catch (error) {
-      if (error.name === "AbortError") throw error;
+      if (error instanceof Error && error.name === "AbortError") throw error;
       throw new ApiError(AWAY);
     }
     if (answer.ok) return answer;
     throw await this.#error(answer);
   }
 
+  /** @param {Response} answer */
   async #error(answer) {
     const text = await answer.text().catch(() => "");
     let error = null;
@@ -58,6 +67,7 @@ export class Api {
     return new ApiError({ ...(error ?? plain), status: answer.status });
   }
 
+  /** @template Result @param {string} method @param {string} path @param {unknown} [body] @param {FetchOptions} [more] @returns {Promise<Result>} */
   async #json(method, path, body, more = {}) {
     const answer = await this.#fetch(method, path, { body, ...more });
     try {
@@ -68,48 +78,71 @@ export class Api {
     }
   }
 
+  /** @returns {Promise<import("../types.js").ServerState>} */
   state() { return this.#json("GET", "/api/state"); }
+  /** @returns {Promise<{models: import("../types.js").ModelInfo[], folder: string}>} */
   models() { return this.#json("GET", "/api/models"); }
+  /** @param {string} name @param {object} more @returns {Promise<import("../types.js").ModelStatus>} */
   load(name, more = {}) { return this.#json("POST", "/api/models/load", { name, ...more }); }
+  /** @param {object} body @returns {Promise<import("../types.js").Estimate>} */
   estimate(body) { return this.#json("POST", "/api/models/estimate", body); }
   unload() { return this.#json("POST", "/api/models/unload", {}); }
+  /** @returns {Promise<{lines: string[]}>} */
   log(lines = 200) { return this.#json("GET", `/api/logs/engine?lines=${lines}`); }
 
+  /** @returns {Promise<{params: import("../types.js").Param[], values: Record<string, ParamValue>, supported: string[]} & PresetState>} */
   params() { return this.#json("GET", "/api/params"); }
+  /** @param {Record<string, ParamValue>} values @returns {Promise<Partial<PresetState>>} */
   setParams(values) { return this.#json("PATCH", "/api/params", values, { outlives: true }); }
   resetParams() { return this.#json("POST", "/api/params/reset", {}); }
+  /** @returns {Promise<{presets: import("../types.js").Preset[]} & PresetState>} */
   presets() { return this.#json("GET", "/api/presets"); }
+  /** @param {string} name */
   loadPreset(name) { return this.#json("POST", `/api/presets/${id(name)}/load`, {}); }
 
+  /** @returns {Promise<{chats: import("../types.js").ChatInfo[]}>} */
   chats({ query = "", limit = 50, before = "" } = {}) {
     const search = new URLSearchParams({ query, limit: String(limit) });
     if (before) search.set("before", before);
     return this.#json("GET", `/api/chats?${search}`);
   }
+  /** @returns {Promise<import("../types.js").Chat & {id: string}>} */
   createChat(title = "") { return this.#json("POST", "/api/chats", title ? { title } : {}); }
+  /** @param {string} chat @returns {Promise<import("../types.js").Chat & {id: string, rev: number}>} */
   chat(chat) { return this.#json("GET", `/api/chats/${id(chat)}`); }
+  /** @param {string} chat @param {{rev: number, title?: string, system?: string}} changes @returns {Promise<import("../types.js").ChatChange>} */
   patchChat(chat, changes) { return this.#json("PATCH", `/api/chats/${id(chat)}`, changes, { outlives: true }); }
+  /** @param {string} chat */
   deleteChat(chat) { return this.#json("DELETE", `/api/chats/${id(chat)}`); }
+  /** @param {string} chat */
   restoreChat(chat) { return this.#json("POST", `/api/chats/${id(chat)}/restore`, {}); }
-  /** The chat as a file. @returns {Promise<{name: string, data: Blob}>} */
+  /** The chat as a file. @param {string} chat @param {"markdown"|"jsonl"} as @returns {Promise<{name: string, data: Blob}>} */
   async export(chat, as) {
     const answer = await this.#fetch("GET", `/api/chats/${id(chat)}/export?as=${as}`);
     const coded = /filename\*=UTF-8''([^;]+)/.exec(answer.headers.get("content-disposition") ?? "")?.[1];
     return { name: coded ? decodeURIComponent(coded) : "chat.txt", data: await answer.blob() };
   }
 
+  /** @param {string} chat @param {string} message */
   #message(chat, message, what = "") { return `/api/chats/${id(chat)}/messages/${id(message)}${what}`; }
+  /** @param {string} chat @param {object} body @returns {Promise<import("../types.js").ChatChange>} */
   send(chat, body) { return this.#json("POST", `/api/chats/${id(chat)}/messages`, body); }
+  /** @param {string} chat @param {string} message @param {object} body @returns {Promise<import("../types.js").ChatChange>} */
   edit(chat, message, body) { return this.#json("POST", this.#message(chat, message, "/edit"), body); }
-  /** @param {{rev: number, model?: string, preset?: string}} body */
+  /** @param {string} chat @param {string} message @param {{rev: number, model?: string, preset?: string}} body @returns {Promise<import("../types.js").ChatChange>} */
   regenerate(chat, message, body) { return this.#json("POST", this.#message(chat, message, "/regenerate"), body); }
+  /** @param {string} chat @param {string} message @param {number} rev @returns {Promise<import("../types.js").ChatChange>} */
   continueReply(chat, message, rev) { return this.#json("POST", this.#message(chat, message, "/continue"), { rev }); }
+  /** @param {string} chat @param {string} message @param {number} rev @returns {Promise<import("../types.js").ChatChange>} */
   deleteMessage(chat, message, rev) { return this.#json("DELETE", this.#message(chat, message, `?rev=${rev}`)); }
+  /** @param {string} chat @param {string} message @param {number|null} rev  null = whatever it is by now @returns {Promise<import("../types.js").ChatChange>} */
   undelete(chat, message, rev) { return this.#json("POST", this.#message(chat, message, "/undelete"), { rev }); }
+  /** @param {string} chat @param {string} leaf @returns {Promise<import("../types.js").ChatChange>} */
   select(chat, leaf) { return this.#json("POST", `/api/chats/${id(chat)}/select`, { leaf }); }
 
+  /** @param {string} chat @param {string} reply */
   stop(chat, reply) { return this.#json("POST", `/api/chats/${id(chat)}/replies/${id(reply)}/stop`, {}); }
-  /** The open SSE answer of a running reply, from event `from` on. */
+  /** The open SSE answer of a running reply, from event `from` on. @param {string} chat @param {string} reply @param {number} from @param {AbortSignal} signal */
   reply(chat, reply, from, signal) {
     return this.#fetch("GET", `/api/chats/${id(chat)}/replies/${id(reply)}?from=${from}`, { signal });
   }

@@ -3,14 +3,16 @@
 import { Backoff } from "./backoff.js";
 
 export class EventSocket {
+  /** @type {WebSocket|null} */
   #socket = null;
-  #timer = 0;
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  #timer = undefined;
   #backoff = new Backoff();
   #closed = false;
   #handlers;
   #base;
 
-  /** @param {{message: (event: object) => void, up: () => void, down: (retryAt: number) => void}} handlers */
+  /** @param {{message: (event: import("../types.js").ServerEvent) => void, up: () => void, down: (retryAt: number) => void}} handlers */
   constructor(handlers, base = "") {
     this.#handlers = handlers;
     this.#base = base;
@@ -48,6 +50,7 @@ export class EventSocket {
     this.#socket = null;
   }
 
+  /** @param {import("../types.js").ServerEvent} message */
   #onEvent(message) {
     if (message.type === "hello") {
       this.#backoff.reset();
@@ -56,6 +59,7 @@ export class EventSocket {
     this.#handlers.message(message);
   }
 
+  /** @param {WebSocket} socket */
   #lost(socket) {
     if (this.#closed || socket !== this.#socket) return;
     this.#socket = null;

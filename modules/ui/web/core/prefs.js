@@ -3,9 +3,13 @@
 const PREFIX = "enginehouse.";
 
 export class Prefs {
+  /** @type {Map<string, unknown>} */
   #memory = new Map();
 
-  /** The stored value, or `fallback`. */
+  /**
+   * The stored value, or `fallback`.
+   * @param {string} key @param {any} fallback @returns {any} what was stored: the caller checks it where it matters
+   */
   get(key, fallback = null) {
     if (this.#memory.has(key)) return this.#memory.get(key);
     try {
@@ -17,7 +21,7 @@ export class Prefs {
     }
   }
 
-  /** Remember `value`; null forgets it. Falls back to this page's memory when storage is full or off. */
+  /** Remember `value`; null forgets it. Falls back to this page's memory when storage is full or off. @param {string} key @param {unknown} value */
   set(key, value) {
     try {
       if (value === null) localStorage.removeItem(PREFIX + key);

@@ -2,13 +2,18 @@
 
 import { EventSocket } from "./event_socket.js";
 
-const nothing = () => null;
+/** @typedef {import("../types.js").ServerEvent} ServerEvent */
+/** @typedef {{message: (event: ServerEvent) => void, up: () => void, down: (retryAt: number) => void}} Listener */
+
+const nothing = () => {};
 
 export class ServerEvents {
   #base;
+  /** @type {EventSocket|null} */
   #socket = null;
+  /** @type {Set<Listener>} */
   #listeners = new Set();
-  #there = null; // null = not known yet, true, or {retryAt}
+  #retryAt = 0; // while the server is away: when it is tried again
   #greeted = false;
 
   constructor(base = "") {
@@ -20,8 +25,8 @@ export class ServerEvents {
    * Receive every event; `hello`, with the server's whole state, comes again after each reconnect.
    * Whoever comes later than the first gets a `hello` of its own, with the state as it is then. It is marked `late`: it
    * came by another way, so an event heard before it may be newer.
-   * @param {{message: (event: object) => void, up?: () => void, down?: (retryAt: number) => void}} listener
-   * @param {() => Promise<object>} state  asks the server for its state, for those who come later
+   * @param {{message: (event: ServerEvent) => void, up?: () => void, down?: (retryAt: number) => void}} listener
+   * @param {() => Promise<import("../types.js").ServerState>} state  asks the server for its state, for those who come later
    * @returns {() => void} unsubscribe; the last one closes it
    */
   subscribe({ message, up = nothing, down = nothing }, state) {
@@ -29,7 +34,7 @@ export class ServerEvents {
     this.#listeners.add(listener);
     if (this.#socket === null) this.#open();
     else if (this.#greeted) this.#greet(listener, state);
-    if (this.#there?.retryAt) down(this.#there.retryAt);
+    if (this.#retryAt) down(this.#retryAt);
     return () => this.#leave(listener);
   }
 
@@ -39,23 +44,25 @@ export class ServerEvents {
   }
 
   #open() {
-    this.#socket = new EventSocket({
+    const socket = new EventSocket({
       message: (event) => {
         this.#greeted ||= event.type === "hello";
         this.#tell((one) => one.message(event));
       },
       up: () => {
-        this.#there = true;
+        this.#retryAt = 0;
         this.#tell((one) => one.up());
       },
       down: (retryAt) => {
-        this.#there = { retryAt };
+        this.#retryAt = retryAt;
         this.#tell((one) => one.down(retryAt));
       },
     }, this.#base);
-    this.#socket.connect();
+    this.#socket = socket;
+    socket.connect();
   }
 
+  /** @param {Listener} listener @param {() => Promise<import("../types.js").ServerState>} state */
   #greet(listener, state) {
     state().then(
       (now) => {
@@ -67,23 +74,28 @@ export class ServerEvents {
     );
   }
 
+  /** @param {(listener: Listener) => void} say */
   #tell(say) {
     for (const listener of [...this.#listeners]) say(listener);
   }
 
+  /** @param {Listener} listener */
   #leave(listener) {
     this.#listeners.delete(listener);
     if (this.#listeners.size > 0) return;
     this.#socket?.close();
-    this.#socket = this.#there = null;
+    this.#socket = null;
+    this.#retryAt = 0;
     this.#greeted = false;
   }
 }
 
+/** @type {Map<string, ServerEvents>} */
 const connections = new Map();
 
 /** The server's events below `base`: the same for everybody on this page. */
 export function serverEvents(base = "") {
-  if (!connections.has(base)) connections.set(base, new ServerEvents(base));
-  return connections.get(base);
+  const known = connections.get(base) ?? new ServerEvents(base);
+  connections.set(base, known);
+  return known;
 }

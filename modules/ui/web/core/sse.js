@@ -1,7 +1,8 @@
 /** Reads a `text/event-stream` body as JSON values. Comments (keep-alives) are skipped. */
 
-/** @param {Response} answer @returns {AsyncGenerator<object>} */
+/** @param {Response} answer @returns {AsyncGenerator<any>}  parsed JSON, of the type its route documents */
 export async function* events(answer) {
+  if (!answer.body) return;
   const reader = answer.body.getReader();
   const decoder = new TextDecoder();
   let rest = "";

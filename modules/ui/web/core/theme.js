@@ -7,6 +7,7 @@ export class Theme {
   #setting = "system";
   #media = matchMedia("(prefers-color-scheme: dark)");
 
+  /** @param {import("./prefs.js").Prefs} prefs */
   constructor(prefs) {
     this.#prefs = prefs;
     this.#media.addEventListener("change", () => this.apply());
@@ -22,12 +23,13 @@ export class Theme {
     return this.choice === "dark" || (this.choice === "system" && this.#media.matches);
   }
 
-  /** The server's `theme` setting; a choice made in this browser wins over it. */
+  /** The server's `theme` setting; a choice made in this browser wins over it. @param {string|undefined} setting */
   follow(setting) {
-    this.#setting = CHOICES.includes(setting) ? setting : "system";
+    this.#setting = setting && CHOICES.includes(setting) ? setting : "system";
     this.apply();
   }
 
+  /** @param {string} choice */
   choose(choice) {
     this.#prefs.set("theme", choice);
     this.apply();

@@ -4,6 +4,7 @@ export class Viewport {
   #root;
   #stop = new AbortController();
 
+  /** @param {HTMLElement} root */
   constructor(root) {
     this.#root = root;
     const options = { signal: this.#stop.signal };
@@ -13,7 +14,7 @@ export class Viewport {
     visualViewport?.addEventListener("scroll", fit, options);
     this.observer = new ResizeObserver(fit);
     this.observer.observe(document.body);
-    this.observer.observe(root.parentElement);
+    if (root.parentElement) this.observer.observe(root.parentElement);
     this.fit();
     for (const later of [0, 100, 400, 1500]) setTimeout(fit, later); // the host page settles around us
   }
