@@ -39,7 +39,8 @@ def build_from_source(
         ready = ["--only-binary", name, "--extra-index-url", READY_MADE[name]]
         how = HOW_TO_GET_A_COMPILER.get(machine.system, "your system's package manager has one")
         why = "there is no ready-made build to be had either"
-        _install(installer, requirements, ready, why, f"install a C++ compiler first ({how})")
+        # A build of another index is not in the lock.
+        _install(installer, requirements, ready, why, f"install a C++ compiler first ({how})", use_lock=False)
         return
     console.say(f"{name} is compiled on this machine: some minutes, longer on few cores (CMAKE_ARGS is honoured).")
     flags = environ.get("CMAKE_ARGS", "")
@@ -47,7 +48,7 @@ def build_from_source(
     if flags:
         console.say(f"  with CMAKE_ARGS={flags}")
         anew = ["--force-reinstall", "--no-deps", "--no-cache-dir", "--no-binary", name]
-        _install(installer, requirements, [VERBOSE, *anew], "the build failed", again)
+        _install(installer, requirements, [VERBOSE, *anew], "the build failed", again, only=name)
     elif machine.nvidia_driver is not None:
         console.say(f"  for the processor; for your GPU:  CMAKE_ARGS=-DGGML_CUDA=on python3 start.py install {name}")
     _install(installer, requirements, [VERBOSE], "the build failed", again)
@@ -60,9 +61,12 @@ def has_compiler(environ: Mapping[str, str]) -> bool:
     return any(shutil.which(name, path=path) for name in (environ.get("CXX", ""), *names) if name)
 
 
-def _install(installer: Installer, requirements: Path, extra: Sequence[str], why: str, hint: str) -> None:
+def _install(
+    installer: Installer, requirements: Path, extra: Sequence[str], why: str, hint: str,
+    *, only: str = "", use_lock: bool = True,
+) -> None:  # fmt: skip
     try:
-        installer.install_file(requirements, extra=extra)
+        installer.install_file(requirements, extra=extra, only=only, use_lock=use_lock)
     except StepFailed as error:
         if any(line.startswith(MISSING_TOOL) for line in error.detail):
             why, hint = f"{why}, a package for it could not be downloaded", "" if VERBOSE in extra else hint

@@ -17,6 +17,8 @@ from email.message import Message
 from pathlib import Path
 from typing import Protocol
 
+from modules.launcher.proxies import is_http
+
 CHUNK = 256 * 1024
 # Answers that another try will not change.
 FINAL_STATUSES = frozenset({400, 401, 403, 404, 407, 410, 451})
@@ -191,6 +193,7 @@ def make_opener(*, proxy: str = "", authorities: tuple[str, ...] = ()) -> urllib
     """An opener with the system's proxies and certificates, and what pip is set up with beside them.
 
     authorities  files or folders of certificates to trust in addition; missing ones are passed over
+    Proxies of the system that are not HTTP proxies are left out. Raises DownloadFailed where `proxy` is none.
     """
     context = ssl.create_default_context()
     for name in authorities:
@@ -199,8 +202,10 @@ def make_opener(*, proxy: str = "", authorities: tuple[str, ...] = ()) -> urllib
         elif os.path.isdir(name):
             context.load_verify_locations(capath=name)
     handlers: list[urllib.request.BaseHandler] = [urllib.request.HTTPSHandler(context=context)]
-    if proxy:
-        handlers.append(urllib.request.ProxyHandler({"http": proxy, "https": proxy}))
+    if proxy and not is_http(proxy):
+        raise DownloadFailed("pip's setting `proxy` is not the address of an HTTP proxy (http://HOST:PORT)")
+    system = {scheme: url for scheme, url in urllib.request.getproxies().items() if is_http(url)}
+    handlers.append(urllib.request.ProxyHandler({"http": proxy, "https": proxy} if proxy else system))
     return urllib.request.build_opener(*handlers)
 
 

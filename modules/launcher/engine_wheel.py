@@ -55,6 +55,7 @@ class EngineInstaller:
 
     def __init__(self, layout: Layout, installer: Installer, console: Console, environ: Mapping[str, str]) -> None:
         self._requirement = pinned(layout)
+        self._base = layout.requirements("base")
         self._installer = installer
         self._console = console
         self._root = environ.get("ENGINEHOUSE_ENGINE_INDEX", "").rstrip("/") or ENGINE_INDEX
@@ -113,11 +114,7 @@ class EngineInstaller:
         return "" if answer.ok else f"it was installed but does not load ({_reason(answer)})"
 
     def _replace_by_default(self) -> None:
-        ended = self._installer.pip_install(["--no-deps", "--force-reinstall", self._requirement])
-        if ended.code != 0:
-            raise StepFailed(
-                f"installing {self._requirement}", f"pip ended with code {ended.code}", detail=ended.telling()
-            )
+        self._installer.install_file(self._base, extra=["--no-deps", "--force-reinstall"], only=PACKAGE)
 
 
 def _devices(text: str) -> list[str]:

@@ -90,7 +90,7 @@ class Environment:
         stamp = read_stamp(self._layout.stamp)
         certain = stamp.complete and not check
         if not venv.is_usable(self._layout) or not (certain or self.installer.has_pip()):
-            venv.make(self._layout, self._console, self.installer.uv)
+            venv.make(self._layout, self._console, self.installer.system_uv)
             # Loaders that were there are brought in again with the rest.
             return Stamp(python=venv_version(self._layout.venv), groups=dict.fromkeys(stamp.groups, ""))
         if certain:

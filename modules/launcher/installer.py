@@ -1,4 +1,4 @@
-"""Putting packages into .venv: through uv where it is on PATH, else pip; and asking pip what it knows."""
+"""Putting packages into .venv: from the lock, with uv or else pip; and asking pip what it knows."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from modules.launcher.console import Console, StepFailed
 from modules.launcher.layout import Layout
+from modules.launcher.lock import LockState, lock_path, lock_state, locked, normal_name, ranges
 from modules.launcher.pip_progress import PipProgress
+from modules.launcher.proxies import unusable_proxies, usable_environ
 from modules.launcher.tool import Answer, Ended, ask, follow
+from modules.launcher.uv import LIMITS, NO_UV, OWN_SOURCES, locked_version, uv_environ, uv_path
 
 QUERY_TIMEOUT_S = 120.0
 WHEEL_QUERY_TIMEOUT_S = 1200.0
@@ -34,31 +38,95 @@ class Installer:
     def __init__(self, layout: Layout, console: Console, environ: Mapping[str, str] = os.environ) -> None:
         self._layout = layout
         self._console = console
-        self._environ = dict(environ)
-        self.uv = shutil.which("uv", path=self._environ.get("PATH")) or ""
+        self._ignored_proxies = unusable_proxies(environ)
+        self._environ = usable_environ(environ)
+        self.system_uv = shutil.which("uv", path=self._environ.get("PATH")) or ""
+        """A uv that is on PATH, "" without one. Packages are installed by the locked one."""
 
     def has_pip(self) -> bool:
         return ask([str(self._layout.python), "-m", "pip", "--version"], env=self._env(), timeout=60).ok
+
+    def requirements(self, group: str) -> Path:
+        """The requirements file of this name."""
+        return self._layout.requirements(group)
 
     def free_bytes(self) -> int:
         """Room on the disk of the environment."""
         return shutil.disk_usage(self._layout.venv).free
 
-    def install_file(self, requirements: Path, *, extra: Sequence[str] = ()) -> None:
-        """Install a requirements file. Raises StepFailed with the tool's last lines."""
-        shown = requirements.relative_to(self._layout.root).as_posix()
-        if self.uv and not extra:
+    def install_file(
+        self, requirements: Path, *, extra: Sequence[str] = (), only: str = "", use_lock: bool = True
+    ) -> None:
+        """Install what a requirements file asks for, from its lock where there is one. Raises StepFailed.
+
+        extra     further arguments for pip, which then does it
+        only      the one package of the file to install, without what it needs
+        use_lock  False = from the ranges, for files that are in no lock (a build of another index)
+        """
+        shown, arguments = self._arguments(requirements, only, use_lock)
+        if not extra and (uv := self._uv):
             self._console.say(f"Installing {shown} with uv …")
-            target = ["--python", str(self._layout.python)]
-            ended = self._follow([self.uv, "pip", "install", *target, "-r", str(requirements)])
+            target = ["--python", str(self._layout.python), "--compile-bytecode"]
+            settings = uv_environ(self.settings(), self._environ, LIMITS if "--require-hashes" in arguments else ())
+            ended = self._follow([uv, "pip", "install", *target, *arguments], env=settings)
             if ended.code == 0:
                 return
-            # uv does not read pip's settings (a mirror, say), so pip may well succeed where it does not.
+            # A source that only pip can use (a login by keyring, say): it may well succeed.
             self._console.say(f"  uv did not manage ({ended.last()}); trying with pip")
         self._console.say(f"Installing {shown} with pip …")
-        ended = self.pip_install(["-r", str(requirements), *extra])
+        ended = self.pip_install([*arguments, *extra])
         if ended.code != 0:
             raise self._failure(f"installing {shown}", ended)
+
+    def _arguments(self, requirements: Path, only: str, use_lock: bool) -> tuple[str, list[str]]:
+        """The file as it is shown, and pip's and uv's arguments for it; says so where the ranges are taken."""
+        shown = requirements.relative_to(self._layout.root).as_posix()
+        state = lock_state(requirements)
+        if state is LockState.OUTDATED and use_lock:
+            self._console.say(f"{shown} was changed after its lock was made, so the newest versions it allows are")
+            self._console.say("  installed (python3 start.py lock makes a new lock).")
+        from_lock = state is LockState.CURRENT and use_lock
+        file = lock_path(requirements) if from_lock else requirements
+        shown = file.relative_to(self._layout.root).as_posix()
+        if only:
+            entries = locked(file.read_text(encoding="utf-8")) if from_lock else ranges(file)
+            file = self._layout.venv / f"only-{only}.txt"
+            file.write_text("\n".join(entry.text for entry in entries if entry.name == normal_name(only)) + "\n")
+        return shown, ["-r", str(file), *(["--no-deps", "--require-hashes"] if from_lock else [])]
+
+    @cached_property
+    def _uv(self) -> str:
+        """The program of the locked uv, brought in where it is missing; "" where pip has to do (which is said)."""
+        requirements = self._layout.requirements("uv")
+        version = locked_version(requirements)
+        if not version or self._environ.get(NO_UV):
+            return ""
+        program = str(uv_path(self._layout.venv))
+        if self._is_uv(program, version):
+            return program
+        self._console.say(f"Fetching uv {version}, which installs the packages …")
+        lock = ["--no-deps", "--require-hashes", "--retries", "1", "-r", str(lock_path(requirements))]
+        ended = self.pip_install(lock)
+        if ended.code == 0 and self._is_uv(program, version):
+            return program
+        why = "it does not run on this machine" if ended.code == 0 else ended.last()
+        self._console.say(f"  No uv: {why}")
+        self._console.say("  pip installs the packages instead, which takes longer.")
+        return ""
+
+    def _is_uv(self, program: str, version: str) -> bool:
+        answer = ask([program, "--version"], env=self._env(), timeout=30)
+        return answer.ok and answer.text.split()[1:2] == [version]
+
+    def run_uv(self, arguments: Sequence[str]) -> Ended:
+        """Run the locked uv, or before there is a lock the one on PATH, with pip's default index alone.
+
+        Raises StepFailed without a uv.
+        """
+        program = self._uv or self.system_uv
+        if not program:
+            raise StepFailed("starting uv", "neither the locked uv nor another one on PATH could be started")
+        return self._follow([program, *arguments], env=uv_environ(self.settings(), self._environ, OWN_SOURCES))
 
     def pip_install(self, arguments: Sequence[str], *, env: Mapping[str, str] | None = None) -> Ended:
         """`pip install` with these arguments, progress shown; the caller judges the exit code."""
@@ -76,6 +144,7 @@ class Installer:
         --report` tells them too, but downloads the whole wheel for it (pip 23 and 26), so it is asked only
         where the first answer holds no link.
         """
+        self._say_ignored_proxies()
         requirement = f"{package}=={version}"
         answer = self._query("index", "versions", package, "-vv")
         for line in answer.text.splitlines():
@@ -141,6 +210,7 @@ class Installer:
         return env | dict(extra or {})
 
     def _follow(self, command: Sequence[str], *, env: Mapping[str, str] | None = None) -> Ended:
+        self._say_ignored_proxies()
         progress = PipProgress()
 
         def on_line(line: str) -> None:
@@ -154,6 +224,14 @@ class Installer:
             return follow(command, on_line=on_line, on_wait=on_wait, env=self._env(env), log=self._layout.log)
         except OSError as error:
             return Ended(127, (str(error),))
+
+    def _say_ignored_proxies(self) -> None:
+        """Once, when something is about to be downloaded."""
+        if self._ignored_proxies:
+            names = ", ".join(self._ignored_proxies)
+            self._console.say(f"Note: {names} is not the address of an HTTP proxy, the only kind pip can use, and is")
+            self._console.say("      ignored. Where downloads need a proxy: https_proxy=http://HOST:PORT")
+            self._ignored_proxies = ()
 
     def _failure(self, step: str, ended: Ended) -> StepFailed:
         silent = "a package index did not answer (no network? pip's index or proxy settings?); "

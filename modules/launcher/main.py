@@ -1,4 +1,4 @@
-"""The launcher's commands, step by step: run, test, install, help."""
+"""The launcher's commands, step by step: run, test, install, lock, help."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from modules.launcher.console import Console, StepFailed
 from modules.launcher.environment import Environment
 from modules.launcher.extras import selected
 from modules.launcher.layout import Layout, find_layout, has_a_model
+from modules.launcher.lock_update import LockUpdate, check_packages
 from modules.launcher.options import HELP, Options, parse
 from modules.launcher.serve import browser_wanted, serve, server_help
 from modules.launcher.starter import STARTER, StarterFetcher, is_fetched
@@ -33,11 +34,11 @@ def run(arguments: Sequence[str], root: str) -> int:
     try:
         options = parse(arguments)
         # The tests look for the starter model in the checkout, wherever the person keeps their own.
-        environ = {} if options.command == "test" else os.environ
+        environ = {} if options.command in ("test", "lock") else os.environ
         layout = find_layout(root, options.user_data, options.models, environ)
         if options.help:
             return _help(layout, console)
-        command = {"run": _run, "test": _test, "install": _install}[options.command]
+        command = {"run": _run, "test": _test, "install": _install, "lock": _lock}[options.command]
         return command(options, layout, console)
     except StepFailed as error:
         console.failed(error, _typed(arguments))
@@ -72,11 +73,16 @@ def _run(options: Options, layout: Layout, console: Console) -> int:
 def _test(options: Options, layout: Layout, console: Console) -> int:
     environment = Environment(layout, console)
     environment.ensure(("base", "dev"), "")
+    return _run_suite(environment, options.rest, layout, console)
+
+
+def _run_suite(environment: Environment, rest: Sequence[str], layout: Layout, console: Console) -> int:
+    """Bring in what else the tests need, run them, and give back pytest's exit code."""
     if not (layout.models / STARTER.file_name).exists():
         StarterFetcher(layout, environment.installer, console).fetch()
     _add_tested_loaders(environment, console)
     chromium = ensure_chromium(layout, environment.installer, console)
-    rest = options.rest or tuple(side_by_side(os.cpu_count()))
+    rest = tuple(rest) or tuple(side_by_side(os.cpu_count()))
     command = [str(layout.python), "-m", "pytest", *rest]
     console.say("Running the tests: " + shlex.join(["pytest", *rest]))
     child = subprocess.Popen(command, cwd=layout.root, env={**os.environ, **for_tests(chromium)})
@@ -120,6 +126,20 @@ def _install(options: Options, layout: Layout, console: Console) -> int:
     if names:
         console.say("A server that is running sees it after a restart.")
     return 0
+
+
+def _lock(options: Options, layout: Layout, console: Console) -> int:
+    """Renew the lock; the suite decides whether it is kept."""
+    check_packages(layout, options.packages)
+    environment = Environment(layout, console)
+    environment.ensure(("base", "dev"), "")
+
+    def suite_passes() -> bool:
+        renewed = Environment(layout, console)  # the installer may be another one now
+        renewed.ensure(("base", "dev"), "")
+        return _run_suite(renewed, (), layout, console) == 0
+
+    return 0 if LockUpdate(layout, environment.installer, console).run(options.packages, suite_passes) else 1
 
 
 def _typed(arguments: Sequence[str]) -> str:

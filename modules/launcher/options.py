@@ -16,6 +16,7 @@ usage: python3 start.py [flags] [server flags]     install what is missing, then
        python3 start.py test [pytest arguments]    install what the tests need, then run them
        python3 start.py install                    check what is installed, bring in what is missing
        python3 start.py install LOADER             add a loader: {", ".join(LOADERS)}, all
+       python3 start.py lock [PACKAGE ...]         newer versions into requirements/lock, if the tests pass
 
 The first start makes .venv, installs requirements/base.txt and fetches a small starter model
 (98 MB). Later starts need no network.
@@ -37,6 +38,7 @@ flags of install:
 
 environment:
   ENGINEHOUSE_ENGINE_INDEX   root of a mirror of the engine's own wheel index
+  ENGINEHOUSE_NO_UV          anything: install with pip instead of uv
   pip's and uv's own settings (index, proxy, certificates) are honoured
 """
 
@@ -45,11 +47,12 @@ environment:
 class Options:
     """The command line, taken apart.
 
-    command    "run", "test" or "install"
+    command    "run", "test", "install" or "lock"
     engine     "" = keep what is installed; "auto" = look again; else a kind
     user_data  as typed, or "" for the default; it and `models` also stay in `rest`
     rest       handed on: to the server (run) or to pytest (test)
     loaders    names for install; none = only check what is there
+    packages   names for lock; none = all
     """
 
     command: str = "run"
@@ -62,6 +65,7 @@ class Options:
     torch: str = ""
     force: bool = False
     loaders: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
     rest: tuple[str, ...] = ()
 
 
@@ -73,6 +77,8 @@ def parse(arguments: Sequence[str]) -> Options:
         return Options(command="test", rest=tuple(words[1:]))
     if words and words[0] == "install":
         return _parse_install(words[1:])
+    if words and words[0] == "lock":
+        return _parse_lock(words[1:])
     return _parse_run(words)
 
 
@@ -121,6 +127,15 @@ def _parse_install(words: list[str]) -> Options:
                 f"install does not know {word!r}; it takes {', '.join(LOADERS)} or all",
             )
     return Options(command="install", help=show_help, loaders=tuple(loaders), torch=torch, force=force)
+
+
+def _parse_lock(words: list[str]) -> Options:
+    show_help = any(word in ("-h", "--help") for word in words)
+    packages = tuple(word for word in words if not word.startswith("-"))
+    if not show_help and len(packages) != len(words):
+        wrong = next(word for word in words if word.startswith("-"))
+        raise StepFailed("reading the command line", f"lock does not know {wrong!r}; it takes names of packages")
+    return Options(command="lock", help=show_help, packages=packages)
 
 
 def _engine(value: str) -> str:

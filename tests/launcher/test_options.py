@@ -101,3 +101,11 @@ def test_nonsense_is_refused_in_words(words: list[str], message: str) -> None:
 def test_every_flag_of_the_launcher_is_on_its_help_page() -> None:
     flags = "--no-starter --no-browser --engine --user-data-dir --models-dir --torch --force --help"
     assert all(flag in HELP for flag in flags.split())
+
+
+def test_lock_takes_names_of_packages_and_nothing_else() -> None:
+    assert parse(["lock"]) == Options(command="lock")
+    assert parse(["lock", "openai", "gradio"]).packages == ("openai", "gradio")
+    assert parse(["lock", "--help"]).help
+    with pytest.raises(StepFailed):
+        parse(["lock", "--upgrade"])

@@ -21,7 +21,7 @@ def packages(name: str) -> dict[str, str]:
     """Package names of a file with their version ranges, without environment markers."""
     found = {}
     for line in (FOLDER / name).read_text(encoding="utf-8").splitlines():
-        match = re.match(r"([A-Za-z0-9._-]+)\s*([^;#]*)", line)
+        match = re.match(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*([^;#]*)", line)
         if match:
             found[match.group(1)] = match.group(2).strip()
     return found

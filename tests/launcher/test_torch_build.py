@@ -149,3 +149,33 @@ def test_a_disk_without_the_room_is_told_before_the_download(ready: Checkout, mo
     assert caught.value.why == "the disk has 2000 MB free and this build needs about 8000 MB"
     assert ready.index.requests == []
     assert "PyTorch is in" in bring(ready, monkeypatch, index)
+
+
+def lock_torch(checkout: Checkout, version: str) -> None:
+    folder = checkout.layout.root / "requirements" / "lock"
+    folder.mkdir()
+    (folder / torch_build.VERSION_FILE).write_text(f"# why\ntorch=={version}\n")
+
+
+def test_the_locked_version_is_taken_from_whichever_source_the_build_comes(
+    ready: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock_torch(ready, "2.13.0")
+    for version in ("2.13.0", "2.15.0"):
+        torch_wheel(ready, "simple", version, "cuda")
+        torch_wheel(ready, "torch/cpu", f"{version}+cpu", "cpu")
+        torch_wheel(ready, "folder", f"{version}+cpu", "cpu")
+    assert "PyTorch is in: 2.13.0+cpu" in bring(ready, monkeypatch, f"{ready.index.url}/torch/cpu")
+    assert "PyTorch is in: 2.13.0 (CUDA 13.0)" in bring(ready, monkeypatch, "", NVIDIA)
+    ready.environ["PIP_FIND_LINKS"] = str(ready.index.root / "folder")
+    assert "sources hold torch==2.13.0+cpu" in bring(ready, monkeypatch, "http://127.0.0.1:9/cpu", asked="cpu")
+
+
+def test_an_index_without_the_locked_version_gives_its_newest_which_is_said(
+    ready: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock_torch(ready, "2.15.0")
+    torch_wheel(ready, "torch/cpu", "2.13.0+cpu", "cpu")
+    said = bring(ready, monkeypatch, f"{ready.index.url}/torch/cpu")
+    assert "has no torch 2.15.0, the tested version" in said
+    assert "PyTorch is in: 2.13.0+cpu" in said
