@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import subprocess
 import time
@@ -16,6 +17,7 @@ import yaml
 from tests.conftest import Start
 
 ENVIRONMENT = os.environ.get("ENGINEHOUSE_LITELLM", "")
+KEY = f"sk-{secrets.token_hex(24)}"
 pytestmark = pytest.mark.skipif(
     not ENVIRONMENT, reason="set ENGINEHOUSE_LITELLM to an environment with litellm[proxy] in it"
 )
@@ -40,7 +42,10 @@ def proxy(server: Start, tmp_path: Path) -> Iterator[str]:
                "--port", str(port), "--telemetry", "False"]  # fmt: skip
     with open(tmp_path / "litellm.log", "wb") as log:
         process = subprocess.Popen(
-            command, stdout=log, stderr=log, env={**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+            command,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MASTER_KEY": KEY},
         )
         try:
             deadline = time.monotonic() + 120
@@ -59,10 +64,10 @@ def proxy(server: Start, tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.timeout(240)
 def test_a_chat_goes_through_a_router_past_a_server_that_is_down(server: Start, proxy: str, tmp_path: Path) -> None:
-    models = tmp_path / "user_data" / "models"
+    models = tmp_path / "asking" / "models"
     models.mkdir(parents=True, exist_ok=True)
-    (models / "routed.endpoint.yaml").write_text(f"url: {proxy}\nmodel: echo\nflavour: openai\n")
-    live = server(user_data=tmp_path / "user_data")
+    (models / "routed.endpoint.yaml").write_text(f"url: {proxy}\nmodel: echo\nkey: {KEY}\nflavour: openai\n")
+    live = server(user_data=tmp_path / "asking")
     for _ in range(3):
         body = {"model": "routed", "messages": [{"role": "user", "content": "hello"}]}
         answer = live.call("POST", "/v1/chat/completions", body)
