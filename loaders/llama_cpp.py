@@ -100,6 +100,8 @@ def _bundled(
     notes = [*launch.notes, *binding.notes(launch, cards), *_warnings(launch, start)]
     engine = f"llama.cpp in xllamacpp {xllamacpp.__version__}"
     info = engine_info(request, launch, quant, server.listening_address, key, found, engine, notes, cards)
+    if info.endpoint is not None:  # xllamacpp is built with it; somebody's own llama-server may not be
+        info = replace(info, endpoint=replace(info.endpoint, llguidance=True))
     held = [server]  # it stops when its object goes
     return EndpointBackend(info, held.clear)
 

@@ -212,7 +212,8 @@ class Endpoint:
     model    what the server calls the model, "" = what we call it
     hosted   whether our worker runs the server; False = it is somebody else's
     timeout  seconds without a sign of life after which a reply counts as lost
-    states   folder it saves computed prompts in, "" = it does not
+    slot_dir folder it saves computed prompts in, "" = it does not
+    llguidance  whether its grammar field takes llguidance's own language beside GBNF
     """
 
     url: str
@@ -226,6 +227,7 @@ class Endpoint:
     ca_file: str = ""
     timeout: float = 600.0
     slot_dir: str = ""
+    llguidance: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,10 @@ class Lender:
     out: int = 0
     lent: int = 0
     names: list[str | None] = field(default_factory=list)
+    excused: list[str] = field(default_factory=list)
+
+    def excuse_crash(self, name: str) -> None:
+        self.excused.append(name)
 
     def lease(
         self, name: str | None, on_progress: Callable[[Progress], None] | None = None, writes: bool = False

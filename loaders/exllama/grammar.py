@@ -37,8 +37,8 @@ class Guide:
         """What the reply has to keep to, in llguidance's form; "" for nothing. Raises BadParameter."""
         from llguidance import LLMatcher
 
-        from loaders.torch_sampling.gbnf import read_gbnf
-        from loaders.torch_sampling.lark import to_lark
+        from modules.grammars.gbnf import read_gbnf
+        from modules.grammars.lark import to_lark
 
         if request.grammar and request.json_schema is not None:
             raise BadParameter("A grammar and a JSON schema exclude each other.", param="grammar")

@@ -12,9 +12,9 @@ import numpy as np
 from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 from numpy.typing import NDArray
 
-from loaders.torch_sampling.gbnf import read_gbnf, refused
-from loaders.torch_sampling.lark import to_lark
 from modules.errors import BadParameter, EngineError
+from modules.grammars.gbnf import read_gbnf, refused
+from modules.grammars.lark import to_lark
 
 _REMEMBERED = 16  # compiled grammars: the n choices of a request, and tools that stay the same over a chat
 _LONGEST_REASON = 300  # characters

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from modules.errors import BadParameter, BadRequest
+from modules.grammars.gbnf import read_gbnf
+from modules.grammars.lark import to_lark
 from modules.sampling.params import BY_NAME, DEFAULT_SAMPLER_ORDER, LLAMA, dialect
 from modules.types import MEDIA_MARK, GenerationRequest
 
@@ -44,12 +46,15 @@ class Prompting:
     mark      what stands for an image in a prompt; llama-server draws one at its start
     reuse     False where a prompt in its cache may have been computed with other adapters
     context   tokens a request may use: what "the whole context" means
+    llguidance  whether grammars are sent in llguidance's language: llama.cpp's own reader of GBNF crashes at deep
+              nesting, and computes for minutes on some grammars
     """
 
     adapters: tuple[tuple[str, float], ...] = ()
     mark: str = MEDIA_MARK
     reuse: bool = True
     context: int = 0
+    llguidance: bool = False
 
 
 _PLAIN = Prompting()
@@ -105,7 +110,7 @@ def completion_body(request: GenerationRequest, prompting: Prompting = _PLAIN) -
     if request.logprobs is not None:
         body["n_probs"] = max(1, request.logprobs)
     if request.grammar:
-        body["grammar"] = request.grammar
+        body["grammar"] = to_lark(read_gbnf(request.grammar)) if prompting.llguidance else request.grammar
     if request.json_schema is not None:
         if request.grammar:
             raise BadParameter("A grammar and a JSON schema exclude each other.", param="grammar")

@@ -74,7 +74,8 @@ class LlamaServerEngine:
         # The server does not remember with which adapters a prompt was computed that it put aside.
         mixes = bool(info.adapters)
         reuse = not mixes or (kept and process is not None)
-        self._prompting = Prompting(tuple(info.adapters.items()), reuse=reuse, context=info.context)
+        self._prompting = Prompting(tuple(info.adapters.items()), reuse=reuse, context=info.context,
+                                    llguidance=endpoint.llguidance)  # fmt: skip
         self._features = features_of(spec, info)
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:

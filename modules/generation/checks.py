@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from loaders.base import Feature, LoaderSpec, features_of
 from modules.drivers.base import Engine
 from modules.errors import BadParameter, BadRequest, EngineCrashed, EngineError, Unsupported
-from modules.generation.json_schema import check_grammar
 from modules.messages.images import all_of, check_images
 from modules.sampling import params
 from modules.sampling.params import without_neutral
@@ -27,7 +26,6 @@ def check(request: GenerationRequest) -> None:
         raise BadRequest("The images of a chat belong to its messages.", param="images")
     if request.prompt is not None and not len(request.prompt):
         raise BadRequest("The prompt is empty.", param="prompt")
-    check_grammar(request.grammar)
     if request.continue_last and (request.messages is None or request.messages[-1].role != "assistant"):
         raise BadRequest("Only a conversation that ends with the assistant can be continued.", param="messages")
     for name, scale in (request.lora or {}).items():

@@ -23,8 +23,10 @@ from modules.errors import (
 )
 from modules.generation.checks import check, check_pictures, checked_against, text_of_ids
 from modules.generation.context import Fitted, fit
-from modules.generation.json_schema import SchemaChecks, watched
+from modules.generation.json_schema import watched
 from modules.generation.stream_parser import THINKING_FORMATS, StreamParser, left_open, opened_by_prompt
+from modules.grammars.compiler import ConstraintChecks
+from modules.grammars.crashes import GrammarCrashes
 from modules.messages.images import without_marks
 from modules.models.lease import LeaseAcquisition, Leases
 from modules.types import (
@@ -66,7 +68,7 @@ class Result:
     done: Done
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Run:
     """What one reply has come to so far; lives as long as its stream. Times are time.monotonic()."""
 
@@ -87,7 +89,8 @@ class Generation:
     def __init__(self, models: Leases, hooks: RequestHooks | None = None) -> None:
         self._models = models
         self._hooks = hooks
-        self._schemas = SchemaChecks()
+        self._constraints = ConstraintChecks()
+        self._crashes = GrammarCrashes()
 
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         """One reply: Progress* and Notice*, a Ledger, (Text|Reasoning)*, then exactly one Done or Failed.
@@ -148,7 +151,8 @@ class Generation:
         check(request)
         run = _Run(began=time.monotonic())
         await check_pictures(request)
-        if request.json_schema is not None and (unchecked := await self._schemas.check(request.json_schema)):
+        self._crashes.check(request)
+        if unchecked := await self._constraints.check(request.grammar, request.json_schema):
             yield unchecked
         context = LeaseAcquisition(self._models, request.model)
         try:
@@ -170,10 +174,17 @@ class Generation:
             reply = self._generate(request, engine, fitted, run)
             if request.json_schema is not None:
                 reply = watched(reply)
+            self._crashes.begin(run, request)
             async with aclosing(reply) as chunks:
                 async for chunk in chunks:
+                    if type(chunk) is Failed and self._crashes.to_blame(run, chunk):
+                        self._models.excuse_crash(engine.info.model)
+                        self._crashes.check(request)  # its sender learns why, and that trying again is no use
+                    elif run.first:
+                        self._crashes.wrote(run)
                     yield chunk
         finally:
+            self._crashes.end(run)
             await context.leave()
 
     async def _generate(

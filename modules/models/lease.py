@@ -16,6 +16,7 @@ class Leases(Protocol):
     def lease(
         self, name: str | None, on_progress: Callable[[Progress], None] | None = None, writes: bool = False
     ) -> AbstractAsyncContextManager[Any]: ...
+    def excuse_crash(self, name: str) -> None: ...
 
 
 class LeaseAcquisition:

@@ -18,11 +18,12 @@ from loaders.base import LoaderSpec
 from modules.drivers.base import Engine
 from modules.engine.watchdog import Limits
 from modules.engine.worker_log import WorkerLog
-from modules.errors import Cancelled, EngineCrashed, EnginehouseError, LoadFailed
+from modules.errors import Cancelled, EnginehouseError, LoadFailed
 from modules.estimates.corrections import Footprints
 from modules.hardware.reader import HardwareReader
 from modules.models import memory
 from modules.models.catalog import check_writes_text
+from modules.models.crash_count import CrashCount
 from modules.models.estimates import Estimating, own_engine
 from modules.models.fallback import MOST_TRIES, said
 from modules.models.footprint_recorder import Measuring
@@ -32,9 +33,6 @@ from modules.models.plan import CatalogLike, Plan, Planner, SettingsLike
 from modules.models.status import ModelStatus
 from modules.settings.paths import Paths
 from modules.types import Decision, Notice, Progress
-
-BACK_OFF = (0.0, 1.0, 4.0)
-"""Seconds before each reload in a row after a crash; after that many the person has to load it again."""
 
 OnProgress = Callable[[Progress], None]
 
@@ -71,8 +69,7 @@ class ModelPool:
         self._focus: LoadedModel | None = None
         self._gate = asyncio.Lock()
         self._waiting = 0
-        self._crashes: dict[str, int] = {}
-        self._counted: set[LoadedModel] = set()
+        self._crashes = CrashCount()
         self._unloads = 0
 
     # ── what there is ───────────────────────────────────────────────────────────────────────────────
@@ -131,7 +128,7 @@ class ModelPool:
         checked beforehand leaves the old model where it is. Raises Cancelled when `unload` came in between.
         """
         plan = await asyncio.to_thread(self._planner.plan, name, loader, settings)
-        self._crashes.pop(name, None)
+        self._crashes.forget(name)
         for left in range(MOST_TRIES, -1, -1):
             host = await self._enter(plan, anew=True)
             host.leave()  # nobody uses it yet: another load may take its place without waiting for this one
@@ -155,7 +152,7 @@ class ModelPool:
         self._unloads += 1
         hosts = list(self._hosts.values())
         self._hosts.clear()
-        self._crashes.clear()
+        self._crashes = CrashCount()
         self._focus = None
         await asyncio.gather(*(host.stop() for host in hosts))
         self._tell(self.status)
@@ -196,7 +193,7 @@ class ModelPool:
             self._focus = host if self._hosts.get(host.model.name) is host else self._focus
             yield Lease(engine, notices)
             if host.process.alive:
-                self._crashes.pop(host.model.name, None)
+                self._crashes.forget(host.model.name)
                 self._measuring.replied(host)
         finally:
             host.leave()
@@ -223,7 +220,7 @@ class ModelPool:
         old = self._hosts.get(plan.model.name)
         notices = [Notice("model_loaded", why)] if why else []
         if old is not None and old.crashed:
-            await self._back_off(old)
+            await asyncio.sleep(self._crashes.pause(old.model.name))
             said = "" if old.process.error is None else f" ({old.process.error.message})"
             notices.append(Notice("engine_restarted", f"The engine had crashed{said} and was started again."))
         if unloads != self._unloads:
@@ -232,16 +229,10 @@ class ModelPool:
         host = await self._enter(plan)
         return host, tuple(notices)
 
-    async def _back_off(self, host: LoadedModel) -> None:
-        """Wait before a reload; refuse it when the model crashed too often in a row."""
-        count = self._crashes.get(host.model.name, 0)
-        if count > len(BACK_OFF):
-            raise EngineCrashed(
-                f"{host.model.name} crashed {count} times in a row, so it is not started again by itself.",
-                hint="Load it again on the Model tab, with a smaller context or other settings.",
-                code="crashed_too_often",
-            )
-        await asyncio.sleep(BACK_OFF[max(0, count - 1)])
+    def excuse_crash(self, name: str) -> None:
+        """The crash of that model's worker was a request's doing: it does not count towards "not started again"."""
+        if (host := self._hosts.get(name)) is not None:
+            self._crashes.excuse(host)
 
     async def _loaded(self, host: LoadedModel, on_progress: OnProgress | None = None) -> Engine:
         unloads = self._unloads
@@ -333,9 +324,8 @@ class ModelPool:
         return WorkerLog(path)
 
     def _changed(self, host: LoadedModel) -> None:
-        if host.crashed and host not in self._counted:
-            self._counted = {other for other in self._counted if other in self._hosts.values()} | {host}
-            self._crashes[host.model.name] = self._crashes.get(host.model.name, 0) + 1
+        if host.crashed:
+            self._crashes.crashed(host, self._hosts.values())
         if host is self._focus or host in self._hosts.values():
             self._tell(host.status(self._waiting))
 

@@ -70,7 +70,7 @@ async def run_random(models: ModelPool, chance: random.Random, steps: int) -> No
             if not task.cancelled() and (error := task.exception()) is not None:
                 assert isinstance(error, EnginehouseError), repr(error)
     await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 150)
-    models._crashes.clear()
+    models._crashes.counts.clear()
     await models.load("echo", settings={"tokens": 2})
     done_of(await reply(models, "echo"))
     assert all(host.users == 0 for host in models._hosts.values())

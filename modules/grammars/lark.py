@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from loaders.torch_sampling.gbnf import Chars, Choice, Part, Ref, Repeat, Sequence, Text, Token
+from modules.grammars.gbnf import Chars, Choice, Part, Ref, Repeat, Sequence, Text, Token
 
 _ANY = "/(?s:.)/"
 

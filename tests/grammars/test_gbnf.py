@@ -13,7 +13,7 @@ from modules.errors import BadParameter
 from tests.loaders.torch_sampling.making import torch
 
 from loaders.torch_sampling.grammar import Grammar, GrammarTokenizer  # isort: skip
-from loaders.torch_sampling.gbnf import read_gbnf  # isort: skip
+from modules.grammars.gbnf import read_gbnf  # isort: skip
 
 assert torch is not None
 PIECES = [*(bytes([number]) for number in range(256)), b"<end>", b"<think>"]
