@@ -19,6 +19,7 @@ from loaders.base import Feature, LoaderSpec, features_of
 from loaders.served.llama_adapters import ROUTE, adapters_of
 from modules.drivers import llama_embeddings, openai_errors, slot_state
 from modules.drivers.endpoint_client import client_of
+from modules.drivers.grammar_refusal import GrammarRefusal
 from modules.drivers.http_client import Connection, ConnectionLost, events, read_all
 from modules.drivers.llama_errors import refusal
 from modules.drivers.llama_reader import Reader
@@ -93,6 +94,7 @@ class LlamaServerEngine:
             self._writes()
             body = completion_body(request, await self._prompt_of(request))
             reader.sent(body)
+            enforced = GrammarRefusal(request, None if self._process is None else self._process.log)
             try:
                 connection = await self._http.stream("/completion", body)
             except OSError:  # a certificate that is not trusted is a ValueError too
@@ -107,6 +109,7 @@ class LlamaServerEngine:
                 if not begun:
                     begun = True
                     self._started(reader)
+                    enforced.check()
                 for chunk in reader.read(batch):
                     turn.pause()
                     yield chunk

@@ -1,17 +1,19 @@
 """GBNF rules in llguidance's notation (Lark), so that exactly the same texts fit.
 
-llguidance reads text as words of a lexer that takes the longest match. A grammar without recursion becomes one word,
-a regular expression: exact and quick. Otherwise every word is a single character, which no longest match can get
+llguidance reads text as words of a lexer that takes the longest match. A short grammar without recursion becomes one
+word, a regular expression: exact and quick. Otherwise every word is a single character, which no longest match can get
 wrong, at about a millisecond per token. Source: llguidance, docs/syntax.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from modules.grammars.gbnf import Chars, Choice, Part, Ref, Repeat, Sequence, Text, Token
 
 _ANY = "/(?s:.)/"
+LONGEST_WORD = 4000
+"""Characters of a grammar written as one word: the lexer gives up on larger ones with a real vocabulary."""
 
 
 def to_lark(rules: Mapping[str, Part]) -> str:
@@ -20,6 +22,11 @@ def to_lark(rules: Mapping[str, Part]) -> str:
     regular = not _recursive(rules) and not any(
         isinstance(part, Token) for name in needed for part in _all(rules[name])
     )
+    regular_text = _written(rules, needed, True) if regular else ""
+    return regular_text if 0 < len(regular_text) <= LONGEST_WORD else _written(rules, needed, False)
+
+
+def _written(rules: Mapping[str, Part], needed: Iterable[str], regular: bool) -> str:
     names = {name: f"{'R' if regular else 'r'}{number}" for number, name in enumerate(needed)}
     write = _Writer(names, regular)
     lines = [f"start: {names['root']}"]
