@@ -13,6 +13,9 @@ from typing import Any
 
 from loaders import Registry
 from modules.chats.store import ChatStore
+from modules.conversation.conversations import Conversations
+from modules.conversation.prompt import PromptBuilder
+from modules.conversation.reply_params import ReplyParams
 from modules.errors import Cancelled, EngineError, EnginehouseError
 from modules.events import Events
 from modules.extension_api import ModelAccess, Services
@@ -60,7 +63,9 @@ class App:
     generation: Generation
     extensions: Extensions
     events: Events
+    reply_params: ReplyParams
     url: str = ""
+    conversations: Conversations = field(init=False)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _loads: set[asyncio.Task[ModelStatus]] = field(default_factory=set)
 
@@ -79,8 +84,12 @@ class App:
         generation = Generation(models, extensions.hooks)
         events = Events()
         replies = Replies(chats, generation, events)
+        reply_params = ReplyParams(params, presets, registry, lambda: models.status.loader or settings.loader)
         app = cls(settings, paths, registry, catalog, models, presets, params, chats, replies, generation,
-                  extensions, events)  # fmt: skip
+                  extensions, events, reply_params)  # fmt: skip
+        app.conversations = Conversations(
+            chats, replies, PromptBuilder(reply_params, settings), models, catalog, registry, events, app.begin_load
+        )
         extensions.set_up(Services(generation, ModelAccess(models, catalog), presets, settings))
         app._tie()
         return app

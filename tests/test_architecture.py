@@ -51,6 +51,7 @@ LAYERS: tuple[tuple[str, int], ...] = (
     ("modules.models.last_used", 2),
     ("modules.models", 5),
     ("modules.replies", 6),
+    ("modules.conversation", 6),
     ("modules.app", 7),
     ("modules.api", 8),
     ("modules.ui", 8),

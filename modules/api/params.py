@@ -20,14 +20,6 @@ def param_dict(param: Param) -> dict[str, Any]:
     return {name: getattr(param, name) for name in _SHOWN} | {"choices": list(param.choices)}
 
 
-def supported(app: App) -> list[str]:
-    """Names the loaded (or chosen) loader honours; without one, those that any loader honours. Table order."""
-    name = app.models.status.loader or app.settings.loader
-    specs = [spec for spec in app.registry.specs if spec.name == name] or app.registry.specs
-    honoured = {sampler for spec in specs for sampler in spec.samplers}
-    return [param.name for param in PARAMS if param.name in honoured]
-
-
 def param_routes(app: App) -> APIRouter:
     """The routes of the values in use."""
     router = APIRouter()
@@ -38,7 +30,7 @@ def param_routes(app: App) -> APIRouter:
     @router.get("/api/params")
     async def get_params() -> dict[str, Any]:
         """The table, the values, and what the loader honours."""
-        return {"params": [param_dict(param) for param in PARAMS], **now(), "supported": supported(app)}
+        return {"params": [param_dict(param) for param in PARAMS], **now(), "supported": app.reply_params.supported()}
 
     @router.patch("/api/params")
     async def change_params(changes: Annotated[dict[str, Any], Body()]) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from starlette.responses import Response
 
 from modules.api.chats import MAX_TEXT, Body, Rev
 from modules.api.event_stream import EventStream
-from modules.api.turns import Overrides, Turns
 from modules.app import App
+from modules.conversation.prompt import Overrides
 
 
 class NewMessage(Body):
@@ -47,7 +47,7 @@ class RegenerateBody(RevisionBody):
 def message_routes(app: App) -> APIRouter:
     """What makes, changes and hides messages."""
     router = APIRouter()
-    turns = Turns(app)
+    conversations = app.conversations
 
     async def rev_now(chat_id: str) -> int:
         rev = (await asyncio.to_thread(app.chats.get, chat_id)).rev
@@ -57,25 +57,25 @@ def message_routes(app: App) -> APIRouter:
     @router.post("/api/chats/{chat_id}/messages", status_code=201)
     async def send(chat_id: str, body: NewMessage) -> dict[str, Any]:
         """A message below `parent`, and the reply to it, which starts at once."""
-        turn = await turns.send(chat_id, body.parent, body.role, body.text, body.rev, body.reply)
-        return turn.as_dict()
+        change = await conversations.send(chat_id, body.parent, body.role, body.text, body.rev, body.reply)
+        return change.as_dict()
 
     @router.post("/api/chats/{chat_id}/messages/{message_id}/edit", status_code=201)
     async def edit(chat_id: str, message_id: str, body: EditedMessage) -> dict[str, Any]:
         """A changed copy beside the message; with `reply` also a new reply below it."""
-        return (await turns.edit(chat_id, message_id, body.text, body.rev, body.reply)).as_dict()
+        return (await conversations.edit(chat_id, message_id, body.text, body.rev, body.reply)).as_dict()
 
     @router.post("/api/chats/{chat_id}/messages/{message_id}/regenerate", status_code=201)
     async def regenerate(chat_id: str, message_id: str, body: RegenerateBody | None = None) -> dict[str, Any]:
         """A further version of a reply, or a reply to a message that has none; by another model or preset if named."""
         body = body or RegenerateBody()
         by = Overrides(body.model, body.preset)
-        return (await turns.regenerate(chat_id, message_id, body.rev, by, body.smaller)).as_dict()
+        return (await conversations.regenerate(chat_id, message_id, body.rev, by, body.smaller)).as_dict()
 
     @router.post("/api/chats/{chat_id}/messages/{message_id}/continue", status_code=201)
     async def continue_reply(chat_id: str, message_id: str, body: RevisionBody | None = None) -> dict[str, Any]:
         """A further version that begins with the old text and goes on."""
-        return (await turns.continue_reply(chat_id, message_id, body.rev if body else None)).as_dict()
+        return (await conversations.continue_reply(chat_id, message_id, body.rev if body else None)).as_dict()
 
     @router.delete("/api/chats/{chat_id}/messages/{message_id}")
     async def delete(chat_id: str, message_id: str, rev: Annotated[int | None, Query(ge=0)] = None) -> dict[str, Any]:

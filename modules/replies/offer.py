@@ -13,7 +13,7 @@ from modules.models.fallback import Change, worded
 from modules.models.status import ModelStatus
 from modules.types import Chunk, Failed, Notice, ParamValue, Progress
 
-Begin = Callable[[str, str, Mapping[str, Any], bool], asyncio.Task[ModelStatus]]
+BeginLoad = Callable[[str, str, Mapping[str, Any], bool], asyncio.Task[ModelStatus]]
 
 
 class Watched(Protocol):
@@ -88,7 +88,7 @@ def no_offer() -> BadRequest:
     )
 
 
-async def loaded_with(offer: Offer, models: Watched, begin: Begin) -> AsyncGenerator[Chunk, None]:
+async def loaded_with(offer: Offer, models: Watched, begin: BeginLoad) -> AsyncGenerator[Chunk, None]:
     """Load the model so: Progress meanwhile, then a Notice of what was changed, or a Failed.
 
     Left early, the load goes on as any other that nobody waits for.

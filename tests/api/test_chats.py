@@ -1,11 +1,10 @@
-"""Turns and chat routes over a real store, without a server: what happens when a step of them goes wrong."""
+"""Chat routes over a real store, without a server."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,12 @@ from fastapi import FastAPI
 from modules import app as app_module
 from modules.api.chats import chat_routes, list_routes
 from modules.api.replies import message_routes, reply_routes
-from modules.api.turns import Overrides, Turns, merged, request_for
 from modules.app import App
 from modules.chats.values import LIST_LIMIT
-from modules.errors import BadRequest, NotFound, StorageError
+from modules.errors import NotFound
 from modules.sampling.params import BY_NAME
 from modules.settings.store import Settings
-from modules.types import GenerationRequest, Message
+from modules.types import GenerationRequest
 
 pytestmark = pytest.mark.anyio
 
@@ -40,42 +38,6 @@ def client(app: App) -> httpx.AsyncClient:
     for routes in (list_routes, chat_routes, message_routes, reply_routes):
         site.include_router(routes(app))
     return httpx.AsyncClient(transport=httpx.ASGITransport(site), base_url="http://localhost")
-
-
-@pytest.mark.parametrize("fails", ["get", "request_for"])
-async def test_a_reply_that_cannot_be_started_does_not_stay_running(
-    app: App, monkeypatch: pytest.MonkeyPatch, fails: str
-) -> None:
-    chat = app.chats.create().id
-    with monkeypatch.context() as patch:
-
-        def refuse(*args: Any, **kwargs: Any) -> Any:
-            raise StorageError("The disk reported an error.")
-
-        if fails == "get":
-            patch.setattr(app.chats, "get", refuse)
-        else:
-            patch.setattr("modules.api.turns.request_for", refuse)
-        with pytest.raises(StorageError):
-            await Turns(app).send(chat, None, "user", "Hello", None, True)
-    assert [node.state for node in app.chats.get(chat).messages.values()] == ["done"]
-    assert app.replies.running == 0
-
-
-async def test_a_question_asked_again_after_an_empty_failed_reply_is_one_message_for_the_model(app: App) -> None:
-    chat = app.chats.create().id
-    app.chats.set_prompt(chat, "Be short.")
-    first = app.chats.add_message(chat, None, "user", "Hello")
-    failed = app.chats.begin_reply(chat, first.id, "m")
-    app.chats.finish(chat, failed.id, "", state="failed", error={"code": "engine_crashed"})
-    second = app.chats.add_message(chat, failed.id, "user", "Are you there?")
-    request = request_for(app.chats.get(chat), second.id, app)
-    assert request.messages == (Message("system", "Be short."), Message("user", "Hello\n\nAre you there?"))
-
-
-def test_only_neighbours_of_one_role_are_merged() -> None:
-    turns = [Message("user", "a"), Message("assistant", "b"), Message("user", ""), Message("user", "c")]
-    assert merged(turns) == [*turns[:2], Message("user", "c")]
 
 
 async def test_the_texts_of_replies_are_read_in_the_loop_that_writes_them(
@@ -140,7 +102,7 @@ async def test_a_reply_written_again_by_another_model_and_preset_leaves_what_is_
     app.params.set({"temperature": 0.5, "top_k": 7, "seed": 42})
     app.presets.save("Mine", {"temperature": 1.5})
     before = dict(app.params.values)
-    sent = await Turns(app).send(chat, None, "user", "Hello", None, True)
+    sent = await app.conversations.send(chat, None, "user", "Hello", None, True)
     assert sent.reply
     async with client(app) as http:
         path = f"/api/chats/{chat}/messages/{sent.reply.id}/regenerate"
@@ -153,44 +115,3 @@ async def test_a_reply_written_again_by_another_model_and_preset_leaves_what_is_
     assert (second.model, second.params["temperature"], second.params["seed"]) == ("echo", 1.5, 42)
     assert second.params["top_k"] == BY_NAME["top_k"].default  # the preset leaves it out
     assert dict(app.params.values) == before
-
-
-@pytest.mark.parametrize("by", [Overrides(model="no such model"), Overrides(preset="no such preset")])
-async def test_a_reply_by_what_is_not_there_is_refused_and_nothing_is_begun(
-    app: App, asked: list[GenerationRequest], by: Overrides
-) -> None:
-    chat = app.chats.create().id
-    sent = await Turns(app).send(chat, None, "user", "Hello", None, True)
-    assert sent.reply
-    with pytest.raises(NotFound):
-        await Turns(app).regenerate(chat, sent.reply.id, sent.rev, by)
-    assert len(app.chats.get(chat).messages) == 2
-    assert len(asked) == 1
-
-
-def failed_reply(app: App, settings: dict[str, Any]) -> tuple[str, str]:
-    """A chat with a reply whose model did not fit, as its file tells it: (chat, reply)."""
-    chat = app.chats.create().id
-    question = app.chats.add_message(chat, None, "user", "Hello")
-    reply = app.chats.begin_reply(chat, question.id, "echo")
-    changes = [{"name": "context", "label": "Context", "was": "4,096", "now": "2,048"}]
-    offer = {"model": "echo", "loader": "echo", "settings": settings, "says": "", "changes": changes}
-    app.chats.finish(chat, reply.id, "", state="failed", error={"message": "Too large.", "fallback": offer})
-    return chat, reply.id
-
-
-@pytest.mark.parametrize(("context", "model"), [(8_000_000, ""), (2048, "other")])
-async def test_an_offer_that_is_not_what_a_chat_says_of_it_is_refused_and_nothing_is_begun(
-    app: App, asked: list[GenerationRequest], monkeypatch: pytest.MonkeyPatch, context: int, model: str
-) -> None:
-    chat, reply = failed_reply(app, {"context": context})
-    echo = app.catalog.get("echo")
-    monkeypatch.setattr(app.catalog, "get", lambda name: replace(echo, name=name))
-    with pytest.raises(BadRequest) as refused:
-        await Turns(app).regenerate(chat, reply, None, Overrides(model), smaller=True)
-    assert refused.value.code == "nothing_smaller"
-    assert asked == []
-    assert len(app.chats.get(chat).messages) == 2
-    chat, reply = failed_reply(app, {"context": 2048})
-    await Turns(app).regenerate(chat, reply, None, smaller=True)
-    assert [one.model for one in asked] == ["echo"]

@@ -1,0 +1,150 @@
+"""Send, edit, regenerate and continue: what a person does in a chat, up to the reply that starts.
+
+Blocking store calls run in threads. Nothing is overwritten: an edit, a new version and a continuation are all
+further children of the same parent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import Any
+
+from loaders import Registry
+from modules.chats.store import ChatStore
+from modules.chats.values import Chat, MessageNode
+from modules.conversation.prompt import AS_IN_USE, Overrides, PromptBuilder
+from modules.errors import BadRequest, NotFound
+from modules.events import Events
+from modules.models.catalog import Catalog
+from modules.models.pool import ModelPool
+from modules.replies.offer import BeginLoad, Offer, confirmed, loaded_with, no_offer
+from modules.replies.running import Replies
+from modules.types import Role
+
+
+@dataclass(frozen=True, slots=True)
+class ChatChange:
+    """What an action added to a chat. `rev` is the chat's revision after it."""
+
+    rev: int
+    message: MessageNode | None = None
+    reply: MessageNode | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        message = {} if self.message is None else {"message": self.message.as_dict()}
+        return {**message, "reply": None if self.reply is None else self.reply.as_dict(), "rev": self.rev}
+
+
+class Conversations:
+    """The actions on all chats of one program.
+
+    begin_load   loads a model in a task of its own, for a reply that takes an offer
+    """
+
+    def __init__(
+        self, chats: ChatStore, replies: Replies, prompts: PromptBuilder, models: ModelPool, catalog: Catalog,
+        registry: Registry, events: Events, begin_load: BeginLoad,
+    ) -> None:  # fmt: skip
+        self._chats = chats
+        self._replies = replies
+        self._prompts = prompts
+        self._models = models
+        self._catalog = catalog
+        self._registry = registry
+        self._events = events
+        self._begin_load = begin_load
+
+    async def send(
+        self, chat_id: str, parent: str | None, role: Role, text: str, rev: int | None, reply: bool
+    ) -> ChatChange:
+        """A new message below `parent`, and a reply to it if asked for."""
+        message = await asyncio.to_thread(self._chats.add_message, chat_id, parent, role, text, rev)
+        if not reply:
+            self._changed(chat_id, message.rev)
+            return ChatChange(message.rev, message)
+        answer = await self._reply(chat_id, message.id, None)
+        return ChatChange(answer.rev, message, answer)
+
+    async def edit(self, chat_id: str, message_id: str, text: str, rev: int | None, reply: bool) -> ChatChange:
+        """A changed copy beside the message. Its reply is asked for only below a person's message."""
+        chat, node = await self._node(chat_id, message_id)
+        with_reply = reply and node.role == "user"
+        return await self.send(chat.id, node.parent, node.role, text, rev, with_reply)
+
+    async def regenerate(
+        self, chat_id: str, message_id: str, rev: int | None, by: Overrides = AS_IN_USE, smaller: bool = False
+    ) -> ChatChange:
+        """A further version of a reply, or a new reply below a person's message.
+
+        With `smaller` its model is loaded first, with the settings offered when it did not fit.
+        Raises: NotFound for a model or preset that is not there, Unsupported for a model that cannot run, BadRequest
+        when nothing smaller was offered, or for another model than `by` names.
+        """
+        if by.model:
+            model = await asyncio.to_thread(self._catalog.get, by.model)
+            await asyncio.to_thread(self._models.pick_loader, model)
+            by = replace(by, model=model.name)
+        _, node = await self._node(chat_id, message_id)
+        parent = node.parent if node.role == "assistant" else node.id
+        if parent is None:
+            raise BadRequest("There is nothing to answer: this message is the first of the chat.")
+        offer = await self._offer(node) if smaller else None
+        if offer is not None and by.model and by.model != offer.model:
+            raise BadRequest(f"What was offered is for {offer.model}, not for {by.model}.", code="nothing_smaller")
+        answer = await self._reply(chat_id, parent, rev, by=by, offer=offer)
+        return ChatChange(answer.rev, None, answer)
+
+    async def _offer(self, node: MessageNode) -> Offer:
+        """What to try instead: as the model's last load offered it, else as this reply's own did. Raises BadRequest."""
+        status = self._models.status
+        own = Offer.of(node.error)
+        last = Offer.of(status.error) if status.state == "failed" else None
+        if last is not None and last.model == (own.model if own else node.model or last.model):
+            return last
+        if own is None:
+            raise no_offer()
+        model = await asyncio.to_thread(self._catalog.get, own.model)
+        spec = self._registry.get(own.loader)
+        kept = self._models.saved_settings(model.name, spec.name)
+        usual = {name: kept.get(name, value) for name, value in spec.check_settings({}).items()}
+        return confirmed(own, spec, usual)
+
+    async def continue_reply(self, chat_id: str, message_id: str, rev: int | None) -> ChatChange:
+        """A further version of a reply that begins with its text and goes on from there."""
+        _, node = await self._node(chat_id, message_id)
+        if node.role != "assistant" or node.parent is None:
+            raise BadRequest("Only a reply can be continued.", code="not_a_reply")
+        if node.state == "running":
+            raise BadRequest("This reply is still being written.", hint="Stop it first.", code="still_running")
+        answer = await self._reply(chat_id, node.parent, rev, node)
+        return ChatChange(answer.rev, None, answer)
+
+    async def _node(self, chat_id: str, message_id: str) -> tuple[Chat, MessageNode]:
+        chat = await asyncio.to_thread(self._chats.get, chat_id)
+        node = chat.messages.get(message_id)
+        if node is None:
+            raise NotFound("There is no such message in this chat.", hint="Reload the chat.", code="message_not_found")
+        return chat, node
+
+    async def _reply(
+        self, chat_id: str, parent: str, rev: int | None, tail: MessageNode | None = None, by: Overrides = AS_IN_USE,
+        offer: Offer | None = None,
+    ) -> MessageNode:  # fmt: skip
+        """Begin a reply below `parent` and hand it to the server.
+
+        Nothing that can fail stands between its line in the chat and its start: it would run for ever.
+        """
+        by = by if offer is None else replace(by, model=offer.model)
+        model = by.model or self._models.status.model
+        continue_of = None if tail is None else tail.id
+        chat = await asyncio.to_thread(self._chats.get, chat_id)
+        request = await asyncio.to_thread(self._prompts.build, chat, parent, tail, by)
+        node = await asyncio.to_thread(self._chats.begin_reply, chat_id, parent, model, continue_of, rev)
+        before = None if offer is None else loaded_with(offer, self._models, self._begin_load)
+        self._replies.start(chat_id, node, request, before)
+        return node
+
+    def _changed(self, chat_id: str, rev: int) -> None:
+        self._events.publish({"type": "chat", "id": chat_id, "rev": rev, "kind": "changed"})

@@ -1,0 +1,106 @@
+"""Send, edit, regenerate and continue over a real store: what happens when a step of them goes wrong."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modules.app import App
+from modules.conversation.prompt import Overrides
+from modules.errors import BadRequest, NotFound, StorageError
+from modules.settings.store import Settings
+from modules.types import GenerationRequest, Message
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def app(tmp_path: Path) -> AsyncIterator[App]:
+    built = App.build(Settings({"user_data_dir": str(tmp_path), "extensions": ()}))
+    built.events.bind()
+    yield built
+    await built.close()
+
+
+@pytest.fixture
+def asked(app: App, monkeypatch: pytest.MonkeyPatch) -> list[GenerationRequest]:
+    """What replies were started with; none is really written."""
+    requests: list[GenerationRequest] = []
+    monkeypatch.setattr(app.replies, "start", lambda chat, node, request, before: requests.append(request))
+    return requests
+
+
+@pytest.mark.parametrize("fails", ["get", "build"])
+async def test_a_reply_that_cannot_be_started_does_not_stay_running(
+    app: App, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    chat = app.chats.create().id
+    with monkeypatch.context() as patch:
+
+        def refuse(*args: Any, **kwargs: Any) -> Any:
+            raise StorageError("The disk reported an error.")
+
+        if fails == "get":
+            patch.setattr(app.chats, "get", refuse)
+        else:
+            patch.setattr(app.conversations._prompts, "build", refuse)
+        with pytest.raises(StorageError):
+            await app.conversations.send(chat, None, "user", "Hello", None, True)
+    assert [node.state for node in app.chats.get(chat).messages.values()] == ["done"]
+    assert app.replies.running == 0
+
+
+async def test_a_question_asked_again_after_an_empty_failed_reply_is_one_message_for_the_model(app: App) -> None:
+    chat = app.chats.create().id
+    app.chats.set_prompt(chat, "Be short.")
+    first = app.chats.add_message(chat, None, "user", "Hello")
+    failed = app.chats.begin_reply(chat, first.id, "m")
+    app.chats.finish(chat, failed.id, "", state="failed", error={"code": "engine_crashed"})
+    second = app.chats.add_message(chat, failed.id, "user", "Are you there?")
+    request = app.conversations._prompts.build(app.chats.get(chat), second.id)
+    assert request.messages == (Message("system", "Be short."), Message("user", "Hello\n\nAre you there?"))
+
+
+@pytest.mark.parametrize("by", [Overrides(model="no such model"), Overrides(preset="no such preset")])
+async def test_a_reply_by_what_is_not_there_is_refused_and_nothing_is_begun(
+    app: App, asked: list[GenerationRequest], by: Overrides
+) -> None:
+    chat = app.chats.create().id
+    sent = await app.conversations.send(chat, None, "user", "Hello", None, True)
+    assert sent.reply
+    with pytest.raises(NotFound):
+        await app.conversations.regenerate(chat, sent.reply.id, sent.rev, by)
+    assert len(app.chats.get(chat).messages) == 2
+    assert len(asked) == 1
+
+
+def failed_reply(app: App, settings: dict[str, Any]) -> tuple[str, str]:
+    """A chat with a reply whose model did not fit, as its file tells it: (chat, reply)."""
+    chat = app.chats.create().id
+    question = app.chats.add_message(chat, None, "user", "Hello")
+    reply = app.chats.begin_reply(chat, question.id, "echo")
+    changes = [{"name": "context", "label": "Context", "was": "4,096", "now": "2,048"}]
+    offer = {"model": "echo", "loader": "echo", "settings": settings, "says": "", "changes": changes}
+    app.chats.finish(chat, reply.id, "", state="failed", error={"message": "Too large.", "fallback": offer})
+    return chat, reply.id
+
+
+@pytest.mark.parametrize(("context", "model"), [(8_000_000, ""), (2048, "other")])
+async def test_an_offer_that_is_not_what_a_chat_says_of_it_is_refused_and_nothing_is_begun(
+    app: App, asked: list[GenerationRequest], monkeypatch: pytest.MonkeyPatch, context: int, model: str
+) -> None:
+    chat, reply = failed_reply(app, {"context": context})
+    echo = app.catalog.get("echo")
+    monkeypatch.setattr(app.catalog, "get", lambda name: replace(echo, name=name))
+    with pytest.raises(BadRequest) as refused:
+        await app.conversations.regenerate(chat, reply, None, Overrides(model), smaller=True)
+    assert refused.value.code == "nothing_smaller"
+    assert asked == []
+    assert len(app.chats.get(chat).messages) == 2
+    chat, reply = failed_reply(app, {"context": 2048})
+    await app.conversations.regenerate(chat, reply, None, smaller=True)
+    assert [one.model for one in asked] == ["echo"]
