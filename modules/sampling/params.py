@@ -66,7 +66,6 @@ _EXL2 = _EXL3 - {"adaptive_target", "adaptive_decay"} | {
     "dynatemp_exponent", "mirostat_mode", "mirostat_tau", "mirostat_eta",
 }  # fmt: skip
 """What the ExLlama loaders translate into the libraries' own steps and settings; our names throughout."""
-_NOT_IN_TORCH = frozenset({"penalty_alpha"})  # contrastive search needs code from a hub since Transformers 5
 
 
 LENGTH, SHAPE, CUT, REPEAT, MIRO, ORDER, TOKENS = (
@@ -151,8 +150,6 @@ PARAMS: tuple[Param, ...] = (
        "Above 1 keeps the reply near the words of the prompt. 1 = off.", hard_low=0.01),
     _i("no_repeat_ngram_size", "No-repeat n-gram size", REPEAT, 0, 0, 20,
        "Forbids a sequence of this many tokens to occur twice. 0 = off."),
-    _f("penalty_alpha", "Contrastive search", REPEAT, 0.0, 0.0, 5.0,
-       "Weight of the penalty for tokens like earlier ones. 0 = off. (Su et al. 2022)"),
     _f("dry_multiplier", "DRY strength", REPEAT, 0.0, 0.0, 5.0,
        "Penalises continuing a sequence that already occurred. 0 = off.", engines={LLAMA: "dry_multiplier"}),
     _f("dry_base", "DRY base", REPEAT, 1.75, 1.0, 4.0, "How fast the DRY penalty grows with the sequence's length.",
@@ -200,7 +197,7 @@ CANONICAL: Mapping[str, str] = {
 def dialect(engine: str) -> Mapping[str, str]:
     """Our name → the engine's name, for every parameter this engine dialect offers."""
     if engine == TORCH:
-        return {param.name: param.name for param in PARAMS if param.name not in _NOT_IN_TORCH}
+        return {param.name: param.name for param in PARAMS}
     if engine == LLAMA_PYTHON:  # llama.cpp's samplers, put together by us
         return {param.name: param.name for param in PARAMS if LLAMA in param.engines}
     if engine in (EXL2, EXL3):

@@ -60,7 +60,6 @@ CASES: Mapping[str, Case] = {
     "presence_penalty": Case({}, {"presence_penalty": 2.0}, NUMBERS),
     "encoder_repetition_penalty": Case({}, {"encoder_repetition_penalty": 1.5}),
     "no_repeat_ngram_size": Case(GREEDY, {**GREEDY, "no_repeat_ngram_size": 2}, NUMBERS),
-    "penalty_alpha": Case(GREEDY, {**GREEDY, "penalty_alpha": 0.9, "top_k": 4}),
     "dry_multiplier": Case(GREEDY, DRY, NUMBERS),
     "dry_base": Case({**DRY, "dry_multiplier": 0.01, "dry_base": 1.0},
                      {**DRY, "dry_multiplier": 0.01, "dry_base": 4.0}, NUMBERS),
