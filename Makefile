@@ -1,5 +1,5 @@
-# The five commands of this project. Each is one line, so that Windows users can type it themselves.
-.PHONY: run test quick check docs coverage
+# The commands of this project. Each is one line, so that Windows users can type it themselves.
+.PHONY: run test quick check docs coverage lock
 
 run: ## install what is missing, then start the server and the page
 	python3 start.py
@@ -12,6 +12,9 @@ quick: ## the tests that need neither a browser nor the real model
 
 check: ## lint, format and types, as the suite checks them
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
+
+lock: ## newer versions into requirements/lock, kept if the suite passes
+	python3 start.py lock
 
 docs: ## write the generated pages of docs/ again
 	.venv/bin/python -m modules.doc_tables

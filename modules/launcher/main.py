@@ -137,6 +137,8 @@ def _lock(options: Options, layout: Layout, console: Console) -> int:
     def suite_passes() -> bool:
         renewed = Environment(layout, console)  # the installer may be another one now
         renewed.ensure(("base", "dev"), "")
+        if not options.tests:
+            return True
         return _run_suite(renewed, (), layout, console) == 0
 
     return 0 if LockUpdate(layout, environment.installer, console).run(options.packages, suite_passes) else 1

@@ -36,6 +36,9 @@ flags of install:
                        (default: chosen for this machine)
   --force              install ExLlama although no NVIDIA GPU is seen
 
+flags of lock:
+  --no-tests           do not run the suite: CI will
+
 environment:
   ENGINEHOUSE_ENGINE_INDEX   root of a mirror of the engine's own wheel index
   ENGINEHOUSE_NO_UV          anything: install with pip instead of uv
@@ -53,6 +56,7 @@ class Options:
     rest       handed on: to the server (run) or to pytest (test)
     loaders    names for install; none = only check what is there
     packages   names for lock; none = all
+    tests      whether lock runs the suite
     """
 
     command: str = "run"
@@ -66,6 +70,7 @@ class Options:
     force: bool = False
     loaders: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
+    tests: bool = True
     rest: tuple[str, ...] = ()
 
 
@@ -130,12 +135,12 @@ def _parse_install(words: list[str]) -> Options:
 
 
 def _parse_lock(words: list[str]) -> Options:
-    show_help = any(word in ("-h", "--help") for word in words)
-    packages = tuple(word for word in words if not word.startswith("-"))
-    if not show_help and len(packages) != len(words):
-        wrong = next(word for word in words if word.startswith("-"))
-        raise StepFailed("reading the command line", f"lock does not know {wrong!r}; it takes names of packages")
-    return Options(command="lock", help=show_help, packages=packages)
+    flags = {word for word in words if word.startswith("-")}
+    packages = tuple(word for word in words if word not in flags)
+    if wrong := sorted(flags - {"-h", "--help", "--no-tests"}):
+        raise StepFailed("reading the command line", f"lock does not know {wrong[0]!r}; it takes names of packages")
+    show_help = bool(flags & {"-h", "--help"})
+    return Options(command="lock", help=show_help, packages=packages, tests="--no-tests" not in flags)
 
 
 def _engine(value: str) -> str:

@@ -107,5 +107,7 @@ def test_lock_takes_names_of_packages_and_nothing_else() -> None:
     assert parse(["lock"]) == Options(command="lock")
     assert parse(["lock", "openai", "gradio"]).packages == ("openai", "gradio")
     assert parse(["lock", "--help"]).help
+    assert parse(["lock"]).tests
+    assert not parse(["lock", "openai", "--no-tests"]).tests
     with pytest.raises(StepFailed):
         parse(["lock", "--upgrade"])
