@@ -18,9 +18,9 @@ from modules.conversation.prompt import PromptBuilder
 from modules.conversation.reply_params import ReplyParams
 from modules.errors import Cancelled, EngineError, EnginehouseError
 from modules.events import Events
-from modules.extension_api import ModelAccess, Services
 from modules.extensions import Extensions
 from modules.generation.pipeline import Generation
+from modules.hooks.context import ModelAccess, Services
 from modules.models.catalog import Catalog
 from modules.models.pool import ModelPool
 from modules.models.status import ModelStatus

@@ -16,8 +16,8 @@ from typing import Any, Protocol
 import yaml
 
 from loaders.base import LoaderSpec
-from modules.extension_api import ExtensionContext, Services
 from modules.hooks.calls import call
+from modules.hooks.context import ExtensionContext, Services
 from modules.hooks.manager import HookLimits, Hooks
 
 log = logging.getLogger(__name__)

@@ -47,6 +47,7 @@ LAYERS: tuple[tuple[str, int], ...] = (
     ("modules.hooks", 6),
     ("modules.generation", 6),
     ("modules.models.memory", 2),
+    ("modules.models.model_file", 2),
     ("modules.models.status", 2),
     ("modules.models.last_used", 2),
     ("modules.models", 5),
@@ -112,6 +113,49 @@ def test_a_file_imports_only_its_own_layer_and_those_below(path: Path) -> None:
         if other is not None and own is not None and other > own and not for_types:
             wrong.append(f"{path.relative_to(ROOT)}:{line} imports {module}")
     assert not wrong, "\n".join(wrong)
+
+
+def package(name: str) -> str:
+    """The folder of a module below modules/, else the file: what the graph without circles is made of."""
+    parts = name.split(".")
+    if parts[0] == "modules" and len(parts) > 1:
+        return ".".join(parts[:2])
+    return name
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """One circle of imports, [] when there is none."""
+    done: set[str] = set()
+
+    def visit(node: str, trail: list[str]) -> list[str]:
+        if node in trail:
+            return [*trail[trail.index(node) :], node]
+        if node in done:
+            return []
+        for other in sorted(graph.get(node, ())):
+            if found := visit(other, [*trail, node]):
+                return found
+        done.add(node)
+        return []
+
+    return next((found for node in sorted(graph) if (found := visit(node, []))), [])
+
+
+def test_no_package_imports_itself_by_way_of_another() -> None:
+    """Imports for type checking and inside functions count too: who knows whom is what a reader has to follow."""
+    graph: dict[str, set[str]] = {}
+    for path in SOURCES:
+        here = package(dotted(path))
+        for module, _, _, _ in imports(path):
+            there = package(module)
+            if there.split(".")[0] in ("modules", "loaders", "extensions") and there not in (here, "modules"):
+                graph.setdefault(here, set()).add(there)
+    assert not circle(graph), " -> ".join(circle(graph))
+
+
+def test_a_circle_of_imports_is_found() -> None:
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"a"}}) == ["a", "b", "c", "a"]
+    assert circle({"a": {"b", "c"}, "b": {"c"}}) == []
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=dotted)

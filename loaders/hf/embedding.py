@@ -18,7 +18,7 @@ from loaders.hf.device_map import Place, choose_dtype
 from loaders.hf.loading import main_device, weights_reported
 from loaders.hf.out_of_memory import trim
 from loaders.text.embedding_queue import turn
-from loaders.transformers import choose_context, folder_of
+from loaders.text.hf_folder import choose_context, folder_of
 from modules.errors import BadRequest, Cancelled, ContextOverflow, LoadFailed, Unsupported
 from modules.types import Chunk, Embeddings, EngineInfo, GenerationRequest, Message
 
@@ -208,7 +208,7 @@ def _read(file: Path) -> Any:
     if not file.is_file():
         return {}
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise LoadFailed(f"{file.name} cannot be read: {error}", hint="Download the model again.") from error
 

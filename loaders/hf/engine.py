@@ -21,10 +21,10 @@ from loaders.hf.sequence import Adapters, Part, Row
 from loaders.hf.speculative import Draft, Guesser, PromptLookup
 from loaders.hf.tokenizer import HfTokenizer
 from loaders.hf.vision import Pictures
+from loaders.text.hf_folder import choose_context
 from loaders.text.template import ChatTemplate
 from loaders.torch_sampling.chain import Sampler
 from loaders.torch_sampling.grammar import Grammar
-from loaders.transformers import choose_context
 from modules.errors import BadRequest, ContextOverflow, LoadFailed, Unsupported
 from modules.types import Chunk, Embeddings, EngineInfo, GenerationRequest, Message, ParamValue
 

@@ -1,4 +1,4 @@
-"""From a folder to a model on its devices and the engine that runs it."""
+"""Reads a model from its folder onto its devices, with the library's errors explained."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 from transformers.utils import logging as hf_logging
 
-from loaders.base import EngineBackend, LoaderSpec, LoadRequest
-from loaders.hf.device_map import Place, choose_dtype, choose_place, set_threads
+from loaders.base import LoadRequest
+from loaders.hf.device_map import Place, choose_dtype
 from loaders.hf.quantization import check_ready_made, ready_made, while_loading
-from loaders.transformers import folder_of
+from loaders.text.hf_folder import folder_of
 from modules.errors import EnginehouseError, LoadFailed
 from modules.types import ParamValue
 
@@ -34,23 +34,6 @@ class Opened:
     dtype: torch.dtype
     notes: Mapping[str, Any]
     processor: Any = None
-
-
-def open_backend(request: LoadRequest, spec: LoaderSpec, progress: Report) -> EngineBackend:
-    """The engine for what the folder holds: a language model, one that sees, or one that makes embeddings."""
-    from loaders.hf import embedding, engine
-
-    hf_logging.disable_default_handler()
-    hf_logging.enable_propagation()
-    threads = set_threads(int(_number(request.settings["threads"])))
-    place = choose_place(request.settings)
-    with explained(request):
-        path = Path(request.path)
-        config = read_model_config(path)
-        if embedding.is_embedding(folder_of(path), config):
-            return embedding.open_embedding(request, spec, config, place, progress)
-        opened = open_model(path, config, request.settings, place, request.scratch, progress)
-        return engine.build(request, spec, opened, threads, progress)
 
 
 def read_model_config(path: Path) -> Any:
@@ -202,7 +185,3 @@ def _counted(spread: Mapping[str, Any]) -> dict[str, int]:
     for device in spread.values():
         counts[str(device)] = counts.get(str(device), 0) + 1
     return counts
-
-
-def _number(value: object) -> float:
-    return value if isinstance(value, (int, float)) else 0

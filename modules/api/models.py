@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from modules.api.json_response import json_answer, to_json
 from modules.app import App
-from modules.models.catalog import ModelFile
+from modules.models.model_file import ModelFile
 from modules.models.status_json import status_dict
 
 WRONG_SECONDS = 0.25  # in which what is wrong with a request (its name, a setting) is known

@@ -6,27 +6,21 @@ The model is leased like one that writes: loaded when it is named and not there,
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from loaders.base import Feature, LoaderSpec, features_of
 from modules.drivers.base import Engine
 from modules.errors import EngineError
 from modules.generation.checks import lacking, text_of_ids
 from modules.messages.images import without_marks
+from modules.models.lease import Leases
+from modules.models.model_file import ModelFile
 from modules.types import Notice
 
 KINDS = {Feature.EMBEDDINGS: "embedding", Feature.RERANK: "reranker"}
 MOST_NAMED = 10
 Input = str | tuple[int, ...]
-Files = Callable[[], Awaitable[Iterable[Any]]]
-
-
-class Leases(Protocol):
-    """The part of modules.models.pool.Models that is needed here."""
-
-    def lease(self, name: str | None) -> AbstractAsyncContextManager[Any]: ...
+Files = Callable[[], Awaitable[Iterable[ModelFile]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +49,7 @@ async def embed(models: Leases, name: str | None, inputs: Sequence[Input], files
     Raises Unsupported, BadRequest, EngineError and what a lease raises.
     """
     async with models.lease(name) as lease:
-        engine: Engine = lease.engine
+        engine = lease.engine
         await _check(engine, Feature.EMBEDDINGS, files)
         texts = [one if isinstance(one, str) else await text_of_ids(engine, one, "input") for one in inputs]
         texts = [without_marks(text) for text in texts]
@@ -68,7 +62,7 @@ async def embed(models: Leases, name: str | None, inputs: Sequence[Input], files
 async def rerank(models: Leases, name: str | None, query: str, documents: Sequence[str], files: Files) -> Ranked:
     """Scores of documents for a query. Raises as `embed` does."""
     async with models.lease(name) as lease:
-        engine: Engine = lease.engine
+        engine = lease.engine
         await _check(engine, Feature.RERANK, files)
         found = await engine.rerank(without_marks(query), [without_marks(text) for text in documents])
         if len(found.scores) != len(documents):
@@ -76,9 +70,9 @@ async def rerank(models: Leases, name: str | None, query: str, documents: Sequen
         return Ranked(engine.info.model, found.scores, found.tokens, lease.notices)
 
 
-def _made_for(file: Any, feature: Feature) -> bool:
+def _made_for(file: ModelFile, feature: Feature) -> bool:
     """Whether a model of the catalogue was made for it, as far as its file says."""
-    return getattr(file, "kind", "") == KINDS[feature] or feature.value in getattr(file, "capabilities", ())
+    return file.kind == KINDS[feature] or feature.value in file.capabilities
 
 
 async def _check(engine: Engine, feature: Feature, files: Files) -> None:

@@ -16,7 +16,7 @@ from modules.types import Chunk, GenerationRequest
 
 if TYPE_CHECKING:
     from loaders.base import LoaderSpec
-    from modules.extension_api import ExtensionContext
+    from modules.hooks.context import ExtensionContext
 
 PROJECT = "enginehouse"
 hookspec = pluggy.HookspecMarker(PROJECT)

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from loaders.base import LoaderSpec, LoadParam, NamedFile
 from modules.errors import BadParameter, NotFound
 from modules.formats.auxiliary_reasons import COMPANION_WORDS
 from modules.formats.pickle_weights import DANGER
-from modules.models.catalog import ModelFile, near_names
+from modules.models.catalog import Catalog, near_names
 from modules.models.catalog_fit import beside, mismatch
+from modules.models.model_file import ModelFile
 from modules.types import Decision
 
 NONE = "none"
@@ -31,17 +32,6 @@ _SCALED = re.compile(r"(?P<name>.+?)\s*=\s*(?P<scale>[-+]?(?:\d+\.?\d*|\.\d+)(?:
 _VOCABULARY_SLACK = 128  # what llama.cpp allows between a model and its draft model
 
 
-class CatalogLike(Protocol):
-    """What is needed of the catalogue."""
-
-    @property
-    def models_dir(self) -> Any: ...
-    @property
-    def allow_pickle(self) -> bool: ...
-    def scan(self) -> Iterable[ModelFile]: ...
-    def get(self, name: str) -> ModelFile: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Companions:
     """The files by setting, for LoadRequest.files, and a sentence for each that was chosen by itself."""
@@ -51,7 +41,7 @@ class Companions:
 
 
 def resolve(
-    catalog: CatalogLike, spec: LoaderSpec, settings: Mapping[str, Any], model: ModelFile | None = None
+    catalog: Catalog, spec: LoaderSpec, settings: Mapping[str, Any], model: ModelFile | None = None
 ) -> Companions:
     """The files that `settings` (complete) name, found and checked, for each setting of kind "files".
 
@@ -72,7 +62,7 @@ def resolve(
     return Companions(files, tuple(why))
 
 
-def beside_it(catalog: CatalogLike, model: ModelFile) -> Decision[ModelFile] | None:
+def beside_it(catalog: Catalog, model: ModelFile) -> Decision[ModelFile] | None:
     """The image part that lies beside a model and was made for it; None where there is none."""
     scanned = {one.name: one for one in catalog.scan()}
     near = beside(scanned.values(), model, catalog.models_dir)
@@ -83,7 +73,7 @@ def beside_it(catalog: CatalogLike, model: ModelFile) -> Decision[ModelFile] | N
     return Decision(part, f"{part.name} lies beside it and was made for it, so it takes {takes} (none = without).")
 
 
-def offered(catalog: CatalogLike, kind: str, model: ModelFile, spec: LoaderSpec | None = None) -> tuple[ModelFile, ...]:
+def offered(catalog: Catalog, kind: str, model: ModelFile, spec: LoaderSpec | None = None) -> tuple[ModelFile, ...]:
     """What can be named in a setting of that kind for `model`: what lies beside it first, then by name."""
     found = list(catalog.scan())
     if kind == "model":
@@ -108,7 +98,7 @@ def _drafts(one: ModelFile, model: ModelFile) -> bool:
 
 
 def _files(
-    catalog: CatalogLike, spec: LoaderSpec, param: LoadParam, text: str, model: ModelFile | None
+    catalog: Catalog, spec: LoaderSpec, param: LoadParam, text: str, model: ModelFile | None
 ) -> tuple[NamedFile, ...]:
     """The files one setting names."""
     if not text or text.casefold() == NONE:
@@ -133,14 +123,14 @@ def _named(file: ModelFile, scale: float) -> NamedFile:
     return NamedFile(file.name, str(file.path), scale)
 
 
-def _known(catalog: CatalogLike, name: str) -> ModelFile | None:
+def _known(catalog: Catalog, name: str) -> ModelFile | None:
     try:
         return catalog.get(name)
     except NotFound:
         return None
 
 
-def _one(catalog: CatalogLike, param: LoadParam, piece: str, model: ModelFile | None) -> tuple[ModelFile, float]:
+def _one(catalog: Catalog, param: LoadParam, piece: str, model: ModelFile | None) -> tuple[ModelFile, float]:
     """The file of `name` or `name=strength`. A name that has a = in it is tried first."""
     if file := _known(catalog, piece):
         return file, 1.0
@@ -160,7 +150,7 @@ def _one(catalog: CatalogLike, param: LoadParam, piece: str, model: ModelFile | 
     return file, scale
 
 
-def _not_found(catalog: CatalogLike, param: LoadParam, name: str, model: ModelFile | None) -> BadParameter:
+def _not_found(catalog: Catalog, param: LoadParam, name: str, model: ModelFile | None) -> BadParameter:
     shown = name if len(name) <= 80 else name[:77] + "..."
     there = [one.name for one in catalog.scan() if one.kind == param.files and not one.builtin]
     if model is not None:

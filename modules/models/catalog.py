@@ -10,9 +10,8 @@ import difflib
 import logging
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 from loaders import Registry, installed
 from modules.errors import NotFound, Unsupported
@@ -22,52 +21,12 @@ from modules.formats.gguf import GgufHeader, read_header
 from modules.models.catalog_fit import beside
 from modules.models.catalog_walk import Found, walk
 from modules.models.loadability import verdict
+from modules.models.model_file import ModelFile
 
 logger = logging.getLogger(__name__)
 Stamp = tuple[str, int, int]
 _SILENT = (".bin",)
 """Endings that anything may have: a file with one is listed only when its content is known."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFile:
-    """One model on disk, or one built into a loader; or something that goes with a model (see `kind`).
-
-    path            the file to open (the first part of a split one), or the folder; a built-in model's name
-    size            bytes of all parts
-    context_length  tokens it was trained for
-    parameters      weights of all parts
-    chat_template   whether it brings one
-    runnable        whether a loader that is installed opens it; if not, `reason` says why
-    loaders         names of the loaders that open it, best first
-    kind            what it is; see ModelFacts.kind. "adapter", "mmproj" and "control-vector" are named in a model's
-                    settings and never loaded by themselves
-    capabilities    what can be done with it, known before it is loaded; see ModelFacts. "images" also where the image
-                    part lies beside it
-    languages       as its makers state them, ISO 639 codes
-    installs        loader name → the command that installs it, for those of `loaders` that are not installed
-    facts           everything known of it
-    """
-
-    name: str
-    path: Path
-    size: int
-    format: str
-    arch: str
-    quant: str
-    context_length: int | None
-    parameters: int | None
-    layers: int | None
-    chat_template: bool
-    runnable: bool
-    reason: str
-    loaders: tuple[str, ...]
-    builtin: bool = False
-    kind: str = "model"
-    capabilities: tuple[str, ...] = ()
-    languages: tuple[str, ...] = ()
-    installs: Mapping[str, str] = field(default_factory=dict)
-    facts: ModelFacts = field(default_factory=lambda: ModelFacts("unknown"))
 
 
 class Catalog:
@@ -215,16 +174,7 @@ def check_runnable(model: ModelFile) -> None:
         raise Unsupported(f"{model.name} cannot be loaded: {model.reason}", code="model_not_runnable")
 
 
-class Named(Protocol):
-    """What is needed to tell what a model is for."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def kind(self) -> str: ...
-
-
-def check_writes_text(model: Named) -> None:
+def check_writes_text(model: ModelFile) -> None:
     """Raises Unsupported (code "model_writes_no_text") when `model` makes embeddings or rankings only."""
     what = {"embedding": "embeddings", "reranker": "rankings"}.get(model.kind)
     if what:

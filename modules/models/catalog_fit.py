@@ -5,29 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol
 
 from modules.formats.auxiliary_reasons import COMPANION_WORDS
 from modules.formats.facts import ModelFacts
+from modules.models.model_file import ModelFile
 
 COMPANIONS = ("adapter", "mmproj", "control-vector")
 _NO_NAME = re.compile(
     r"(?:mmproj|mm|proj|model|clip|vision|gguf|f16|fp16|bf16|f32|fp32|q\d(?:_\w+)?|iq\d\w*|ud|xl|[0-9]|k|m|s)"
 )
 _BEST_FIRST = ("F16", "BF16", "Q8_0", "F32")
-
-
-class FileWithFacts(Protocol):
-    """What is needed of the catalogue's ModelFile."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def path(self) -> Path: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def facts(self) -> ModelFacts: ...
 
 
 def mismatch(companion: ModelFacts, model: ModelFacts) -> str:
@@ -44,7 +31,7 @@ def mismatch(companion: ModelFacts, model: ModelFacts) -> str:
     return ""
 
 
-def beside(companions: Iterable[FileWithFacts], model: FileWithFacts, root: Path) -> tuple[FileWithFacts, ...]:
+def beside(companions: Iterable[ModelFile], model: ModelFile, root: Path) -> tuple[ModelFile, ...]:
     """The image parts that lie beside `model` and were surely made for it, best first.
 
     In a folder of its own a fitting one needs no name; in the models folder itself, and where its name says what it

@@ -19,6 +19,7 @@ from modules.hardware.reader import HardwareReader
 from modules.hardware.values import Hardware
 from modules.models import memory
 from modules.models.fallback import Fallback, find_fallback, looks_like_memory
+from modules.models.model_file import ModelFile
 from modules.types import ParamValue
 
 _log = logging.getLogger("enginehouse.memory")
@@ -40,7 +41,7 @@ class Estimating:
     """
 
     def __init__(
-        self, hardware: HardwareReader, footprints: Footprints, find: Callable[[str], Any],
+        self, hardware: HardwareReader, footprints: Footprints, find: Callable[[str], ModelFile],
         given_up: Callable[[], int] = lambda: 0, own_engine: OwnEngine = lambda spec: False,
     ) -> None:  # fmt: skip
         self.hardware = hardware
@@ -55,7 +56,7 @@ class Estimating:
         found = self.hardware.read() if whole or spec is None else self.hardware.for_engine(spec.needs)
         return replace(found, ram_free=min(found.ram_total, found.ram_free + self._given_up()))
 
-    def facts(self, model: Any) -> ModelFacts:
+    def facts(self, model: ModelFile) -> ModelFacts:
         """What is known of a model of the catalogue."""
         known = getattr(model, "facts", None)
         if isinstance(known, ModelFacts):
@@ -64,7 +65,7 @@ class Estimating:
             return ModelFacts(model.format)
         return detect(Path(model.path))
 
-    def estimate(self, model: Any, spec: LoaderSpec, settings: Mapping[str, ParamValue]) -> Estimate:
+    def estimate(self, model: ModelFile, spec: LoaderSpec, settings: Mapping[str, ParamValue]) -> Estimate:
         """What that load will take, corrected by what earlier ones took. `settings` are complete."""
         unknown = f"How much memory {spec.name} takes for it cannot be said before it is loaded."
         try:
@@ -100,7 +101,7 @@ class Estimating:
                     continue
         return total
 
-    def learn(self, model: Any, spec: LoaderSpec, settings: Mapping[str, ParamValue], pid: int) -> float | None:
+    def learn(self, model: ModelFile, spec: LoaderSpec, settings: Mapping[str, ParamValue], pid: int) -> float | None:
         """Compare what the worker takes with the uncorrected estimate and keep it. The ratio, None without one."""
         facts = self.facts(model)
         made = self._made(facts, spec, settings, self.machine(spec), correct=False)
@@ -118,7 +119,7 @@ class Estimating:
         return ratio
 
     def fallback(
-        self, model: Any, spec: LoaderSpec, settings: Mapping[str, ParamValue], error: EnginehouseError, log: str
+        self, model: ModelFile, spec: LoaderSpec, settings: Mapping[str, ParamValue], error: EnginehouseError, log: str
     ) -> Fallback | None:
         """With which settings a load that failed would fit; None when memory was not the reason, or nothing helps."""
         if not spec.ladder:

@@ -5,17 +5,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
-from modules.types import Progress
+from modules.drivers.base import Engine
+from modules.types import Notice, Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The use of an engine for the length of one request; `notices` say what was decided on the way."""
+
+    engine: Engine
+    notices: tuple[Notice, ...] = ()
 
 
 class Leases(Protocol):
-    """The part of modules.models.pool.Models that is needed here."""
+    """What lends engines; modules.models.pool.ModelPool is one."""
 
     def lease(
         self, name: str | None, on_progress: Callable[[Progress], None] | None = None, writes: bool = False
-    ) -> AbstractAsyncContextManager[Any]: ...
+    ) -> AbstractAsyncContextManager[Lease]: ...
     def excuse_crash(self, name: str) -> None: ...
 
 
@@ -26,10 +36,10 @@ class LeaseAcquisition:
         self._latest: Progress | None = None
         self._wake = asyncio.Event()
         self._context = models.lease(name, on_progress=self._report, writes=True)
-        self._task: asyncio.Task[Any] | None = None
+        self._task: asyncio.Task[Lease] | None = None
 
     @property
-    def lease(self) -> Any:
+    def lease(self) -> Lease:
         """The lease; only after `progress()` has ended."""
         assert self._task is not None
         return self._task.result()

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from loaders.base import LoaderSpec, LoadRequest, NamedFile
 from modules.drivers.connect import ConnectedEngine, connect
@@ -17,28 +17,12 @@ from modules.engine.watchdog import Limits
 from modules.engine.worker_log import WorkerLog
 from modules.errors import EnginehouseError, LoadFailed
 from modules.models import memory
+from modules.models.model_file import ModelFile
 from modules.models.status import ModelState, ModelStatus
 from modules.types import ParamValue, Progress
 
 _MEMORY_AGE = 1.0
 logger = logging.getLogger(__name__)
-
-
-class ModelLike(Protocol):
-    """What is needed of the catalogue's ModelFile."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def path(self) -> Path: ...
-    @property
-    def builtin(self) -> bool: ...
-    @property
-    def runnable(self) -> bool: ...
-    @property
-    def reason(self) -> str: ...
-    @property
-    def kind(self) -> str: ...
 
 
 class LoadedModel:
@@ -50,7 +34,7 @@ class LoadedModel:
     """
 
     def __init__(
-        self, model: ModelLike, spec: LoaderSpec, why: str, settings: Mapping[str, ParamValue], log: WorkerLog,
+        self, model: ModelFile, spec: LoaderSpec, why: str, settings: Mapping[str, ParamValue], log: WorkerLog,
         scratch: Path, limits: Limits | None, on_change: Callable[[LoadedModel], None], options: Mapping[str, str],
         files: Mapping[str, tuple[NamedFile, ...]],
     ) -> None:  # fmt: skip

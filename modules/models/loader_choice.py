@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 from loaders import Registry, installed
 from loaders.base import LoaderSpec
@@ -13,25 +12,13 @@ from modules.errors import Unsupported
 from modules.hardware.cpu import NEEDED_BY_LLAMA
 from modules.hardware.values import Hardware
 from modules.models.loadability import FORMATS, install_command
+from modules.models.model_file import ModelFile
 from modules.types import Decision
 
 _KINDS = {"cuda": "an NVIDIA graphics card", "rocm": "an AMD graphics card with ROCm", "metal": "an Apple GPU",
           "xpu": "an Intel graphics card", "vulkan": "a graphics card with Vulkan", "cpu": "a processor"}  # fmt: skip
 _INSTRUCTIONS = {"xllamacpp": NEEDED_BY_LLAMA}
 """What a ready-made engine for x86 processors was built with, by the module it is in: without it, it dies at once."""
-
-
-class ModelToOpen(Protocol):
-    """What is needed of the catalogue's ModelFile."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def format(self) -> str: ...
-    @property
-    def builtin(self) -> bool: ...
-    @property
-    def loaders(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +31,7 @@ class Refusal:
 
 
 def pick_loader(
-    model: ModelToOpen, hardware: Hardware, registry: Registry, is_installed: Callable[[LoaderSpec], bool] = installed
+    model: ModelFile, hardware: Hardware, registry: Registry, is_installed: Callable[[LoaderSpec], bool] = installed
 ) -> Decision[LoaderSpec]:
     """The first loader for the model's format that is installed and runs on this machine.
 
@@ -92,7 +79,7 @@ def _lacking(spec: LoaderSpec, hardware: Hardware) -> tuple[str, ...]:
     return tuple(name for name in _INSTRUCTIONS.get(spec.needs, ()) if name not in hardware.cpu_features)
 
 
-def _why(model: ModelToOpen, ready: list[LoaderSpec], refused: Iterable[Refusal]) -> str:
+def _why(model: ModelFile, ready: list[LoaderSpec], refused: Iterable[Refusal]) -> str:
     chosen, fmt = ready[0], FORMATS.get(model.format, model.format)
     not_here = "; ".join(f"{one.loader}: {one.why}" for one in refused)
     more = f" ({not_here})" if not_here else ""
@@ -102,7 +89,7 @@ def _why(model: ModelToOpen, ready: list[LoaderSpec], refused: Iterable[Refusal]
     return f"{chosen.name} comes first for {fmt} models; {others} could open it too{more}."
 
 
-def _none(model: ModelToOpen, refused: list[Refusal]) -> Unsupported:
+def _none(model: ModelFile, refused: list[Refusal]) -> Unsupported:
     fmt = FORMATS.get(model.format, model.format)
     if not refused:
         return Unsupported(f"No loader of this version opens {fmt} models, so {model.name} cannot be loaded.",

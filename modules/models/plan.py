@@ -2,44 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 from loaders import Registry
 from loaders.base import LoaderSpec, NamedFile
 from modules.errors import BadParameter, EnginehouseError, NotFound, NotReady
 from modules.models.auxiliary_files import Companions, resolve
-from modules.models.catalog import check_runnable
+from modules.models.catalog import Catalog, check_runnable
 from modules.models.estimates import Estimating
 from modules.models.last_used import LastUsed
-from modules.models.loaded_model import ModelLike
 from modules.models.loader_choice import pick_loader
+from modules.models.model_file import ModelFile
+from modules.settings.store import Settings
 from modules.types import Decision, ParamValue
-
-
-class CatalogLike(Protocol):
-    """What is needed of the catalogue."""
-
-    @property
-    def models_dir(self) -> Any: ...
-    @property
-    def allow_pickle(self) -> bool: ...
-    def scan(self) -> Iterable[Any]: ...
-    def get(self, name: str) -> Any: ...
-
-
-class SettingsLike(Protocol):
-    """What is needed of the settings: `model`, `loader`, `max_loaded`."""
-
-    def get(self, name: str) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A model with everything checked that can be checked before the old one has to go."""
 
-    model: ModelLike
+    model: ModelFile
     spec: LoaderSpec
     why: str
     settings: Mapping[str, ParamValue]
@@ -51,7 +35,7 @@ class Planner:
     """Decides; its methods read the disk and belong in a thread."""
 
     def __init__(
-        self, catalog: CatalogLike, registry: Registry, settings: SettingsLike, last: LastUsed, estimating: Estimating
+        self, catalog: Catalog, registry: Registry, settings: Settings, last: LastUsed, estimating: Estimating
     ) -> None:
         self._estimating = estimating
         self._catalog = catalog
@@ -88,7 +72,7 @@ class Planner:
         """The program settings this loader has to know."""
         return {name: str(self._settings.get(name)) for name in spec.options}
 
-    def _spec(self, model: Any, loader: str | None, last: str | None) -> tuple[LoaderSpec, str]:
+    def _spec(self, model: ModelFile, loader: str | None, last: str | None) -> tuple[LoaderSpec, str]:
         if loader:
             spec = self._registry.get(loader)
             if spec.name not in model.loaders:
@@ -103,7 +87,7 @@ class Planner:
         chosen = self.pick_loader(model)
         return chosen.value, chosen.why
 
-    def pick_loader(self, model: Any) -> Decision[LoaderSpec]:
+    def pick_loader(self, model: ModelFile) -> Decision[LoaderSpec]:
         """The best loader for the model on this machine, and why. Raises Unsupported."""
         check_runnable(model)
         return pick_loader(model, self._estimating.machine(), self._registry)
@@ -142,6 +126,6 @@ class Planner:
         return _writes(model) or bool(model.builtin)
 
 
-def _writes(model: Any) -> bool:
+def _writes(model: ModelFile) -> bool:
     """Whether a request that names no model can be meant for this one: one on disk that writes text."""
     return bool(model.runnable and not model.builtin and model.kind == "model")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from loaders import Registry
@@ -22,27 +22,22 @@ from modules.errors import Cancelled, EnginehouseError, LoadFailed
 from modules.estimates.corrections import Footprints
 from modules.hardware.reader import HardwareReader
 from modules.models import memory
-from modules.models.catalog import check_writes_text
+from modules.models.catalog import Catalog, check_writes_text
 from modules.models.crash_count import CrashCount
 from modules.models.estimates import Estimating, own_engine
 from modules.models.fallback import MOST_TRIES, said
 from modules.models.footprint_recorder import Measuring
 from modules.models.last_used import LastUsed
+from modules.models.lease import Lease
 from modules.models.loaded_model import LoadedModel
-from modules.models.plan import CatalogLike, Plan, Planner, SettingsLike
+from modules.models.model_file import ModelFile
+from modules.models.plan import Plan, Planner
 from modules.models.status import ModelStatus
 from modules.settings.paths import Paths
+from modules.settings.store import Settings
 from modules.types import Decision, Notice, Progress
 
 OnProgress = Callable[[Progress], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """The use of an engine for the length of one request; `notices` say what was decided on the way."""
-
-    engine: Engine
-    notices: tuple[Notice, ...] = ()
 
 
 class ModelPool:
@@ -52,7 +47,7 @@ class ModelPool:
     """
 
     def __init__(
-        self, catalog: CatalogLike, registry: Registry, paths: Paths, settings: SettingsLike,
+        self, catalog: Catalog, registry: Registry, paths: Paths, settings: Settings,
         limits: Limits | None = None, hardware: HardwareReader | None = None,
     ) -> None:  # fmt: skip
         self.on_change: list[Callable[[ModelStatus], None]] = []
@@ -110,7 +105,7 @@ class ModelPool:
         """How `load` would load that model; reads the disk. Raises NotFound, BadParameter, Unsupported."""
         return self._planner.plan(name, loader, settings)
 
-    def pick_loader(self, model: Any) -> Decision[LoaderSpec]:
+    def pick_loader(self, model: ModelFile) -> Decision[LoaderSpec]:
         """The best loader for a model of the catalogue on this machine, and why. Raises Unsupported."""
         return self._planner.pick_loader(model)
 

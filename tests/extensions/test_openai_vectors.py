@@ -179,6 +179,7 @@ class File:
     kind: str = "model"
     runnable: bool = True
     builtin: bool = False
+    capabilities: tuple[str, ...] = ()
 
 
 @dataclass

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from loaders.base import LoadRequest, NamedFile
-from loaders.transformers import DEFAULT_CONTEXT, SPEC, choose_context, load
+from loaders.text.hf_folder import DEFAULT_CONTEXT, choose_context
+from loaders.transformers import SPEC, load
 from modules.errors import Cancelled, ContextOverflow, LoadFailed, Unsupported
 from modules.types import Message, Text
 from tests.engine.making import MODEL, ask, collect, done_of, text_of

@@ -11,7 +11,8 @@ from loaders import Registry
 from loaders.base import LoaderSpec, LoadParam
 from modules.errors import BadParameter
 from modules.models.auxiliary_files import offered, resolve
-from modules.models.catalog import Catalog, ModelFile
+from modules.models.catalog import Catalog
+from modules.models.model_file import ModelFile
 from tests.gguf_maker import LLAMA, write
 from tests.model_maker import hf_folder, peft_folder, safetensors, torch_zip
 

@@ -14,7 +14,8 @@ import modules.models.catalog
 from loaders import Registry
 from loaders.base import LoaderSpec
 from modules.errors import NotFound, Unsupported
-from modules.models.catalog import Catalog, ModelFile, check_runnable
+from modules.models.catalog import Catalog, check_runnable
+from modules.models.model_file import ModelFile
 from tests.gguf_maker import LLAMA, make, write
 from tests.model_maker import hf_folder, torch_legacy, torch_zip
 

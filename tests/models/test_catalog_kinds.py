@@ -11,7 +11,8 @@ import pytest
 from loaders import Registry
 from loaders.base import LoaderSpec
 from modules.api.models import file_dict
-from modules.models.catalog import Catalog, ModelFile
+from modules.models.catalog import Catalog
+from modules.models.model_file import ModelFile
 from tests.gguf_maker import LLAMA, write
 from tests.model_maker import LFS, LLAMA_CONFIG, hf_folder, old_ggml, peft_folder, safetensors, torch_zip
 
