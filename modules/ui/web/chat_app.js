@@ -2,6 +2,7 @@
 
 import { h, show } from "./core/dom.js";
 import { Api } from "./core/api.js";
+import { refuseFiles } from "./core/file_drop.js";
 import { serverEvents } from "./core/server_events.js";
 import { Prefs } from "./core/prefs.js";
 import { Shortcuts } from "./core/shortcuts.js";
@@ -87,6 +88,7 @@ export class ChatApp {
     addEventListener("pagehide", () => this.params.flush(), options);
     root.addEventListener("eh-problem", (event) => this.toasts.error(event.detail));
     matchMedia("(max-width: 860px)").addEventListener("change", () => this.#arrange(), options);
+    refuseFiles(window, () => this.toasts.show({ message: "Files can't be attached yet.", hint: "Paste the text instead." }), options);
     bindKeys(this);
     this.composer.fit();
     if (!touch()) this.composer.focus();

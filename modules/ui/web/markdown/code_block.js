@@ -3,6 +3,7 @@
 import { button, h, saveAs, setText } from "../core/dom.js";
 import { icon } from "../core/icons.js";
 
+/** @type {Record<string, string>} */
 const ENDINGS = {
   python: "py", javascript: "js", typescript: "ts", bash: "sh", shell: "sh", sh: "sh", json: "json", html: "html",
   xml: "xml", css: "css", c: "c", cpp: "cpp", csharp: "cs", java: "java", go: "go", rust: "rs", ruby: "rb", php: "php",
@@ -10,22 +11,22 @@ const ENDINGS = {
 };
 const DONE = 1600; // ms the tick stays after copying
 
-/** Put text on the clipboard, also where the page is not a secure context (a LAN address over http). */
+/** Put text on the clipboard, also where the page is not a secure context (a LAN address over http). @param {string} text */
 export async function copyText(text) {
   if (navigator.clipboard && isSecureContext) return navigator.clipboard.writeText(text);
   const focused = document.activeElement;
   const area = h("textarea", { class: "eh-sr", "aria-hidden": "true" });
   area.value = text;
-  (focused?.closest?.("dialog[open]") ?? document.body).append(area); // outside an open dialog nothing can be selected
+  (focused?.closest("dialog[open]") ?? document.body).append(area); // outside an open dialog nothing can be selected
   area.select();
   const copied = document.execCommand("copy");
   area.remove();
-  focused?.focus?.({ preventScroll: true });
+  if (focused instanceof HTMLElement) focused.focus({ preventScroll: true });
   if (!copied) throw new Error("This browser does not let the page copy.");
   return undefined;
 }
 
-/** Show a tick on a button for a moment. */
+/** Show a tick on a button for a moment. @param {HTMLElement} target @param {string} name  the icon that comes back */
 export function tick(target, name) {
   target.replaceChildren(icon("check"));
   setTimeout(() => target.replaceChildren(icon(name)), DONE);
@@ -34,7 +35,11 @@ export function tick(target, name) {
 export class CodeBlock {
   #text;
 
-  /** @param {string} language  the word after the fence, as written */
+  /**
+   * @param {string} language  what stands after the fence, as written
+   * @param {string} source
+   * @param {{highlighter: import("./highlight.js").Highlighter, closed?: boolean}} options
+   */
   constructor(language, source, { highlighter, closed = true }) {
     this.label = h("span", { class: "eh-code-lang" });
     this.#text = document.createTextNode(source);
@@ -45,17 +50,18 @@ export class CodeBlock {
     if (closed) this.close();
   }
 
-  /** Set the language; while it streams, the word after the fence still grows. */
+  /** Set what stands after the fence; while it streams, it still grows. @param {string} language */
   name(language) {
-    this.language = language.trim().split(/[\s{,]/)[0].toLowerCase();
-    setText(this.label, this.language || "text");
+    /** @type {string} the first word of it, by which it is colored and saved */
+    this.language = (language.trim().split(/[\s{,]/)[0] ?? "").toLowerCase();
+    setText(this.label, language.trim() || "text");
   }
 
   get source() {
-    return this.code.textContent;
+    return this.code.textContent ?? "";
   }
 
-  /** Set the source while it streams; appends when it only grew. */
+  /** Set the source while it streams; appends when it only grew. @param {string} source */
   update(source) {
     const known = this.#text.data;
     if (source === known) return;

@@ -3,17 +3,23 @@
 import { sanitize } from "./sanitize.js";
 
 const LONGEST = 60_000; // characters; longer code stays plain rather than hold up the page
+/** @typedef {{timeRemaining: () => number}} Deadline */
+
+/** @type {(run: (deadline: Deadline) => void, options?: {timeout: number}) => unknown} */
 const idle = window.requestIdleCallback ?? ((run) => setTimeout(() => run({ timeRemaining: () => 8 }), 16));
 
 export class Highlighter {
+  /** @type {import("../vendor/highlight.js").HLJS|null} */
   #hljs = null;
+  /** @type {Promise<void>|null} */
   #loading = null;
+  /** @type {[HTMLElement, string][]} */
   #queue = [];
   #scheduled = false;
 
-  /** Colour `code`, an element whose text is source in `language`, some time soon. */
+  /** Colour `code`, an element whose text is source in `language`, some time soon. @param {HTMLElement} code @param {string} language */
   add(code, language) {
-    if (!language || code.textContent.length > LONGEST) return;
+    if (!language || (code.textContent ?? "").length > LONGEST) return;
     this.#queue.push([code, language]);
     if (!this.#loading) {
       this.#loading = import("../vendor/highlight.js").then((module) => { this.#hljs = module.default; });
@@ -28,6 +34,7 @@ export class Highlighter {
     idle((deadline) => this.#work(deadline), { timeout: 500 });
   }
 
+  /** @param {Deadline} deadline */
   #work(deadline) {
     this.#scheduled = false;
     do {
@@ -38,9 +45,10 @@ export class Highlighter {
     this.#schedule();
   }
 
+  /** @param {HTMLElement} code @param {string} language */
   #colour(code, language) {
-    if (!this.#hljs.getLanguage(language)) return;
-    const source = code.textContent;
+    if (!this.#hljs?.getLanguage(language)) return;
+    const source = code.textContent ?? "";
     const { value } = this.#hljs.highlight(source, { language, ignoreIllegals: true });
     const coloured = sanitize(value);
     if (coloured.textContent === source) code.replaceChildren(coloured);

@@ -11,8 +11,19 @@ const CLOSED_FENCE = /(?:^|\n) {0,3}(`{3,}|~{3,})[ \t]*\n*$/;
 
 const REFERENCE = /^ {0,3}\[[^\]\n]+\]:\s/m;
 
+/** @typedef {import("../vendor/marked.js").Token} Token */
+/** @typedef {{loose?: boolean, ordered?: boolean, raws: string[]}} DrawnList */
+/**
+ * @typedef {{raw: string|null, nodes: ChildNode[], code?: CodeBlock, closed?: boolean, list?: DrawnList|null}} Drawn
+ *   a block that may still grow, and what stands for it
+ */
+
 /** What drawing needs, made once for the page. */
 export class MarkdownTools {
+  /**
+   * @param {{parser: ReturnType<typeof import("./parser.js").makeParser>, math: {render: (element: HTMLElement) => void},
+   *   highlighter: import("./highlight.js").Highlighter}} tools
+   */
   constructor({ parser, math, highlighter }) {
     this.parser = parser;
     this.math = math;
@@ -25,15 +36,19 @@ export class MarkdownView {
   #tools;
   #text = "";
   #stable = 0; // characters of #text whose blocks are drawn for good
+  /** @type {string[]} */
+  #settled = []; // those blocks as they were written
   #finished = false;
-  #live = null; // {raw, nodes, code?, list?}
+  /** @type {Drawn|null} */
+  #live = null;
 
+  /** @param {HTMLElement} host  what the text is drawn into @param {MarkdownTools} tools */
   constructor(host, tools) {
     this.#host = host;
     this.#tools = tools;
   }
 
-  /** Draw `text`. finished: nothing more will come. */
+  /** Draw `text`. finished: nothing more will come. @param {string} text */
   update(text, finished = false) {
     const clean = text.includes("\r") ? text.replace(/\r\n?/g, "\n") : text;
     if (this.#finished && finished && clean === this.#text) return;
@@ -47,19 +62,22 @@ export class MarkdownView {
       this.#host.replaceChildren(h("div", { class: "eh-plain", text: clean }));
       this.#live = null;
       this.#stable = 0;
+      this.#settled = [];
     }
   }
 
   #reset() {
     this.#host.replaceChildren();
     this.#stable = 0;
+    this.#settled = [];
     this.#live = null;
   }
 
+  /** @param {boolean} finished */
   #advance(finished) {
-    if (finished && REFERENCE.test(this.#text)) this.#reset(); // links may point at what came later
+    if (finished && this.#stable > 0 && !this.#holds()) this.#reset();
     const tail = this.#text.slice(this.#stable);
-    if (!this.#live && this.#host.firstChild?.className === "eh-plain") this.#host.replaceChildren();
+    if (!this.#live && this.#host.firstElementChild?.className === "eh-plain") this.#host.replaceChildren();
     const tokens = this.#tools.parser.lexer(tail);
     let last = tokens.length - 1;
     while (last >= 0 && (tokens[last].type === "space" || tokens[last].type === "def")) last -= 1;
@@ -71,17 +89,26 @@ export class MarkdownView {
     return undefined;
   }
 
-  /** The lexer changed the text it read (tabs, odd spaces): positions cannot be trusted, draw the tail as one. */
+  /** Is what was drawn while it streamed what the whole text gives? What comes later can change what a block before it is. */
+  #holds() {
+    if (REFERENCE.test(this.#text)) return false; // links may point at what came later
+    const blocks = this.#tools.parser.lexer(this.#text);
+    return this.#settled.every((raw, at) => blocks[at]?.raw === raw);
+  }
+
+  /** The lexer changed the text it read (tabs, odd spaces): positions cannot be trusted, draw the tail as one. @param {Token[]} tokens */
   #drawAll(tokens) {
     this.#replace({ raw: null, nodes: this.#nodes(tokens) });
   }
 
+  /** @param {Token} token */
   #settle(token) {
     this.#stable += token.raw.length;
+    this.#settled.push(token.raw);
     if (token.type === "space" || token.type === "def") return;
     if (this.#live?.code && token.type === "code") {
       this.#live.code.name(token.lang ?? "");
-      this.#live.code.update(token.text);
+      this.#live.code.update(token.text ?? "");
       if (!this.#live.closed) this.#live.code.close();
     } else if (token.type === "list" && this.#live?.list && this.#growList(this.#live, token)) {
       this.#live.raw = token.raw;
@@ -91,12 +118,13 @@ export class MarkdownView {
     this.#live = null;
   }
 
+  /** @param {Token} token */
   #draw(token) {
     const live = this.#live;
     if (live?.raw === token.raw) return;
     if (token.type === "code" && live?.code) {
       live.code.name(token.lang ?? "");
-      live.code.update(token.text);
+      live.code.update(token.text ?? "");
       live.raw = token.raw;
       if (!live.closed && isClosed(token)) {
         live.closed = true;
@@ -109,57 +137,63 @@ export class MarkdownView {
     }
   }
 
+  /** @param {Token} token @param {boolean} settled @returns {Omit<Drawn, "raw">} */
   #make(token, settled) {
     if (token.type === "code") {
       const closed = settled || isClosed(token);
-      const code = new CodeBlock(token.lang ?? "", token.text, { highlighter: this.#tools.highlighter, closed });
+      const code = new CodeBlock(token.lang ?? "", token.text ?? "", { highlighter: this.#tools.highlighter, closed });
       return { nodes: [code.node], code, closed };
     }
     const nodes = this.#nodes([token]);
-    return { nodes, list: token.type === "list" ? { loose: token.loose, ordered: token.ordered, raws: token.items.map((item) => item.raw) } : null };
+    const raws = (token.items ?? []).map((item) => item.raw);
+    return { nodes, list: token.type === "list" ? { loose: token.loose, ordered: token.ordered, raws } : null };
   }
 
-  /** Redraw only what changed at the end of a list. False when it has to be drawn whole. */
+  /** Redraw only what changed at the end of a list. False when it has to be drawn whole. @param {Drawn} live @param {Token} token */
   #growList(live, token) {
     const [element] = live.nodes;
+    if (!live.list || !(element instanceof HTMLElement)) return false;
     const { loose, ordered, raws } = live.list;
-    if (token.loose !== loose || token.ordered !== ordered || element?.children.length !== raws.length) return false;
+    const items = token.items ?? [];
+    if (token.loose !== loose || token.ordered !== ordered || element.children.length !== raws.length) return false;
     let same = 0;
-    while (same < raws.length && raws[same].trimEnd() === token.items[same]?.raw.trimEnd()) same += 1;
+    while (same < raws.length && raws[same].trimEnd() === items[same]?.raw.trimEnd()) same += 1;
     if (same < raws.length - 1) return false;
-    while (element.children.length > same) element.lastElementChild.remove();
-    const rest = this.#nodes([{ ...token, items: token.items.slice(same) }])[0];
-    if (rest) element.append(...rest.children);
-    live.list.raws = token.items.map((item) => item.raw);
+    while (element.children.length > same) element.lastElementChild?.remove();
+    const rest = this.#nodes([{ ...token, items: items.slice(same) }])[0];
+    if (rest instanceof HTMLElement) element.append(...rest.children);
+    live.list.raws = items.map((item) => item.raw);
     return true;
   }
 
+  /** @param {Drawn} next */
   #replace(next) {
     for (const node of this.#live?.nodes ?? []) node.remove();
     this.#host.append(...next.nodes);
     this.#live = next;
   }
 
+  /** @param {Token[]} tokens @returns {ChildNode[]} */
   #nodes(tokens) {
     const fragment = sanitize(this.#tools.parser.parser(tokens));
     for (const pre of fragment.querySelectorAll("pre")) this.#code(pre);
-    for (const formula of fragment.querySelectorAll(".eh-math")) this.#tools.math.render(formula);
+    for (const formula of /** @type {NodeListOf<HTMLElement>} */ (fragment.querySelectorAll(".eh-math"))) this.#tools.math.render(formula);
     for (const table of fragment.querySelectorAll("table")) {
       const frame = h("div", { class: "eh-table", tabindex: 0, role: "region", "aria-label": "Table" });
       table.replaceWith(frame);
       frame.append(table);
     }
-    return [...fragment.childNodes].filter((node) => node.nodeType !== Node.TEXT_NODE || node.data.trim());
+    return [...fragment.childNodes].filter((node) => node.nodeType !== Node.TEXT_NODE || node.textContent?.trim());
   }
 
-  /** A code block inside a list or a quote. */
+  /** A code block inside a list or a quote. @param {HTMLElement} pre */
   #code(pre) {
-    const language = /language-(\S+)/.exec(pre.firstElementChild?.className ?? "")?.[1] ?? "";
-    const source = pre.textContent.replace(/\n$/, "");
-    pre.replaceWith(new CodeBlock(language, source, { highlighter: this.#tools.highlighter }).node);
+    const source = (pre.textContent ?? "").replace(/\n$/, "");
+    pre.replaceWith(new CodeBlock(pre.title, source, { highlighter: this.#tools.highlighter }).node);
   }
 }
 
+/** @param {Token} token */
 function isClosed(token) {
   return token.codeBlockStyle === "indented" || (CLOSED_FENCE.test(token.raw) && token.raw.trim().length > 3 && token.raw.includes("\n"));
 }

@@ -3,8 +3,11 @@
 const CACHED = 300;
 
 export class MathRenderer {
+  /** @type {import("../vendor/katex/katex.js").Katex|null} */
   #katex = null;
+  /** @type {Promise<void>|null} */
   #loading = null;
+  /** @type {Map<string, HTMLElement>} */
   #cache = new Map();
 
   #load() {
@@ -19,14 +22,15 @@ export class MathRenderer {
     return this.#loading;
   }
 
-  /** Turn the element's text, a formula with its delimiters, into the formula. */
+  /** Turn the element's text, a formula with its delimiters, into the formula. @param {HTMLElement} element */
   render(element) {
-    const source = element.textContent;
-    if (this.#katex) return this.#draw(element, source);
-    this.#load().then(() => element.isConnected && this.#draw(element, source), () => null);
-    return undefined;
+    const source = element.textContent ?? "";
+    const draw = () => this.#draw(element, source);
+    if (this.#katex) draw();
+    else this.#load().then(() => element.isConnected && draw(), () => null);
   }
 
+  /** @param {HTMLElement} element @param {string} source */
   #draw(element, source) {
     const display = element.dataset.display === "1";
     const key = `${display}${source}`;
@@ -34,20 +38,20 @@ export class MathRenderer {
     if (!drawn) {
       drawn = document.createElement("span");
       try {
-        this.#katex.render(bare(source), drawn, { displayMode: display, throwOnError: true, trust: false, strict: "ignore", maxSize: 40, maxExpand: 300 });
+        this.#katex?.render(bare(source), drawn, { displayMode: display, throwOnError: true, trust: false, strict: "ignore", maxSize: 40, maxExpand: 300 });
       } catch (error) {
         drawn.textContent = source;
         drawn.className = "eh-math-raw";
-        drawn.title = String(error.message ?? error).slice(0, 200);
+        drawn.title = (error instanceof Error ? error.message : String(error)).slice(0, 200);
       }
-      if (this.#cache.size >= CACHED) this.#cache.delete(this.#cache.keys().next().value);
+      if (this.#cache.size >= CACHED) this.#cache.delete([...this.#cache.keys()][0]);
       this.#cache.set(key, drawn);
     }
     element.replaceChildren(drawn.cloneNode(true));
   }
 }
 
-/** A formula without its delimiters. */
+/** A formula without its delimiters. @param {string} source */
 export function bare(source) {
   return source.trim().replace(/^(?:\$\$|\$|\\\(|\\\[)/, "").replace(/(?:\$\$|\$|\\\)|\\\])$/, "");
 }

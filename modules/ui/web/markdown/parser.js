@@ -1,78 +1,76 @@
-/** Markdown as marked reads it, plus formulas; raw HTML only where it is harmless formatting. */
+/** Markdown to HTML: marked with the rules of docs/markdown.md. A tag that a model wrote never becomes an element. */
 
 import { Marked } from "../vendor/marked.js";
+import { BoundedLexer, isTooDeep } from "./bounded_lexer.js";
+import { escapeHtml } from "./escape_html.js";
+import { blockMath, inlineMath } from "./math_rules.js";
+import { definition, htmlDocument, shortTags, tokenizer } from "./tokenizer_rules.js";
 
-const SAFE_TAG = /^<\/?(?:b|i|u|s|em|strong|del|ins|sub|sup|kbd|mark|small|br|hr|p|details|summary|wbr)\s*\/?>$/i;
-const ANY_TAG = /<[^>]*>?/g;
+/** @typedef {import("../vendor/marked.js").Token} Token */
+/** @typedef {import("../vendor/marked.js").RendererThis} RendererThis */
+
 const SAFE_LINK = /^(?:https?:|mailto:)/i;
 
-/** Text as it may stand inside HTML. */
-export function escape(text) {
-  return text.replace(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`);
+/** @param {Token} token */
+function html({ raw, block }) {
+  if (block) return `<div class="eh-html">${escapeHtml(raw.replace(/\n+$/, ""))}</div>`;
+  return escapeHtml(raw).replaceAll("\n", "<br>");
 }
 
-const inlineMath = {
-  name: "inlineMath",
-  level: "inline",
-  start: (src) => {
-    const at = src.search(/\$|\\\(|\\\[/);
-    return at < 0 ? undefined : at;
-  },
-  tokenizer(src) {
-    const match =
-      /^\$\$([^$\n]+?)\$\$/.exec(src) ??
-      /^\$(?![\s$])((?:\\.|[^$\\\n])*?[^\s\\$]|[^\s\\$])\$(?![\d$])/.exec(src) ??
-      /^\\\(([\s\S]+?)\\\)/.exec(src) ??
-      /^\\\[([\s\S]+?)\\\]/.exec(src);
-    if (!match) return undefined;
-    const display = match[0].startsWith("$$") || match[0].startsWith("\\[");
-    return { type: "inlineMath", raw: match[0], display };
-  },
-  renderer: (token) => `<span class="eh-math" data-display="${token.display ? 1 : 0}">${escape(token.raw)}</span>`,
-};
-
-const blockMath = {
-  name: "blockMath",
-  level: "block",
-  start: (src) => {
-    const at = src.search(/\n {0,3}(?:\$\$|\\\[)/);
-    return at < 0 ? undefined : at;
-  },
-  tokenizer(src) {
-    const match = /^ {0,3}(?:\$\$(?:(?!\n\s*\n)[\s\S])+?\$\$|\\\[(?:(?!\n\s*\n)[\s\S])+?\\\])[ \t]*(?:\n+|$)/.exec(src);
-    return match ? { type: "blockMath", raw: match[0] } : undefined;
-  },
-  renderer: (token) => `<div class="eh-math" data-display="1">${escape(token.raw.trim())}</div>`,
-};
-
-function html({ raw, text }) {
-  const source = raw ?? text;
-  const tags = source.match(ANY_TAG) ?? [];
-  return tags.every((tag) => SAFE_TAG.test(tag)) ? source : escape(source);
+/** @this {RendererThis} @param {Token} token */
+function link(token) {
+  const { href = "", title, tokens = [], raw } = token;
+  const inside = this.parser.parseInline(tokens) || escapeHtml(href);
+  if (SAFE_LINK.test(href)) return `<a href="${escapeHtml(href)}"${title ? ` title="${escapeHtml(title)}"` : ""}>${inside}</a>`;
+  if (!raw.startsWith("[")) return escapeHtml(raw);
+  return `${inside} <span class="eh-dead">(${escapeHtml(href)})</span>`;
 }
 
-function link({ href, title, tokens }) {
-  const inside = this.parser.parseInline(tokens);
-  if (!SAFE_LINK.test(href)) return `${inside} <span class="eh-dead">(${escape(href)})</span>`;
-  return `<a href="${escape(href)}"${title ? ` title="${escape(title)}"` : ""}>${inside}</a>`;
+/** Pictures from elsewhere are never fetched: the address is shown, and a click opens it outside. @param {Token} token */
+function image({ href = "", text, raw }) {
+  if (!SAFE_LINK.test(href) || !URL.canParse(href)) return escapeHtml(raw);
+  return `<a class="eh-img" href="${escapeHtml(href)}">${escapeHtml(text || "image")}<span>${escapeHtml(new URL(href).host)}</span></a>`;
 }
 
-/** Pictures from elsewhere are never fetched: the address is shown, and a click opens it outside. */
-function image({ href, text }) {
-  const name = escape(text || "image");
-  if (!SAFE_LINK.test(href)) return `<span class="eh-img">${name}</span>`;
-  let host = href;
-  try {
-    host = new URL(href).host;
-  } catch {
-    return `<span class="eh-img">${name}</span>`;
-  }
-  return `<a class="eh-img" href="${escape(href)}">${name}<span>${escape(host)}</span></a>`;
+/** Code; what stands after the fence goes along. @param {Token} token */
+function code({ text = "", lang = "" }) {
+  return `<pre title="${escapeHtml(lang)}"><code>${escapeHtml(text)}\n</code></pre>\n`;
 }
 
-/** A parser with these rules. Make one and share it. */
+/** A list; a numbered one with the numbers as they were written. @this {RendererThis} @param {Token} token */
+function list(token) {
+  const { ordered, items = [] } = token;
+  const tag = ordered ? "ol" : "ul";
+  const drawn = items.map((item) => {
+    const number = ordered ? /^\s*(\d{1,9})[.)]/.exec(item.raw)?.[1] : undefined;
+    return `<li${number ? ` value="${Number(number)}"` : ""}>${this.parser.parse(item.tokens ?? [])}</li>`;
+  });
+  return `<${tag}>${drawn.join("")}</${tag}>\n`;
+}
+
+/** A cell; <br> is the only way to break a line in one. @this {RendererThis} @param {Token} cell */
+function tablecell(cell) {
+  const tokens = (cell.tokens ?? []).map((token) => (token.type === "html" && /^<br\s*\/?>$/i.test(token.raw) ? { type: "br", raw: token.raw } : token));
+  const tag = cell.header ? "th" : "td";
+  return `<${tag}${cell.align ? ` align="${cell.align}"` : ""}>${this.parser.parseInline(tokens)}</${tag}>\n`;
+}
+
+/**
+ * A parser with these rules. Make one and share it. `lexer` throws where a text nests too deep to be drawn.
+ * @returns {{lexer: (source: string) => import("../vendor/marked.js").Tokens, parser: (tokens: Token[]) => string}}
+ */
 export function makeParser() {
-  const marked = new Marked({ gfm: true, breaks: false });
-  marked.use({ extensions: [inlineMath, blockMath], renderer: { html, link, image } });
-  return marked;
+  const marked = new Marked({ gfm: true, breaks: true });
+  marked.use({
+    extensions: [htmlDocument, definition, shortTags, inlineMath, blockMath],
+    renderer: { code, html, link, image, list, tablecell },
+    tokenizer,
+  });
+  return {
+    lexer: (source) => {
+      if (isTooDeep(source)) throw new RangeError("a line opens more lists and quotes, or a paragraph more tables, than can be drawn");
+      return new BoundedLexer(marked.defaults).lex(source);
+    },
+    parser: (tokens) => marked.parser(tokens),
+  };
 }

@@ -12,7 +12,22 @@ export interface Token {
   ordered?: boolean;
   href?: string;
   title?: string | null;
-  [extra: string]: unknown;
+  align?: string | null;
+  header?: boolean | Token[];
+  block?: boolean;
+  escaped?: boolean;
+  display?: boolean;
+  tag?: string;
+}
+
+export interface Table extends Token {
+  rows: Token[][];
+}
+
+export interface Definition extends Token {
+  tag: string;
+  href: string;
+  title: string | null;
 }
 
 export type Tokens = Token[] & { links: Record<string, { href: string; title: string | null }> };
@@ -22,9 +37,25 @@ export interface RendererThis {
 }
 
 export interface TokenizerThis {
-  lexer: { inlineTokens(source: string, tokens?: Token[]): Token[]; blockTokens(source: string, tokens?: Token[]): Token[]; state: { inLink: boolean; inRawBlock: boolean; top: boolean } };
+  lexer: Lexer;
   rules: { inline: Record<string, RegExp>; block: Record<string, RegExp>; other: Record<string, RegExp> };
-  options: Record<string, unknown>;
+}
+
+export class Tokenizer implements TokenizerThis {
+  lexer: Lexer;
+  rules: TokenizerThis["rules"];
+  reflink(source: string, links: Record<string, object>): Token | undefined;
+  table(source: string): Table | undefined;
+  def(source: string): Definition | undefined;
+}
+
+export class Lexer {
+  constructor(options?: Options);
+  tokens: Tokens;
+  tokenizer: Tokenizer;
+  lex(source: string): Tokens;
+  inline(source: string, tokens?: Token[]): Token[];
+  inlineTokens(source: string, tokens?: Token[]): Token[];
 }
 
 export interface Extension {
@@ -35,20 +66,19 @@ export interface Extension {
   renderer?(this: RendererThis, token: Token): string | false | undefined;
 }
 
+type TokenizerRule = (this: TokenizerThis, source: string, ...more: any[]) => Token | undefined | false;
+
 export interface Options {
   gfm?: boolean;
   breaks?: boolean;
   extensions?: Extension[];
   renderer?: Record<string, (this: RendererThis, token: Token) => string | false>;
-  tokenizer?: Record<string, (this: TokenizerThis, source: string, ...more: unknown[]) => Token | undefined | false>;
-  hooks?: Record<string, unknown>;
-  walkTokens?: (token: Token) => void;
+  tokenizer?: Record<string, TokenizerRule>;
 }
 
 export class Marked {
   constructor(...options: Options[]);
+  defaults: Options;
   use(...options: Options[]): this;
-  lexer(source: string): Tokens;
   parser(tokens: Token[]): string;
-  parse(source: string): string;
 }
