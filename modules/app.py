@@ -13,6 +13,7 @@ from typing import Any
 
 from loaders import Registry
 from modules.chats.store import ChatStore
+from modules.conversation.chat_replies import ChatReplies
 from modules.conversation.conversations import Conversations
 from modules.conversation.prompt import PromptBuilder
 from modules.conversation.reply_params import ReplyParams
@@ -64,6 +65,7 @@ class App:
     extensions: Extensions
     events: Events
     reply_params: ReplyParams
+    chat_replies: ChatReplies
     url: str = ""
     conversations: Conversations = field(init=False)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -83,12 +85,20 @@ class App:
         chats = ChatStore(paths.chats, lock_file=paths.lock_file)
         generation = Generation(models, extensions.hooks)
         events = Events()
-        replies = Replies(chats, generation, events)
+        replies = Replies(events)
         reply_params = ReplyParams(params, presets, registry, lambda: models.status.loader or settings.loader)
         app = cls(settings, paths, registry, catalog, models, presets, params, chats, replies, generation,
-                  extensions, events, reply_params)  # fmt: skip
+                  extensions, events, reply_params, ChatReplies(chats, replies))  # fmt: skip
         app.conversations = Conversations(
-            chats, replies, PromptBuilder(reply_params, settings), models, catalog, registry, events, app.begin_load
+            chats,
+            generation,
+            replies,
+            PromptBuilder(reply_params, settings),
+            models,
+            catalog,
+            registry,
+            events,
+            app.begin_load,
         )
         extensions.set_up(Services(generation, ModelAccess(models, catalog), presets, settings))
         app._tie()

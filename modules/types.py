@@ -196,9 +196,11 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The reply ended badly; what came before stays valid. `error` has the keys of errors.as_dict."""
+    """The reply ended badly; what came before stays valid, and `stats` counts it. `error` has the keys of
+    errors.as_dict."""
 
     error: Mapping[str, Any]
+    stats: Stats = Stats()
 
 
 Chunk = Text | Reasoning | Progress | Notice | Ledger | Stats | Done | Failed

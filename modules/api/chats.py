@@ -74,7 +74,7 @@ def list_routes(app: App) -> APIRouter:
     @router.delete("/api/chats/{chat_id}")
     async def delete_chat(chat_id: str) -> dict[str, Any]:
         """Put it into the trash; `restore` brings it back. Running replies end first and are kept."""
-        await app.replies.stop_chat(chat_id)
+        await app.replies.stop_group(chat_id)
         await asyncio.to_thread(store.delete, chat_id)
         tell(app, chat_id, 0, "deleted")
         return {"deleted": chat_id}
@@ -98,7 +98,7 @@ def chat_routes(app: App) -> APIRouter:
     async def get_chat(chat_id: str) -> Response:
         """The whole chat; replies in progress with the text they have now."""
         facts = await asyncio.to_thread(lambda: store.get(chat_id).as_dict())
-        app.replies.with_live_text(facts)  # here and not in a thread: the texts grow in this loop
+        app.chat_replies.with_live_text(facts)  # here and not in a thread: the texts grow in this loop
         return json_answer(await asyncio.to_thread(to_json, facts))
 
     @router.patch("/api/chats/{chat_id}")

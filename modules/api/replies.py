@@ -105,11 +105,11 @@ def reply_routes(app: App) -> APIRouter:
         chat_id: str, message_id: str, start: Annotated[int, Query(alias="from", ge=0, le=10**9)] = 0
     ) -> Response:
         """Server-sent events of a reply from index `from`: what there is at once, then what comes."""
-        return EventStream(await app.replies.follow(chat_id, message_id, start))
+        return EventStream(await app.chat_replies.follow(chat_id, message_id, start))
 
     @router.post("/api/chats/{chat_id}/replies/{message_id}/stop")
     async def stop(chat_id: str, message_id: str) -> dict[str, bool]:
         """End exactly this reply and keep its text. 404 when it is not a reply of this chat."""
-        return {"stopped": await app.replies.stop_of(chat_id, message_id)}
+        return {"stopped": await app.chat_replies.stop(chat_id, message_id)}
 
     return router

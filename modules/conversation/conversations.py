@@ -7,20 +7,26 @@ further children of the same parent.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from loaders import Registry
 from modules.chats.store import ChatStore
 from modules.chats.values import Chat, MessageNode
+from modules.conversation.chat_replies import ChatSink
 from modules.conversation.prompt import AS_IN_USE, Overrides, PromptBuilder
 from modules.errors import BadRequest, NotFound
 from modules.events import Events
+from modules.generation.pipeline import Generation
+from modules.generation.stop_signal import StopSignal
 from modules.models.catalog import Catalog
 from modules.models.pool import ModelPool
 from modules.replies.offer import BeginLoad, Offer, confirmed, loaded_with, no_offer
 from modules.replies.running import Replies
-from modules.types import Role
+from modules.types import Chunk, Failed, GenerationRequest, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +50,11 @@ class Conversations:
     """
 
     def __init__(
-        self, chats: ChatStore, replies: Replies, prompts: PromptBuilder, models: ModelPool, catalog: Catalog,
-        registry: Registry, events: Events, begin_load: BeginLoad,
+        self, chats: ChatStore, generation: Generation, replies: Replies, prompts: PromptBuilder, models: ModelPool,
+        catalog: Catalog, registry: Registry, events: Events, begin_load: BeginLoad,
     ) -> None:  # fmt: skip
         self._chats = chats
+        self._generation = generation
         self._replies = replies
         self._prompts = prompts
         self._models = models
@@ -132,19 +139,29 @@ class Conversations:
         self, chat_id: str, parent: str, rev: int | None, tail: MessageNode | None = None, by: Overrides = AS_IN_USE,
         offer: Offer | None = None,
     ) -> MessageNode:  # fmt: skip
-        """Begin a reply below `parent` and hand it to the server.
-
-        Nothing that can fail stands between its line in the chat and its start: it would run for ever.
-        """
+        """Begin a reply below `parent` and hand it to the server."""
         by = by if offer is None else replace(by, model=offer.model)
         model = by.model or self._models.status.model
-        continue_of = None if tail is None else tail.id
         chat = await asyncio.to_thread(self._chats.get, chat_id)
         request = await asyncio.to_thread(self._prompts.build, chat, parent, tail, by)
-        node = await asyncio.to_thread(self._chats.begin_reply, chat_id, parent, model, continue_of, rev)
-        before = None if offer is None else loaded_with(offer, self._models, self._begin_load)
-        self._replies.start(chat_id, node, request, before)
-        return node
+        sink = ChatSink(self._chats, self._events, chat_id, parent, model, None if tail is None else tail.id, rev)
+        await self._replies.start(sink, partial(self._stream, request, offer))
+        assert sink.node is not None
+        return sink.node
+
+    async def _stream(
+        self, request: GenerationRequest, offer: Offer | None, stop: StopSignal
+    ) -> AsyncGenerator[Chunk, None]:
+        """The reply; before it the load of what was offered, which ends it when it fails."""
+        if offer is not None:
+            async with aclosing(loaded_with(offer, self._models, self._begin_load)) as steps:
+                async for chunk in steps:
+                    yield chunk
+                    if type(chunk) is Failed:
+                        return
+        async with aclosing(self._generation.stream(request, stop)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     def _changed(self, chat_id: str, rev: int) -> None:
         self._events.publish({"type": "chat", "id": chat_id, "rev": rev, "kind": "changed"})

@@ -6,11 +6,12 @@ engine → stream parser → wrap_stream hooks → chunks
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from modules.drivers.base import Engine
@@ -24,6 +25,8 @@ from modules.errors import (
 from modules.generation.checks import check, check_pictures, checked_against, text_of_ids
 from modules.generation.context import Fitted, fit
 from modules.generation.json_schema import watched
+from modules.generation.stop_signal import StopSignal
+from modules.generation.stopwatch import Stopwatch
 from modules.generation.stream_parser import THINKING_FORMATS, StreamParser, left_open, opened_by_prompt
 from modules.grammars.compiler import ConstraintChecks
 from modules.grammars.crashes import GrammarCrashes
@@ -36,7 +39,6 @@ from modules.types import (
     GenerationRequest,
     Ledger,
     Notice,
-    ParamValue,
     Progress,
     Reasoning,
     Stats,
@@ -68,21 +70,6 @@ class Result:
     done: Done
 
 
-@dataclass(slots=True, eq=False)
-class _Run:
-    """What one reply has come to so far; lives as long as its stream. Times are time.monotonic()."""
-
-    began: float
-    leased: float = 0.0
-    first: float = 0.0
-    last: float = 0.0
-    tokens: int = 0
-    thought: int = 0
-    seed: ParamValue | None = None
-    stats: Stats = field(default_factory=Stats)
-    progress: Progress | None = None
-
-
 class Generation:
     """The pipeline. Holds no state of any reply; safe to call from many tasks of one event loop."""
 
@@ -92,28 +79,43 @@ class Generation:
         self._constraints = ConstraintChecks()
         self._crashes = GrammarCrashes()
 
-    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
+    async def stream(
+        self, request: GenerationRequest, stop: StopSignal | None = None
+    ) -> AsyncGenerator[Chunk, None]:  # fmt: skip
         """One reply: Progress* and Notice*, a Ledger, (Text|Reasoning)*, then exactly one Done or Failed.
 
-        Further Progress and Notice can come at any place before the end. Raises nothing but CancelledError and
-        GeneratorExit. `aclose()` at any moment cancels the engine and gives the model back.
+        Further Progress and Notice can come at any place before the end. `stop` ends it with Done("cancelled") and
+        the figures so far. Raises nothing but CancelledError and GeneratorExit. `aclose()` at any moment cancels the
+        engine and gives the model back.
         """
         chunks: AsyncGenerator[Chunk, None] | None = None
+        watch, stop = Stopwatch(), stop or StopSignal()
+        ended = False
+        stop.watch()
+        if stop.requested:
+            yield Done("cancelled", watch.so_far())
+            return
         try:
             if self._hooks is not None:
                 request, notices = await self._hooks.edit_request(request)
                 for notice in notices:
                     yield notice
-            chunks = self._reply(request)
+            chunks = self._reply(request, watch, stop)
             if self._hooks is not None:
                 chunks = self._hooks.wrap_stream(request, chunks)
             async for chunk in chunks:
+                ended = type(chunk) is Done or type(chunk) is Failed
                 yield chunk
+        except asyncio.CancelledError:
+            if ended or not stop.caught():
+                raise
+            yield Done("cancelled", watch.so_far())
         except EnginehouseError as error:
-            yield Failed(error.as_dict())
+            yield Failed(error.as_dict(), watch.so_far())
         except Exception:
             log.exception("a reply failed by a fault of this program")
-            yield Failed(EnginehouseError("The server failed at this reply.", hint="The log says more.").as_dict())
+            fault = EnginehouseError("The server failed at this reply.", hint="The log says more.")
+            yield Failed(fault.as_dict(), watch.so_far())
         finally:
             if chunks is not None:
                 await chunks.aclose()
@@ -147,9 +149,10 @@ class Generation:
 
     # ── the stages ─────────────────────────────────────────────────────────────────────────────────
 
-    async def _reply(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
+    async def _reply(
+        self, request: GenerationRequest, watch: Stopwatch, stop: StopSignal
+    ) -> AsyncGenerator[Chunk, None]:  # fmt: skip
         check(request)
-        run = _Run(began=time.monotonic())
         await check_pictures(request)
         self._crashes.check(request)
         if unchecked := await self._constraints.check(request.grammar, request.json_schema):
@@ -159,40 +162,42 @@ class Generation:
             async for progress in context.progress():
                 yield progress
             lease = context.lease
-            run.leased = time.monotonic()
+            watch.leased = time.monotonic()
             for notice in lease.notices:
                 yield notice
             engine: Engine = lease.engine
+            watch.context = engine.info.context
             for notice in checked_against(request, engine):
                 yield notice
             fitted = await fit(request, engine)
             for notice in fitted.notices:
                 yield notice
-            yield replace(fitted.ledger, model=engine.info.model)
+            watch.ledger = replace(fitted.ledger, model=engine.info.model)
+            yield watch.ledger
             if request.echo:
                 yield Text(await _prompt_text(request, engine), tokens=0)
-            reply = self._generate(request, engine, fitted, run)
+            reply = self._generate(request, engine, fitted, watch, stop)
             if request.json_schema is not None:
                 reply = watched(reply)
-            self._crashes.begin(run, request)
+            self._crashes.begin(watch, request)
             async with aclosing(reply) as chunks:
                 async for chunk in chunks:
-                    if type(chunk) is Failed and self._crashes.to_blame(run, chunk):
+                    if type(chunk) is Failed and self._crashes.to_blame(watch, chunk):
                         self._models.excuse_crash(engine.info.model)
                         self._crashes.check(request)  # its sender learns why, and that trying again is no use
-                    elif run.first:
-                        self._crashes.wrote(run)
+                    elif watch.first:
+                        self._crashes.wrote(watch)
                     yield chunk
         finally:
-            self._crashes.end(run)
+            self._crashes.end(watch)
             await context.leave()
 
     async def _generate(
-        self, request: GenerationRequest, engine: Engine, fitted: Fitted, run: _Run
+        self, request: GenerationRequest, engine: Engine, fitted: Fitted, watch: Stopwatch, stop: StopSignal
     ) -> AsyncGenerator[Chunk, None]:
-        parser = _parser(request, fitted)
+        parser = watch.parser = _parser(request, fitted)
         values = {**request.params, "max_tokens": fitted.max_tokens}
-        run.seed = values.get("seed")  # a random one is the engine's to draw: a given seed costs the prompt cache
+        watch.seed = values.get("seed")  # a random one is the engine's to draw: a given seed costs the prompt cache
         text = "" if isinstance(fitted.prompt, str) else fitted.text
         ready = replace(
             request, messages=fitted.messages, prompt=fitted.prompt, prompt_text=text, params=values, echo=False,
@@ -204,40 +209,42 @@ class Generation:
         try:
             async for chunk in source:
                 if type(chunk) is Text:
-                    run.last = time.monotonic()
-                    if not run.first:
-                        run.first = run.last
-                    run.tokens += chunk.tokens
+                    watch.count(chunk.tokens)
                     for piece in feed(chunk):
                         yield piece
                     if parser.stopped is not None:
                         await source.aclose()
-                        yield await _stopped(parser, engine, fitted, run)
+                        yield await _stopped(parser, engine, fitted, watch)
                         return
                 elif type(chunk) is Done:
                     for piece in parser.flush():
                         yield piece
-                    yield Done(chunk.reason, _stats(chunk.stats, parser, engine, run), chunk.stop)
+                    yield Done(chunk.reason, watch.final(chunk.stats), chunk.stop)
                     return
                 elif type(chunk) is Failed:
                     for piece in parser.flush():
                         yield piece
-                    yield chunk
+                    yield replace(chunk, stats=watch.so_far())
                     return
                 elif type(chunk) is Stats:
-                    run.stats = chunk
+                    watch.stats = chunk
                 else:
                     if type(chunk) is Progress:
-                        run.progress = chunk
+                        watch.progress = chunk
                     elif type(chunk) is Reasoning:  # an engine that splits it off by itself
-                        run.last = time.monotonic()
-                        run.first = run.first or run.last
-                        run.tokens += chunk.tokens
-                        run.thought += chunk.tokens
+                        watch.count(chunk.tokens)
+                        watch.thought += chunk.tokens
                     yield chunk
+        except asyncio.CancelledError:
+            if not stop.caught():
+                raise
+            for piece in parser.flush():
+                yield piece
+            yield Done("cancelled", watch.so_far())
+            return
         finally:
             await source.aclose()
-        yield Failed(EngineError("The engine ended the reply without saying why.").as_dict())
+        yield Failed(EngineError("The engine ended the reply without saying why.").as_dict(), watch.so_far())
 
 
 async def _prompt_text(request: GenerationRequest, engine: Engine) -> str:
@@ -262,38 +269,10 @@ def _parser(request: GenerationRequest, fitted: Fitted) -> StreamParser:
     return StreamParser(request.stop, THINKING_FORMATS, opened_by_prompt(fitted.text), logprobs)
 
 
-def _stats(stats: Stats, parser: StreamParser, engine: Engine, run: _Run) -> Stats:
-    """The engine's exact counts with the times a client sees.
-
-    queued_ms: waiting for the model (load, swap) and in the engine's queue. first_token_ms: from the request to the
-    first token, all included.
-    """
-    first = run.first or time.monotonic()
-    return replace(
-        stats,
-        seed=run.seed if stats.seed is None and isinstance(run.seed, int) and run.seed >= 0 else stats.seed,
-        reasoning_tokens=min(parser.reasoning_tokens + run.thought, stats.completion_tokens),
-        first_token_ms=(first - run.began) * 1000,
-        queued_ms=stats.queued_ms + (run.leased - run.began) * 1000,
-        context_limit=stats.context_limit or engine.info.context,
-    )
-
-
-async def _stopped(parser: StreamParser, engine: Engine, fitted: Fitted, run: _Run) -> Done:
+async def _stopped(parser: StreamParser, engine: Engine, fitted: Fitted, watch: Stopwatch) -> Done:
     """The end by a stop string: the engine was cancelled and gives no figures, so they are put together here."""
-    stats, progress = run.stats, run.progress
-    if not stats.prompt_tokens:
-        if progress is not None and progress.stage == "prompt":
-            stats = replace(stats, prompt_tokens=progress.total, cached_tokens=progress.cached)
-        else:
-            stats = replace(stats, prompt_tokens=await _prompt_tokens(engine, fitted))
-    stats = replace(
-        stats,
-        completion_tokens=run.tokens,
-        prompt_ms=stats.prompt_ms or (run.first - run.leased) * 1000,
-        completion_ms=(run.last - run.first) * 1000,
-    )
-    return Done("stop", _stats(stats, parser, engine, run), parser.stopped)
+    counted = 0 if watch.prompt_tokens else await _prompt_tokens(engine, fitted)
+    return Done("stop", watch.so_far(counted), parser.stopped)
 
 
 async def _prompt_tokens(engine: Engine, fitted: Fitted) -> int:

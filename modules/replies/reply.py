@@ -1,17 +1,17 @@
-"""One reply while it is written: what came so far, when, and how it ended."""
+"""One reply while it is generated: its log, and how it ended."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
-from modules.chats.values import MessageNode
 from modules.errors import EngineError, EnginehouseError
-from modules.replies.log import ReplyLog, piece
+from modules.generation.stop_signal import StopSignal
+from modules.replies.log import ReplyLog
+from modules.replies.sink import Begun, EndState, Outcome, ReplySink
 from modules.types import Chunk, Done, Failed, Ledger, Notice, Progress, Reasoning, Stats, Text
 
 _log = logging.getLogger("enginehouse.replies")
@@ -27,29 +27,27 @@ class Reply:
 
     size       grows with every piece; tells the saver whether there is something new
     ended      the outcome is known and the log is closed
-    saved      the store has the outcome
+    saved      the sink has the outcome
     """
 
-    def __init__(self, chat: str, node: MessageNode) -> None:
-        self.chat = chat
-        self.message = node.id
-        self.rev = node.rev
+    def __init__(self, sink: ReplySink, begun: Begun) -> None:
+        self.sink = sink
+        self.id = begun.id
+        self.rev = begun.rev
         self.log = ReplyLog()
+        self.stop_signal = StopSignal()
         self.writer: asyncio.Task[None] | None = None
-        self.stop_asked = self.ended = self.saved = self.trouble_told = False
+        self.ended = self.saved = self.trouble_told = False
         self.ending = asyncio.Event()
         self.finished = asyncio.Event()
-        self.state = "running"
+        self.state: EndState | Literal["running"] = "running"
         self.size = 0
-        self._notices: list[dict[str, Any]] = []
+        self._notices: list[Notice] = []
         self._ledger: Ledger | None = None
         self._done: Done | None = None
-        self._error: Mapping[str, Any] | None = None
-        self._tokens = self._reasoning_tokens = 0
-        self._started = time.monotonic()
-        self._first = self._last = 0.0
+        self._failed: Failed | None = None
         # A continued reply begins with the text it continues: a page that reads from 0 gets all of it.
-        for kind, text in (("r", node.reasoning), ("t", node.text)):
+        for kind, text in (("r", begun.reasoning), ("t", begun.text)):
             if text:
                 self.log.grow(kind, text, 0)
 
@@ -63,39 +61,29 @@ class Reply:
         """The thinking so far."""
         return self.log.text("r")
 
-    def stop(self) -> None:
-        """Ask the writer to end; what it drains is cancelled with it."""
-        self.stop_asked = True
-        if self.writer is not None:
-            self.writer.cancel()
-
     def take(self, chunk: Chunk) -> None:
         """Put one chunk of the pipeline into the log."""
         match chunk:
             case Text():
-                self._tokens += chunk.tokens
                 self._grow("t", chunk.text, chunk.tokens)
             case Reasoning():
-                self._reasoning_tokens += chunk.tokens
                 self._grow("r", chunk.text, chunk.tokens)
             case Progress():
                 self.log.append({"progress": asdict(chunk)})
             case Notice():
-                self._notices.append(asdict(chunk))
-                self.log.append({"notice": self._notices[-1]})
+                self._notices.append(chunk)
+                self.log.append({"notice": asdict(chunk)})
             case Ledger():
                 self._ledger = chunk
                 self.log.append({"ledger": asdict(chunk)})
             case Done():
                 self._done = chunk
             case Failed():
-                self._error = dict(chunk.error)
+                self._failed = chunk
             case Stats():
                 return
 
     def _grow(self, kind: str, text: str, tokens: int) -> None:
-        self._last = time.monotonic()
-        self._first = self._first or self._last
         self.size += 1
         self.log.grow(kind, text, tokens)
 
@@ -104,56 +92,43 @@ class Reply:
         assert self.writer is not None
         fault = None if self.writer.cancelled() else self.writer.exception()
         if fault is not None:
-            _log.error("reply %s failed", self.message, exc_info=fault)
+            _log.error("reply %s failed", self.id, exc_info=fault)
             known = fault if isinstance(fault, EnginehouseError) else None
-            self._error = (known or EngineError("The reply failed inside the server.", hint="See the log.")).as_dict()
-        if self._error is not None:
+            error = known or EngineError("The reply failed inside the server.", hint="See the log.")
+            self._failed = Failed(error.as_dict())
+        elif self._done is None and self._failed is None:
+            self._done = Done("cancelled")
+        if self._failed is not None:
             self.state = "failed"
-        elif self._done is None or self._done.reason == "cancelled":
-            self.state = "stopped"
         else:
-            self.state = "done"
+            self.state = "stopped" if self._end.reason == "cancelled" else "done"
 
     @property
-    def _stats(self) -> Stats:
-        """The engine's figures, or our own where it was cut off before it could give them."""
-        if self._done is not None and self._done.stats != Stats():
-            return self._done.stats
-        return Stats(
-            prompt_tokens=self._ledger.prompt_tokens if self._ledger else 0,
-            completion_tokens=self._tokens + self._reasoning_tokens,
-            reasoning_tokens=self._reasoning_tokens,
-            first_token_ms=round((self._first - self._started) * 1000, 1) if self._first else 0.0,
-            completion_ms=round((self._last - self._first) * 1000, 1) if self._first else 0.0,
-            context_limit=self._ledger.limit if self._ledger else 0,
+    def _end(self) -> Done:
+        return self._done or Done("cancelled")
+
+    def outcome(self) -> Outcome:
+        """What the sink is told at the end."""
+        assert self.state != "running"
+        failed = self._failed
+        return Outcome(
+            text=self.text,
+            reasoning=self.reasoning,
+            state=self.state,
+            stats=self._end.stats if failed is None else failed.stats,
+            notices=tuple(self._notices),
+            ledger=self._ledger,
+            error=None if failed is None else failed.error,
+            finish_reason=self._end.reason if failed is None else None,
         )
-
-    @property
-    def _reason(self) -> str | None:
-        if self.state == "failed":
-            return None
-        return "cancelled" if self._done is None else self._done.reason
-
-    def outcome(self) -> dict[str, Any]:
-        """What the store is told at the end."""
-        return {
-            "text": self.text,
-            "reasoning": self.reasoning,
-            "state": self.state,
-            "stats": stats_dict(self._stats),
-            "notices": tuple(self._notices),
-            "ledger": None if self._ledger is None else asdict(self._ledger),
-            "error": self._error,
-            "finish_reason": self._reason,
-        }
 
     def end(self) -> None:
         """Tell the followers and close the log."""
-        if self._error is not None:
-            self.log.append(failed_event(self._error, self.rev))
+        if self._failed is not None:
+            self.log.append(failed_event(self._failed.error, self.rev))
         else:
-            stop = self._done.stop if self._done else None
-            done = {"reason": self._reason, "stop": stop, "stats": stats_dict(self._stats), "rev": self.rev}
+            end = self._end
+            done = {"reason": end.reason, "stop": end.stop, "stats": stats_dict(end.stats), "rev": self.rev}
             self.log.append({"done": done})
         self.ended = True
         self.log.close()
@@ -164,33 +139,3 @@ def failed_event(error: Mapping[str, Any], rev: int) -> dict[str, Any]:
     """The last event of a reply that failed; with what to try instead, where its model did not fit."""
     offer = {"fallback": error["fallback"]} if error.get("fallback") else {}
     return {"failed": {**{key: error.get(key, "") for key in ("message", "hint", "code")}, **offer, "rev": rev}}
-
-
-async def replayed(node: MessageNode, rev: int, start: int) -> AsyncGenerator[dict[str, Any], None]:
-    """A finished reply told from the store: its whole text, then its end.
-
-    A page that had come to another index is told to start over, because those events are gone.
-    """
-    if start > 0:
-        yield {"reset": True}
-    if node.reasoning:
-        yield piece("r", node.reasoning, 0)
-    if node.text:
-        yield piece("t", node.text, 0)
-    for notice in node.notices:
-        yield {"notice": notice}
-    if node.ledger:
-        yield {"ledger": node.ledger}
-    if node.error:
-        yield failed_event(node.error, rev)
-    elif node.state == "interrupted":
-        yield failed_event(INTERRUPTED, rev)
-    else:
-        yield {"done": {"reason": node.finish_reason, "stop": None, "stats": node.stats or {}, "rev": rev}}
-
-
-INTERRUPTED = {
-    "message": "The server ended while this reply was written.",
-    "hint": "Continue it, or ask for a new version.",
-    "code": "interrupted",
-}

@@ -1,8 +1,8 @@
-"""Chat replies while they are written. A reply belongs to the server, not to the page that asked for it.
+"""Replies while they are generated. A reply belongs to the server, not to the page that asked for it.
 
-Each reply has one task that owns it, a log that pages follow from any index, and a saver that writes what
-there is about once a second. Whatever happens (Stop, a failed engine, a full disk, the server ending), the
-reply is finished in the store with the text it got to.
+Each reply has one task that owns it, a log that pages follow from any index, and a saver that hands what there is to
+the reply's sink about once a second. Whatever happens (Stop, a failed engine, a full disk, the server ending), the
+reply is finished in its sink with the text it got to.
 """
 
 from __future__ import annotations
@@ -10,23 +10,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator
-from typing import Any
+from collections.abc import AsyncGenerator, Callable
 
-from modules.chats.store import ChatStore
-from modules.chats.values import Chat, MessageNode
-from modules.errors import Conflict, EnginehouseError, NotFound, StorageError
+from modules.errors import Conflict, EnginehouseError, StorageError
 from modules.events import Events
-from modules.generation.pipeline import Generation
-from modules.replies.reply import Reply, replayed
-from modules.types import Chunk, Failed, GenerationRequest
+from modules.generation.stop_signal import StopSignal
+from modules.replies.reply import Reply
+from modules.replies.sink import ReplySink
+from modules.types import Chunk
 
 PARTIAL_SECONDS = 1.0
 RETRY_SECONDS = 5.0
 KEEP_SECONDS = 300.0  # how long a finished reply's log stays for pages that come back at an index
 KEEP_AT_MOST = 128
 STOP_SECONDS = 10.0
-Before = AsyncGenerator[Chunk, None]
+Source = Callable[[StopSignal], AsyncGenerator[Chunk, None]]
+"""Begins a reply's stream, which ends with one Done or Failed; the signal asks for Done("cancelled")."""
 
 _MAY_PASS = (StorageError, Conflict)
 """What another try may get past: the disk, and another program that wrote to the chat's file."""
@@ -34,13 +33,11 @@ _log = logging.getLogger("enginehouse.replies")
 
 
 class Replies:
-    """Starts, stops and follows replies. Lives in the event loop; the store is called in threads."""
+    """Starts, stops and finds replies. Lives in the event loop; sinks are called in threads."""
 
-    def __init__(self, store: ChatStore, generation: Generation, events: Events) -> None:
-        self._store = store
-        self._generation = generation
+    def __init__(self, events: Events) -> None:
         self._events = events
-        self._live: dict[str, Reply] = {}  # by message id: running, or finished a short while ago
+        self._live: dict[str, Reply] = {}  # by id: running, or finished a short while ago
         self._owners: set[asyncio.Task[None]] = set()
         self._retries: dict[str, asyncio.Task[None]] = {}
         self._closing = False
@@ -52,90 +49,57 @@ class Replies:
 
     @property
     def written(self) -> tuple[tuple[str, str], ...]:
-        """(chat, message) of every reply being written, oldest first. Call in the event loop."""
-        return tuple((reply.chat, reply.message) for reply in self._live.values() if not reply.ended)
+        """(group, id) of every reply being written, oldest first. Call in the event loop."""
+        return tuple((reply.sink.group, reply.id) for reply in self._live.values() if not reply.ended)
 
-    def start(self, chat: str, node: MessageNode, request: GenerationRequest, before: Before | None = None) -> None:
-        """Write the reply `node` of `chat`; returns at once. Text the node already has comes first in its log.
+    async def start(self, sink: ReplySink, source: Source) -> Reply:
+        """Begin a reply in `sink` and write what `source` yields; returns once it has begun there.
 
-        before   what is done first, as chunks of the reply; a Failed among them ends it
+        Text that the sink has already comes first in its log. Raises what the sink's `begin` raises; nothing that can
+        fail stands between that and the start, or the reply would run for ever.
         """
-        reply = Reply(chat, node)
-        self._live[node.id] = reply
+        reply = Reply(sink, await asyncio.to_thread(sink.begin))
+        self._live[reply.id] = reply
         self._tell(reply)
-        owner = asyncio.create_task(self._own(reply, request, before), name=f"reply {node.id}")
+        owner = asyncio.create_task(self._own(reply, source), name=f"reply {reply.id}")
         self._owners.add(owner)
         owner.add_done_callback(self._owners.discard)
+        return reply
 
-    async def stop_of(self, chat: str, message: str) -> bool:
-        """As `stop`; raises NotFound when the reply is not one of that chat."""
-        reply = self._live.get(message)
-        if reply is None or reply.chat != chat:
-            await self._stored(chat, message)
-        return await self.stop(message)
-
-    async def stop(self, message: str) -> bool:
+    async def stop(self, name: str) -> bool:
         """End exactly this reply and keep its text. False when it is not running."""
-        reply = self._live.get(message)
+        reply = self._live.get(name)
         if reply is None or reply.ended:
             return False
-        reply.stop()
+        reply.stop_signal.stop()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(reply.finished.wait(), STOP_SECONDS)
         return True
 
-    async def stop_chat(self, chat: str) -> None:
-        """End every reply of a chat (it is being deleted)."""
-        await asyncio.gather(*[self.stop(name) for name, reply in self._live.items() if reply.chat == chat])
+    async def stop_group(self, group: str) -> None:
+        """End every reply of a group (a chat that is being deleted)."""
+        await asyncio.gather(*[self.stop(name) for name, reply in self._live.items() if reply.sink.group == group])
 
-    def find(self, message: str) -> Reply | None:
+    def find(self, name: str) -> Reply | None:
         """The reply in memory: running, finished a short while ago, or not yet saved."""
-        return self._live.get(message)
-
-    def with_live_text(self, chat: dict[str, Any]) -> dict[str, Any]:
-        """A chat's JSON with what memory knows better than the disk: newest text and state of unsaved replies.
-
-        Call in the event loop: the texts are taken from logs that grow there. A reply that had to load its
-        model did not know the name at its start; its ledger does.
-        """
-        for node in chat["messages"]:
-            reply = self._live.get(node["id"])
-            if reply is not None and (not reply.saved or node["state"] == "running"):
-                node |= {"text": reply.text, "reasoning": reply.reasoning, "state": reply.state}
-            node["model"] = node["model"] or (node["ledger"] or {}).get("model")
-        return chat
-
-    async def follow(self, chat: str, message: str, start: int = 0) -> AsyncGenerator[dict[str, Any], None]:
-        """Events of a reply from index `start`. One that is over is told from the store. Raises NotFound."""
-        reply = self._live.get(message)
-        if reply is not None and reply.chat == chat:
-            return reply.log.follow(start)
-        stored, node = await self._stored(chat, message)
-        return replayed(node, stored.rev, start)
-
-    async def _stored(self, chat: str, message: str) -> tuple[Chat, MessageNode]:
-        stored = await asyncio.to_thread(self._store.get, chat)
-        node = stored.messages.get(message)
-        if node is None or node.role != "assistant":
-            raise NotFound("There is no such reply in this chat.", hint="Reload the chat.", code="reply_not_found")
-        return stored, node
+        return self._live.get(name)
 
     async def close(self) -> None:
         """End every reply and save it; the followers' streams end."""
         self._closing = True
         for reply in list(self._live.values()):
-            reply.stop()
+            reply.stop_signal.stop()
         if self._owners:
             await asyncio.wait(self._owners, timeout=STOP_SECONDS)
         for retry in tuple(self._retries.values()):
-            retry.cancel()  # the store tries once more when it is closed
+            retry.cancel()  # a sink whose end is not saved has to try once more when it is closed
 
     # ── the life of one reply ───────────────────────────────────────────────────────────────────────
 
-    async def _own(self, reply: Reply, request: GenerationRequest, before: Before | None) -> None:
-        reply.writer = asyncio.create_task(self._write(reply, request, before))
-        if self._closing or reply.stop_asked:
-            reply.stop()
+    async def _own(self, reply: Reply, source: Source) -> None:
+        reply.writer = asyncio.create_task(_write(reply, source))
+        if self._closing:
+            reply.stop_signal.stop()
         saver = asyncio.create_task(self._save_partials(reply))
         try:
             await asyncio.wait({reply.writer})
@@ -144,18 +108,6 @@ class Replies:
             reply.ending.set()
             await asyncio.wait({saver})
             await self._finish(reply)
-
-    async def _write(self, reply: Reply, request: GenerationRequest, before: Before | None) -> None:
-        """Drain the pipeline into the log. Cancelling this task is what Stop does."""
-        if before is not None:
-            async with contextlib.aclosing(before) as steps:
-                async for chunk in steps:
-                    reply.take(chunk)
-                    if isinstance(chunk, Failed):
-                        return
-        async with contextlib.aclosing(self._generation.stream(request)) as chunks:
-            async for chunk in chunks:
-                reply.take(chunk)
 
     async def _save_partials(self, reply: Reply) -> None:
         saved = 0
@@ -166,7 +118,7 @@ class Replies:
                 continue
             saved = reply.size
             try:
-                await asyncio.to_thread(self._store.partial, reply.chat, reply.message, reply.text, reply.reasoning)
+                await asyncio.to_thread(reply.sink.partial, reply.text, reply.reasoning)
             except EnginehouseError as error:
                 self._storage_trouble(reply, error)
 
@@ -174,8 +126,8 @@ class Replies:
         again = False
         outcome = reply.outcome()  # taken here, for the log belongs to the event loop
         try:
-            node = await asyncio.to_thread(lambda: self._store.finish(reply.chat, reply.message, **outcome))
-            reply.rev, reply.saved = node.rev, True
+            reply.rev = await asyncio.to_thread(reply.sink.finish, outcome)
+            reply.saved = True
             if reply.trouble_told:
                 self._saved_now()
         except _MAY_PASS as error:
@@ -186,39 +138,32 @@ class Replies:
         reply.end()
         self._tell(reply)
         if again:
-            self._retries[reply.message] = asyncio.create_task(self._retry(reply), name=f"save {reply.message}")
+            self._retries[reply.id] = asyncio.create_task(self._retry(reply), name=f"save {reply.id}")
         else:
             self._forget_later(reply)
 
     async def _retry(self, reply: Reply) -> None:
-        """Until the disk takes it or the server ends: the store has it in memory, and pages go on seeing it."""
+        """Until the disk takes it or the server ends: the sink has it in memory, and pages go on seeing it."""
         outcome = reply.outcome()
-
-        def save() -> int:
-            # Not only what waits: where even looking at the chat failed, the store was not told the end yet.
-            rev = self._store.finish(reply.chat, reply.message, **outcome).rev
-            self._store.save_waiting(reply.chat)
-            return rev
-
         while True:
             await asyncio.sleep(RETRY_SECONDS)
             try:
-                reply.rev = await asyncio.to_thread(save)
+                reply.rev = await asyncio.to_thread(reply.sink.finish, outcome)
                 reply.saved = True
                 self._saved_now()
                 break
             except _MAY_PASS as error:
-                _log.warning("reply %s is still not saved: %s", reply.message, error.message)
+                _log.warning("reply %s is still not saved: %s", reply.id, error.message)
             except Exception as error:
                 self._lost(reply, error)
                 break
         self._tell(reply)
-        del self._retries[reply.message]
+        del self._retries[reply.id]
         self._forget_later(reply)
 
     def _lost(self, reply: Reply, error: Exception) -> None:
         """No further try can save it: say so; its text can still be read and copied for KEEP_SECONDS."""
-        _log.error("the end of reply %s could not be saved", reply.message, exc_info=error)
+        _log.error("the end of reply %s could not be saved", reply.id, exc_info=error)
         why = error.message if isinstance(error, EnginehouseError) else "The log has the details."
         self._notice("error", "A reply could not be saved.", f"{why} Copy its text if you need it.")
 
@@ -237,9 +182,7 @@ class Replies:
         self._events.publish({"type": "notice", "level": level, "message": message, "hint": hint})
 
     def _tell(self, reply: Reply) -> None:
-        state = reply.state if reply.ended else "running"
-        self._events.publish({"type": "reply", "chat": reply.chat, "message": reply.message, "state": state})
-        self._events.publish({"type": "chat", "id": reply.chat, "rev": reply.rev, "kind": "changed"})
+        reply.sink.changed(reply.state if reply.ended else "running", reply.rev)
 
     def _forget_later(self, reply: Reply) -> None:
         asyncio.get_running_loop().call_later(KEEP_SECONDS, self._forget, reply)
@@ -248,5 +191,20 @@ class Replies:
             del self._live[name]
 
     def _forget(self, reply: Reply) -> None:
-        if self._live.get(reply.message) is reply:
-            del self._live[reply.message]
+        if self._live.get(reply.id) is reply:
+            del self._live[reply.id]
+
+
+async def _write(reply: Reply, source: Source) -> None:
+    """Drain the stream into the log. Stop interrupts it where it waits; the stream then ends as cancelled."""
+    stop = reply.stop_signal
+    stop.watch()
+    if stop.requested:
+        return
+    try:
+        async with contextlib.aclosing(source(stop)) as chunks:
+            async for chunk in chunks:
+                reply.take(chunk)
+    except asyncio.CancelledError:
+        if not stop.caught():  # else it was interrupted in what cannot say so itself
+            raise

@@ -18,6 +18,7 @@ from modules.api.replies import message_routes, reply_routes
 from modules.app import App
 from modules.chats.values import LIST_LIMIT
 from modules.errors import NotFound
+from modules.replies.sink import ReplySink
 from modules.sampling.params import BY_NAME
 from modules.settings.store import Settings
 from modules.types import GenerationRequest
@@ -44,13 +45,13 @@ async def test_the_texts_of_replies_are_read_in_the_loop_that_writes_them(
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: list[int] = []
-    real = app.replies.with_live_text
+    real = app.chat_replies.with_live_text
 
     def noted(chat: dict[str, Any]) -> dict[str, Any]:
         threads.append(threading.get_ident())
         return real(chat)
 
-    monkeypatch.setattr(app.replies, "with_live_text", noted)
+    monkeypatch.setattr(app.chat_replies, "with_live_text", noted)
     async with client(app) as http:
         answer = await http.get(f"/api/chats/{app.chats.create().id}")
     assert answer.status_code == 200
@@ -91,7 +92,12 @@ async def test_the_trash_is_emptied_while_the_server_runs(app: App, monkeypatch:
 def asked(app: App, monkeypatch: pytest.MonkeyPatch) -> list[GenerationRequest]:
     """What replies were started with; none is really written."""
     requests: list[GenerationRequest] = []
-    monkeypatch.setattr(app.replies, "start", lambda chat, node, request, before: requests.append(request))
+
+    async def noted(sink: ReplySink, source: Any) -> None:
+        sink.begin()
+        requests.append(source.args[0])
+
+    monkeypatch.setattr(app.replies, "start", noted)
     return requests
 
 

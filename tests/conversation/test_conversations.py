@@ -12,6 +12,7 @@ import pytest
 from modules.app import App
 from modules.conversation.prompt import Overrides
 from modules.errors import BadRequest, NotFound, StorageError
+from modules.replies.sink import ReplySink
 from modules.settings.store import Settings
 from modules.types import GenerationRequest, Message
 
@@ -30,7 +31,12 @@ async def app(tmp_path: Path) -> AsyncIterator[App]:
 def asked(app: App, monkeypatch: pytest.MonkeyPatch) -> list[GenerationRequest]:
     """What replies were started with; none is really written."""
     requests: list[GenerationRequest] = []
-    monkeypatch.setattr(app.replies, "start", lambda chat, node, request, before: requests.append(request))
+
+    async def noted(sink: ReplySink, source: Any) -> None:
+        sink.begin()
+        requests.append(source.args[0])
+
+    monkeypatch.setattr(app.replies, "start", noted)
     return requests
 
 
