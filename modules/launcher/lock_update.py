@@ -11,7 +11,7 @@ from modules.launcher.extras import LOADERS
 from modules.launcher.installer import Installer
 from modules.launcher.layout import Layout
 from modules.launcher.lock import MADE_FROM, lock_path, locked, normal_name, ranges, ranges_digest, versions
-from modules.launcher.torch_build import CPU, TORCH_NEEDED, VERSION_FILE, newest_cpu_version
+from modules.launcher.torch_build import CPU, TORCH_NEEDED, VERSION_FILE, cpu_versions
 
 GROUPS = ("uv", "base", "dev", "torch", *LOADERS)
 STEP = "making the lock"
@@ -89,10 +89,14 @@ class LockUpdate:
         if packages and present and "torch" not in packages:
             return present
         only = self._installer.nothing_but(CPU.index)
-        for version in self._installer.versions("torch", "--index-url", CPU.index, env=only):
-            if not version[0].isalpha():
-                return version.partition("+")[0]
-        return newest_cpu_version(self._installer, "").partition("+")[0]
+        offered = self._installer.versions("torch", "--index-url", CPU.index, env=only)
+        own = offered or cpu_versions(self._installer)
+        if own:
+            return own[0].partition("+")[0]
+        if not present:
+            raise StepFailed(STEP, f"no build of PyTorch for the processor was found: {CPU.index} does not answer")
+        self._console.say(f"{CPU.index} does not answer, so torch stays at {present}.")
+        return present
 
     def _compile(self, arguments: Sequence[str], out: Path) -> None:
         ended = self._installer.run_uv(

@@ -132,7 +132,8 @@ def _lock(options: Options, layout: Layout, console: Console) -> int:
     """Renew the lock; the suite decides whether it is kept."""
     check_packages(layout, options.packages)
     environment = Environment(layout, console)
-    environment.ensure(("base", "dev"), "")
+    if not environment.installer.has_pip():
+        environment.ensure(("base",), "")  # uv needs an environment to be in; what is locked now comes afterwards
 
     def suite_passes() -> bool:
         renewed = Environment(layout, console)  # the installer may be another one now

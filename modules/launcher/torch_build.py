@@ -129,7 +129,7 @@ def _source(installer: Installer, console: Console, build: TorchBuild) -> tuple[
     env = installer.nothing_but(build.index)
     offered = installer.versions("torch", "--index-url", build.index, env=env)
     if not offered and build is CPU:
-        own = f"torch=={newest_cpu_version(installer, version)}"
+        own = f"torch=={_own_cpu_version(installer, version)}"
         console.say(f"  PyTorch's index does not answer; your package sources hold {own}")
         return [own], None
     if not offered:
@@ -193,13 +193,9 @@ def _pip_install(installer: Installer, arguments: list[str], env: Mapping[str, s
         raise StepFailed("installing PyTorch", f"pip ended with code {ended.code}", detail=ended.telling())
 
 
-def newest_cpu_version(installer: Installer, locked_version: str) -> str:
-    """The locked or else the newest processor build among the sources pip is set up with (a local folder, a mirror)."""
-    fitting = []
-    for version in installer.versions("torch"):
-        match = re.fullmatch(r"(\d+)\.(\d+)[^+]*\+cpu", version)
-        if match and (int(match.group(1)), int(match.group(2))) >= (2, 6):
-            fitting.append(version)
+def _own_cpu_version(installer: Installer, locked_version: str) -> str:
+    """The locked or else the newest processor build among the sources pip is set up with. Raises StepFailed."""
+    fitting = cpu_versions(installer)
     if fitting:
         return next((version for version in fitting if version == f"{locked_version}+cpu"), fitting[0])
     raise StepFailed(
@@ -207,3 +203,13 @@ def newest_cpu_version(installer: Installer, locked_version: str) -> str:
         f"PyTorch's index {CPU.index} does not answer, and your package sources hold no build for the processor",
         hint="take the build with CUDA, about 3 GB: python3 start.py install transformers --torch default",
     )
+
+
+def cpu_versions(installer: Installer) -> tuple[str, ...]:
+    """Processor builds in the range among the sources pip is set up with (a local folder, a mirror), newest first."""
+    fitting = []
+    for version in installer.versions("torch"):
+        match = re.fullmatch(r"(\d+)\.(\d+)[^+]*\+cpu", version)
+        if match and (2, 6) <= (int(match.group(1)), int(match.group(2))) < (3, 0):
+            fitting.append(version)
+    return tuple(fitting)

@@ -120,6 +120,12 @@ def test_uv_resolves_all_files_together_from_the_default_index_alone(
             assert [entry.text.splitlines()[0] for entry in locked(text)] == ["greeting==1.0 \\"], name
             assert "--hash=sha256:" in text
     assert made[VERSION_FILE].endswith("torch==2.13.0\n")
+    monkeypatch.setattr("modules.launcher.lock_update.CPU", type(CPU)("cpu", "http://127.0.0.1:9/cpu"))
+    with pytest.raises(StepFailed, match="making the lock"):
+        LockUpdate(ready.layout, installer, Console(io.StringIO())).resolve()
     lock_path(ready.layout.requirements("torch")).parent.mkdir()
+    lock_path(ready.layout.requirements("torch")).with_name(VERSION_FILE).write_text("torch==2.13.0\n")
+    again = LockUpdate(ready.layout, installer, Console(io.StringIO())).resolve()
+    assert again == made, "where PyTorch's index does not answer its version stays"
     lock_path(ready.layout.requirements("torch")).write_text(made["torch.txt"])
     assert lock_state(ready.layout.requirements("torch")) is LockState.CURRENT
