@@ -23,16 +23,14 @@ def choose_context(
     if trained and stretch > 1:
         reach = int(trained * stretch)
         if wanted and wanted <= reach:
-            return Decision(max(wanted, SMALLEST_CONTEXT), "It was asked for.")
+            return _asked_for(wanted)
         if wanted:
-            return Decision(
-                reach, f"{wanted:,} tokens were asked for; {trained:,} stretched {stretch:g} times are {reach:,}."
-            )
+            return Decision(reach, f"The model was trained for {trained:,}, scaled {stretch:g} times.")
         return Decision(reach, f"The model was trained for {trained:,} tokens, stretched {stretch:g} times.")
     if wanted and trained and wanted > trained:
-        return Decision(trained, f"{wanted:,} tokens were asked for, but the model was trained for {trained:,}.")
+        return Decision(trained, f"The model was trained for {trained:,} tokens. RoPE scaling makes more possible.")
     if wanted:
-        return Decision(max(wanted, SMALLEST_CONTEXT), "It was asked for.")
+        return _asked_for(wanted)
     if trained is None:
         return Decision(most, "The file does not say what the model was trained for, so a usual value.")
     if trained <= most:
@@ -40,6 +38,12 @@ def choose_context(
     return Decision(
         most, f"The model was trained for {trained:,} tokens; {most:,} keeps the memory small. Set context for more."
     )
+
+
+def _asked_for(wanted: int) -> Decision[int]:
+    if wanted < SMALLEST_CONTEXT:
+        return Decision(SMALLEST_CONTEXT, f"{SMALLEST_CONTEXT} tokens is the smallest context.")
+    return Decision(wanted, "It was asked for.")
 
 
 def stretch_of(settings: Mapping[str, ParamValue]) -> float:

@@ -87,7 +87,7 @@ _PATTERNS: tuple[_Pattern, ...] = (
 _SIGNALS: Mapping[int, Cause] = {
     int(getattr(signal, name)): cause
     for name, cause in {
-        "SIGKILL": Cause("The system ended the engine, most likely because memory ran out.", _SMALLER),
+        "SIGKILL": Cause("The engine was killed. Unless somebody did that, the system was out of memory.", _SMALLER),
         "SIGILL": Cause("This processor lacks instructions the engine was built for (AVX2).",
                         "Build the engine on this machine, or use a loader without it."),
         "SIGSEGV": Cause("The engine crashed (invalid memory access).",

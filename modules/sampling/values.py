@@ -16,6 +16,8 @@ from modules.settings.paths import Paths
 from modules.types import ParamValue
 
 OnChange = Callable[[Mapping[str, ParamValue], str | None], None]
+START_PRESET = "Balanced"
+"""The preset whose values a fresh installation uses."""
 _COMMENT = "The sampling values in use; what is not here is neutral. The program writes this file with every change."
 
 
@@ -39,6 +41,8 @@ class ParamValues:
         self._base: Mapping[str, ParamValue] = {}
         self._values: Mapping[str, ParamValue] = MappingProxyType(starting_values())
         self._read()
+        if self._preset is None:
+            self._preset, self._base = self._start_preset(self._values)
 
     @property
     def values(self) -> Mapping[str, ParamValue]:
@@ -77,9 +81,18 @@ class ParamValues:
             return self._put(base, name, base)
 
     def reset(self) -> dict[str, ParamValue]:
-        """Back to the values of a fresh installation, without a preset; gives what changed."""
+        """Back to the values of a fresh installation and the preset they are; gives what changed."""
+        values = starting_values()
         with self._lock:
-            return self._put(starting_values(), None, {})
+            return self._put(values, *self._start_preset(values))
+
+    def _start_preset(self, values: Mapping[str, ParamValue]) -> tuple[str | None, Mapping[str, ParamValue]]:
+        """(START_PRESET, every value it sets) when `values` are its values, else (None, {})."""
+        if not self._presets.has(START_PRESET):
+            return None, {}
+        base = _base(self._presets.read(START_PRESET))
+        equal = all(values[name] == value for name, value in base.items())
+        return (START_PRESET, base) if equal else (None, {})
 
     def _put(
         self, wanted: Mapping[str, ParamValue], preset: str | None, base: Mapping[str, ParamValue]

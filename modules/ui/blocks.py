@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 def make_blocks(app: App) -> gr.Blocks:
     """The page. Only the chat is in the page at first; another tab's content comes with its first visit."""
     with gr.Blocks(title="Enginehouse", analytics_enabled=False, fill_width=True, fill_height=True) as blocks:
+        surface("page_frame", "eh-frame")
         messages = surface("toasts", "eh-messages")
         with gr.Tabs(elem_id="eh-tabs", selected="chat"):
             with gr.Tab("Chat", id="chat", elem_id="eh-chat", elem_classes=["eht-tab-chat"]):

@@ -20,6 +20,7 @@ from gradio.components import Component
 
 from loaders.base import LoadParam
 from modules.errors import BadParameter, EnginehouseError
+from modules.sampling.param import written
 from modules.sampling.params import Param
 from modules.settings.setting import Setting
 from modules.types import ParamValue
@@ -135,6 +136,14 @@ def stored(field: Field, value: Any) -> ParamValue:
         raise BadParameter(f"{field.label} is empty.", hint="Type a value, or leave it as it was.", param=field.name)
     out: ParamValue = value
     return out
+
+
+def clamped(field: Field, value: Any, sent: ParamValue) -> str:
+    """What to say when `stored` put a typed number back into its slider's range; "" when it did not."""
+    if not field.slides or not isinstance(value, (int, float)) or value == sent:
+        return ""
+    low, high = written(field.low or 0), written(field.high if field.high is not None else 1)
+    return f"{value:g} is outside {low}–{high}; {written(float(str(sent)))} is used."
 
 
 def _list(field: Field, text: str) -> list[str]:
@@ -257,13 +266,21 @@ def bind(
         then      (() → updates after a save; with `also`, (also's value) → …; all components they may touch)
     """
     follow, touched = then or (lambda *more: {}, [])
+    remarked = False  # a remark stands at the control; the next good value takes it away
 
     async def changed(value: Any, *more: Any) -> dict[Any, Any]:
+        nonlocal remarked
         try:
-            kept = await save(stored(field, value), *more)
+            sent = stored(field, value)
+            kept = await save(sent, *more)
         except EnginehouseError as error:
             return {control: shown(field, current(*more)), messages: toast(error, field.label)}
         back = shown(field, kept)
+        remark = clamped(field, value, sent)
+        if remark or remarked:
+            remarked = bool(remark)
+            said = note(remark, "warning", field.label) if remark else gr.skip()
+            return {messages: said} | follow(*more) | {control: gr.update(value=back, info=remark or field.help)}
         return {messages: gr.skip()} | follow(*more) | ({} if back == value else {control: back})
 
     gr.on(
@@ -283,6 +300,6 @@ def toast(error: EnginehouseError, title: str = "") -> dict[str, str]:
     return {"level": "warning", "title": title, "message": error.message, "hint": error.hint, "id": uuid4().hex}
 
 
-def note(message: str, level: str = "success") -> dict[str, str]:
+def note(message: str, level: str = "success", title: str = "") -> dict[str, str]:
     """A plain sentence as a value of the page's toaster. The id makes saying it twice two toasts."""
-    return {"level": level, "title": "", "message": message, "hint": "", "id": uuid4().hex}
+    return {"level": level, "title": title, "message": message, "hint": "", "id": uuid4().hex}

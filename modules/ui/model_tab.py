@@ -17,6 +17,7 @@ import gradio as gr
 from loaders.base import LoaderSpec, LoadParam
 from modules.errors import EnginehouseError, NotFound
 from modules.models.auxiliary_files import offered
+from modules.models.status_json import clamped_settings
 from modules.types import ParamValue
 from modules.ui.fields import QUIET, bind, load_field, note, toast
 from modules.ui.load_drafts import LoadDrafts
@@ -25,6 +26,9 @@ from modules.ui.surface import heading, line, surface
 
 if TYPE_CHECKING:
     from modules.app import App
+
+HELD = frozenset({"context"})
+"""Settings that an engine may hold to another value than the one given: their control says so once it runs."""
 
 SETTLE = 0.25
 """Seconds between the click on Load and the load: leaving a box saves it, and the click is what leaves it."""
@@ -96,12 +100,30 @@ class ModelTab:
             values = self.values(name, spec)
         except EnginehouseError:
             return {}
-        saved = self.app.models.saved_settings(name, spec.name)
+        status = self.app.models.status
+        running = status.info is not None and (status.model, status.loader) == (name, spec.name)
+        # What runs is saved a moment later: its own settings are newer.
+        saved = status.settings if running else self.app.models.saved_settings(name, spec.name)
+        remarks = {one["param"]: one["message"] for one in clamped_settings(status)} if running else {}
+        group = self.groups[spec.name]
         return {
             self.memory: {"model": name, "loader": spec.name, "settings": values},
             self.saved: settings_words(spec, values, saved),
-            **fold_updates(self.groups[spec.name], spec, values),
-        }
+            **fold_updates(group, spec, values),
+            **{group.controls[param.name]: gr.update(info=self._remark(param, values, remarks))
+               for param in spec.params if param.name in HELD},
+        }  # fmt: skip
+
+    def _remark(self, param: LoadParam, values: Mapping[str, Any], remarks: Mapping[str, str]) -> str:
+        """What stands at a setting: that the running engine holds it to another value, else its help."""
+        same = self.app.models.status.settings.get(param.name) == values[param.name]
+        return remarks.get(param.name, param.help) if same else param.help
+
+    def following(self, spec: LoaderSpec) -> list[Any]:
+        """Every component `follow` may update."""
+        group = self.groups[spec.name]
+        held = [group.controls[param.name] for param in spec.params if param.name in HELD]
+        return [self.memory, self.saved, *group.folds.values(), *held]
 
     def offered(self, name: str, spec: LoaderSpec, param: LoadParam) -> list[str]:
         """Names of the models folder that this setting may name for this model."""
@@ -123,7 +145,7 @@ def model_tab(app: App, tab: gr.Tab, messages: gr.HTML) -> ModelTab:
         with gr.Column(elem_classes=["eht-list"], min_width=280):
             listing = surface("models_list", "eh-models", "", events=["chosen"])
         with gr.Column(elem_classes=["eht-detail"], min_width=300):
-            detail = surface("model_detail", "eh-model-detail", events=["start", "smaller"])
+            detail = surface("model_detail", "eh-model-detail", events=["start", "smaller", "ready"])
             with gr.Column(visible=False, elem_classes=["eht-card"]) as panel:
                 heading("How to load it")
                 loader = gr.Dropdown([], label="Loader", elem_id="eh-loader", interactive=True)
@@ -153,7 +175,7 @@ def _bind(made: ModelTab, spec: LoaderSpec, param: LoadParam) -> None:
         save,
         lambda model: made.values(model, spec)[param.name],
         also=made.listing,
-        then=(lambda model: made.follow(model, spec), [made.memory, made.saved, *group.folds.values()]),
+        then=(lambda model: made.follow(model, spec), made.following(spec)),
     )
 
 
@@ -187,6 +209,13 @@ def _events(made: ModelTab, tab: gr.Tab) -> None:
         await asyncio.sleep(SETTLE)
         return await start_loading(made, name)
 
+    async def ready(name: str) -> Updates:
+        try:
+            spec, _ = await asyncio.to_thread(made.choice, name)
+        except EnginehouseError:  # the file has gone; the list says so
+            return {}
+        return made.follow(name, spec)
+
     async def smaller(name: str) -> Updates:
         return await load_smaller(made, name)
 
@@ -198,6 +227,7 @@ def _events(made: ModelTab, tab: gr.Tab) -> None:
         pick, inputs=[made.loader, made.listing], outputs=made.outputs, trigger_mode="always_last", **quiet
     )
     made.reset.click(defaults, inputs=[made.listing], outputs=made.outputs, **quiet)
+    made.detail.ready(ready, inputs=[made.listing], outputs=made.outputs, trigger_mode="always_last", **quiet)
     made.detail.smaller(smaller, inputs=[made.listing], outputs=made.outputs, **quiet)
     made.detail.start(load, inputs=[made.listing], outputs=[made.messages], **quiet)
 

@@ -60,10 +60,26 @@
   let carried = 0;
   const send = window.fetch;
   window.fetch = (where, how) => {
-    if (!how || typeof how.body !== "string" || !(how.keepalive || String(where).includes("/gradio_api/"))) return send(where, how);
+    const saves = String(where).includes("/gradio_api/run/");
+    if (!how || typeof how.body !== "string" || !(how.keepalive || saves)) return send(where, how);
+    if (saves) return resend(where, how);
+    return carry(where, how);
+  };
+  const carry = (where, how) => {
     const size = how.body.length * 3; // at most
     if (carried + size > ROOM) return send(where, { ...how, keepalive: false });
     carried += size;
     return send(where, { ...how, keepalive: true }).finally(() => { carried -= size; });
+  };
+  // What a control sends while the server is away is sent again until it arrives: Gradio would drop the value.
+  const resend = async (where, how) => {
+    for (let wait = 500; ; wait = Math.min(wait * 2, 4000)) {
+      try {
+        return await carry(where, how);
+      } catch (error) {
+        if (error.name === "AbortError") throw error;
+      }
+      await new Promise((resolve) => { setTimeout(resolve, wait); });
+    }
   };
 })();

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import gradio as gr
 from gradio.components import Component
@@ -42,6 +43,7 @@ class SettingsTab:
     fixed: gr.HTML
     restart: gr.HTML
     key_state: gr.HTML
+    port_state: gr.HTML
     remove: gr.Button
 
     def everything(self) -> Updates:
@@ -63,6 +65,7 @@ class SettingsTab:
         return {
             self.restart: "" if not waiting else "Saved, in force after a restart: " + ", ".join(waiting) + ".",
             self.key_state: key_words(bool(settings.stored("api_key")), bool(settings.get("api_key"))),
+            self.port_state: port_words(settings.stored("port"), self.app.url),
             self.remove: gr.update(visible=bool(settings.stored("api_key"))),
             self.fixed: fixed_rows(self.app),
         }
@@ -70,7 +73,15 @@ class SettingsTab:
     @property
     def outputs(self) -> list[Any]:
         """Every component this tab's events may update."""
-        return [*self.controls.values(), self.fixed, self.restart, self.key_state, self.remove, self.messages]
+        return [
+            *self.controls.values(),
+            self.fixed,
+            self.restart,
+            self.key_state,
+            self.port_state,
+            self.remove,
+            self.messages,
+        ]
 
 
 def editable() -> list[Setting]:
@@ -105,6 +116,8 @@ def settings_tab(app: App, tab: gr.Tab, messages: gr.HTML) -> SettingsTab:
                             )  # fmt: skip
                         else:
                             controls[one.name] = make(field, value)
+                        if one.name == "port":
+                            port_state = line("eh-port-state", classes=["eht-muted"])
                         if one.secret:
                             key_state = line("eh-key-state", classes=["eht-muted"])
                             remove = gr.Button(
@@ -113,7 +126,7 @@ def settings_tab(app: App, tab: gr.Tab, messages: gr.HTML) -> SettingsTab:
             with gr.Column(elem_classes=["eht-card"]):
                 heading("Set in settings.yaml or at the start")
                 fixed = surface("definition_list", "eh-settings-fixed")
-    made = SettingsTab(app, messages, controls, fixed, restart, key_state, remove)
+    made = SettingsTab(app, messages, controls, fixed, restart, key_state, port_state, remove)
     for one in editable():
         _bind(made, one)
     _events(made, tab)
@@ -144,14 +157,24 @@ def _events(made: SettingsTab, tab: gr.Tab) -> None:
         return made.everything()
 
     async def remove_key() -> Updates:
+        settings = made.app.settings
+        if not settings.stored("api_key"):
+            return made.words() | {made.messages: note("No API key is stored.")}
         try:
-            await asyncio.to_thread(made.app.settings.set, "api_key", "")
+            await asyncio.to_thread(settings.set, "api_key", "")
         except EnginehouseError as error:
             return {made.messages: toast(error, "API key")}
-        return made.words() | {made.messages: note("The key is removed. It stays in force until the next start.")}
+        said = "API key removed. Restart to apply." if settings.get("api_key") else "API key removed."
+        return made.words() | {made.messages: note(said)}
 
     tab.select(refresh, outputs=made.outputs, trigger_mode="always_last", **QUIET)
     made.remove.click(remove_key, outputs=made.outputs, **QUIET)
+
+
+def port_words(stored: int, url: str) -> str:
+    """The port in use when it is not the one set: that was taken, or another was given at the start."""
+    used = urlsplit(url).port
+    return f"In use now: {used}" if used and used != stored else ""
 
 
 def key_words(stored: bool, in_force: bool) -> str:

@@ -59,7 +59,7 @@ def line(elem_id: str, value: str = "", classes: Sequence[str] = ()) -> gr.HTML:
     return surface("plain_text", elem_id, value, classes=["eht-line", *classes])
 
 
-def heading(text: str, level: int = 3) -> gr.HTML:
+def heading(text: str, level: int = 2) -> gr.HTML:
     """A heading with a constant text of ours."""
     if any(sign in text for sign in "${}<>`\\"):
         raise ValueError(f"a heading is a constant without markup, not {text!r}")

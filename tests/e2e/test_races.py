@@ -270,3 +270,21 @@ def test_older_chats_stay_listed_when_something_changes(chat: Open, live: LiveSe
     page.ask("A new message")
     page.page.wait_for_timeout(600)
     assert page.page.locator(".eh-chat").count() >= before
+
+
+def test_an_open_editor_stays_when_the_same_message_is_saved_in_another_tab(chat: Open, live: LiveServer) -> None:
+    live.load_echo()
+    first = chat()
+    first.ask("Written once")
+    second = chat(beside=first, ready=False).open(first.chat_id())
+    for page, text in ((second, "Typed in the second tab"), (first, "Saved in the first tab")):
+        page.own.first.hover()
+        page.own.first.get_by_role("button", name="Edit", exact=True).click()
+        page.page.locator(".eh-edit").fill(text)
+    first.button("Save").click()
+    expect(first.page.locator(".eh-edit")).to_have_count(0)
+    expect(second.page.locator(".eh-edit-notice")).to_be_visible()
+    expect(second.page.locator(".eh-edit")).to_have_value("Typed in the second tab")
+    second.button("Save").click()
+    expect(second.own.first).to_contain_text("Typed in the second tab")
+    assert texts(live, first.chat_id()) == ["Written once", "Saved in the first tab", "Typed in the second tab"]

@@ -77,7 +77,7 @@ def test_a_load_can_be_cancelled_by_the_mouse_while_its_progress_moves(chat: Ope
         expect(area).to_have_attribute("data-same", "yes")
     page.page.get_by_role("tab", name="Chat").click()
     page.page.locator(".eh-topbar .eh-model").click()
-    stop = page.page.get_by_role("option").get_by_role("button", name="Stop")
+    stop = page.page.get_by_role("dialog", name="Models").get_by_role("button", name="Cancel loading")
     page.page.wait_for_timeout(800)  # the list is looked at once more when it opens
     stop.evaluate("(node) => { node.dataset.same = 'yes'; }")
     page.page.wait_for_timeout(1500)

@@ -174,7 +174,7 @@ def test_the_model_picker_loads_and_unloads(chat: Open, live: LiveServer) -> Non
     page.page.keyboard.press("Enter")
     expect(page.page.locator(".eh-topbar .eh-model-state")).to_have_text("ready")
     page.page.locator(".eh-topbar .eh-model").click()
-    page.page.get_by_role("option").get_by_role("button", name="Unload").click()
+    page.page.get_by_role("dialog", name="Models").get_by_role("button", name="Unload").click()
     expect(page.page.locator(".eh-topbar .eh-model")).to_contain_text("Choose a model")
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import pytest
 from playwright.sync_api import expect
 
-from tests.ui.conftest import VisitMaker
+from tests.ui.conftest import Visit, VisitMaker
 
 pytestmark = pytest.mark.browser
 TABS = ("Parameters", "Model", "Settings", "Extensions")
@@ -121,3 +124,38 @@ def test_the_extensions_tab_names_what_was_loaded_and_where_the_api_is(visit: Vi
     page = seen.tab("Extensions").page
     expect(page.locator("#eh-extensions")).to_contain_text("openai")
     expect(page.locator("#eh-api")).to_contain_text(seen.live.base_url + "/v1")
+
+
+def test_a_setting_changed_while_the_server_is_away_is_kept_and_saved_when_it_is_back(visit: VisitMaker) -> None:
+    seen = visit()
+    page = seen.settings()
+    page.route("**/gradio_api/run/**", lambda route: route.abort())
+    box = page.locator("#setting-max-loaded input[type=number]")
+    box.fill("3")
+    with page.expect_request("**/gradio_api/run/**"):
+        box.blur()
+    with page.expect_request("**/gradio_api/run/**"):  # it is sent again
+        pass
+    expect(box).to_have_value("3")
+    expect(page.locator(".toast-body")).to_have_count(0)
+    page.unroute("**/gradio_api/run/**")
+    seen.until(lambda: max_loaded(seen) == 3, "the value was not saved")
+    box.fill("1")
+    box.blur()
+    seen.until(lambda: max_loaded(seen) == 1, "the value was not saved")
+
+
+def max_loaded(seen: Visit) -> Any:
+    """The stored setting."""
+    return seen.live.call("GET", "/api/state")["settings"]["max_loaded"]
+
+
+def test_a_tab_says_that_the_server_is_away_and_shows_no_green_state(visit: VisitMaker) -> None:
+    seen = visit()
+    seen.live.load_echo()
+    page = seen.page
+    page.route_web_socket("**/api/events", lambda socket: socket.close())
+    page.reload()
+    seen.tab("Model")
+    expect(page.locator("#eh-frame").get_by_role("alert")).to_be_visible()
+    expect(page.locator("#eh-model-detail .eht-detail-state .eht-dot")).to_have_class(re.compile("is-empty"))

@@ -107,11 +107,16 @@ export class ChatTree {
 
   /**
    * Carry over what only this page knows from the tree it had before. The branch shown stays, unless
-   * something new was written below it, or somewhere else while this page showed what the server had.
-   * @param {ChatTree} old
+   * something new was written below it, or somewhere else while this page showed what the server had. A branch with
+   * the message `edited`, open in an editor on this page, always stays.
+   * @param {ChatTree} old @param {string|null} edited
    */
-  inherit(old) {
+  inherit(old, edited = null) {
     this.#chosen = new Map([...old.#chosen, ...this.#chosen]);
+    if (edited !== null && this.get(edited) && old.contains(edited, old.leaf)) {
+      if (!this.contains(edited, this.leaf)) this.leaf = this.get(old.leaf) ? old.leaf : this.leafUnder(edited);
+      return this;
+    }
     const follows = this.contains(old.leaf, this.leaf) || (old.leaf === old.serverLeaf && !old.get(this.leaf));
     if (!follows && this.get(old.leaf)) this.leaf = old.leaf;
     return this;

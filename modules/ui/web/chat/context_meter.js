@@ -12,13 +12,14 @@ export class ContextMeter {
   #draft = "";
   #bar = h("i", {});
   #text = h("span", {});
+  #spoken = h("span", { class: "eh-sr" });
   #unlisten = null;
   #frame = 0;
 
   constructor(context) {
     this.#context = context;
     this.node = h("button", { type: "button", class: "eh-meter", "aria-haspopup": "dialog", "aria-expanded": "false" },
-      h("span", { class: "eh-meter-bar", "aria-hidden": "true" }, this.#bar), this.#text);
+      h("span", { class: "eh-meter-bar", "aria-hidden": "true" }, this.#bar), h("span", { class: "eh-sr", text: "Context: " }), this.#text, this.#spoken);
     this.node.addEventListener("click", () => context.popup.show(this.node, this.#card(), { label: "What is in the context" }));
     context.store.on(["chat", "tick", "model"], () => this.#watch());
   }
@@ -62,10 +63,9 @@ export class ContextMeter {
     const share = limit ? used / limit : 0;
     this.#bar.style.transform = `scaleX(${Math.min(1, share).toFixed(3)})`;
     this.node.dataset.level = share >= FULL ? "full" : share >= WARN ? "warn" : "fine";
-    setText(this.#text, limit ? `${short(used)} / ${short(limit)}` : "no context yet");
-    const spoken = limit ? `Context: ${count(used)} of ${count(limit)} tokens, ${Math.round(share * 100)} percent` : "Context: no model is loaded";
-    this.node.setAttribute("aria-label", spoken);
-    this.node.title = spoken;
+    setText(this.#text, limit ? `${short(used)} / ${short(limit)}` : "");
+    setText(this.#spoken, limit ? ` tokens, ${Math.round(share * 100)}%` : "no model loaded");
+    this.node.title = limit ? `Context: ${count(used)} of ${count(limit)} tokens (${Math.round(share * 100)}%)` : "Context: no model loaded";
   }
 
   #card() {

@@ -62,8 +62,11 @@ export class Conversation {
     try {
       const chat = new ChatTree(await this.#api.chat(id));
       if (turn !== this.#opening) return "passed";
-      if (this.tree?.id !== id) this.#leave();
-      this.#store.set({ chat, editing: null });
+      const same = this.tree?.id === id;
+      if (!same) this.#leave();
+      const editing = same && chat.get(this.#store.get("editing")) ? this.#store.get("editing") : null; // an open editor stays
+      if (same) chat.inherit(this.tree, editing);
+      this.#store.set({ chat, editing });
       this.#follow();
       return "shown";
     } catch (error) {
@@ -83,7 +86,7 @@ export class Conversation {
   async reload() {
     const old = this.tree;
     if (!old?.id) return;
-    const fresh = new ChatTree(await this.#api.chat(old.id)).inherit(old);
+    const fresh = new ChatTree(await this.#api.chat(old.id)).inherit(old, this.#store.get("editing"));
     if (this.tree?.id !== old.id) return;
     for (const node of this.tree.nodes.values()) {
       if (node.state === SENDING && (node.parent === null || fresh.get(node.parent))) {

@@ -25,7 +25,8 @@ export class Editor {
     this.area = h("textarea", { class: "eh-input eh-edit", dir: "auto", "aria-label": this.own ? "Edit your message" : "Edit the reply", rows: 1 });
     this.area.value = drafts.edit(node.id) ?? node.text;
     this.hint = h("span", { class: "eh-muted", role: "status" });
-    this.node = h("div", { class: "eh-editor" }, this.area, h("div", { class: "eh-row" }, this.hint, this.#buttons()));
+    this.notice = h("p", { class: "eh-muted eh-edit-notice", role: "status", hidden: true, text: "This message was changed in another tab. Saving adds your text as a new version." });
+    this.node = h("div", { class: "eh-editor" }, this.area, this.notice, h("div", { class: "eh-row" }, this.hint, this.#buttons()));
     this.area.addEventListener("input", () => this.#input());
     this.area.addEventListener("keydown", (event) => this.#key(event));
   }
@@ -35,6 +36,12 @@ export class Editor {
     this.go = button({ text: "Save & send", label: "Save & send", class: "eh-btn eh-solid", onClick: () => this.#submit(true) });
     const cancel = button({ text: "Cancel", label: "Cancel", class: "eh-btn", onClick: () => this.leave() });
     return this.own ? [cancel, this.keep, this.go] : [cancel, this.keep];
+  }
+
+  /** The message got another version in another tab: what is typed here stays, and saving it makes a version more. */
+  changedElsewhere() {
+    this.notice.hidden = false;
+    this.#input(false); // the tab that saved has removed the draft, which both share
   }
 
   focus() {
@@ -51,9 +58,11 @@ export class Editor {
     return undefined;
   }
 
-  #input() {
-    this.#armed = false;
-    this.hint.textContent = "";
+  #input(typed = true) {
+    if (typed) {
+      this.#armed = false;
+      this.hint.textContent = "";
+    }
     this.#keepDraft(this.area.value === this.#original ? null : this.area.value);
     this.#fit();
   }

@@ -25,6 +25,7 @@ export class EmptyChat {
 
   #describe({ state, model }, echo) {
     if (state === "empty" || !model) fill(this.model, "No model is loaded. Your first message loads one, or choose it at the top.");
+    else if (["failed", "crashed"].includes(state)) setText(this.model, `Failed to load ${model}. Choose another model at the top, or send a message to try again.`);
     else if (state === "starting") setText(this.model, `Loading ${model}. You can write already.`);
     else setText(this.model, echo ? "The echo engine will repeat what you write: good for looking around, not a language model." : `${model} will answer.`);
   }

@@ -107,7 +107,7 @@ export class MessageFooter {
   /** Which model wrote this version, where they are not all by the same one. */
   #author(node, versions) {
     const { tree } = this.#context.conversation;
-    const models = new Set(versions.map((id) => tree?.get(id)?.model ?? ""));
+    const models = new Set(versions.map((id) => tree?.get(id)?.model).filter(Boolean)); // an edit has none
     show(this.#by, node.role === "assistant" && models.size > 1 && Boolean(node.model));
     setText(this.#by, node.model ?? "");
   }

@@ -21,6 +21,7 @@ export class MessageView {
   #notes = h("div", { class: "eh-notes" });
   #noted = "";
   #editor = null;
+  #versions = Infinity; // how many this message had when it was drawn last
   #live = null;
   #unlisten = null;
   #pace = null;
@@ -33,7 +34,7 @@ export class MessageView {
     this.node = node;
     this.id = node.id;
     const name = uid("message");
-    this.heading = h("h3", { class: "eh-sr", id: name });
+    this.heading = h("h2", { class: "eh-sr", id: name });
     this.article = h("article", { class: "eh-msg", "data-role": node.role, tabindex: -1, "aria-labelledby": name }, this.heading, this.#body, this.#notes);
   }
 
@@ -55,6 +56,8 @@ export class MessageView {
     if (!this.#live) this.#rest();
     this.#notesNow();
     this.#editing(this.#context.store.get("editing") === node.id);
+    if (this.#editor && place.versions.length > this.#versions) this.#editor.changedElsewhere();
+    this.#versions = place.versions.length;
     if (this.#foot || place.last) this.#feet();
   }
 

@@ -3,6 +3,7 @@
 import { EventSocket } from "./event_socket.js";
 
 /** @typedef {import("../types.js").ServerEvent} ServerEvent */
+/** @typedef {{up: () => void, down: (retryAt: number) => void}} Connection */
 /** @typedef {{message: (event: ServerEvent) => void, up: () => void, down: (retryAt: number) => void}} Listener */
 
 const nothing = () => {};
@@ -13,6 +14,8 @@ export class ServerEvents {
   #socket = null;
   /** @type {Set<Listener>} */
   #listeners = new Set();
+  /** @type {Set<Connection>} */
+  #watchers = new Set();
   #retryAt = 0; // while the server is away: when it is tried again
   #greeted = false;
 
@@ -38,6 +41,15 @@ export class ServerEvents {
     return () => this.#leave(listener);
   }
 
+  /**
+   * Hear whether the server is there, for as long as the page lives; opens no connection of its own.
+   * @param {Connection} watcher
+   */
+  watch(watcher) {
+    this.#watchers.add(watcher);
+    if (this.#retryAt) watcher.down(this.#retryAt);
+  }
+
   /** Try to reach the server at once. */
   retry() {
     this.#socket?.retry();
@@ -47,15 +59,15 @@ export class ServerEvents {
     const socket = new EventSocket({
       message: (event) => {
         this.#greeted ||= event.type === "hello";
-        this.#tell((one) => one.message(event));
+        this.#tell((one) => one.message(event), [...this.#listeners]);
       },
       up: () => {
         this.#retryAt = 0;
-        this.#tell((one) => one.up());
+        this.#tell((one) => one.up(), [...this.#listeners, ...this.#watchers]);
       },
       down: (retryAt) => {
         this.#retryAt = retryAt;
-        this.#tell((one) => one.down(retryAt));
+        this.#tell((one) => one.down(retryAt), [...this.#listeners, ...this.#watchers]);
       },
     }, this.#base);
     this.#socket = socket;
@@ -74,9 +86,12 @@ export class ServerEvents {
     );
   }
 
-  /** @param {(listener: Listener) => void} say */
-  #tell(say) {
-    for (const listener of [...this.#listeners]) say(listener);
+  /**
+   * @template {Connection} Heard
+   * @param {(listener: Heard) => void} say @param {Iterable<Heard>} to
+   */
+  #tell(say, to) {
+    for (const listener of to) say(listener);
   }
 
   /** @param {Listener} listener */

@@ -11,7 +11,7 @@ import { askDialog } from "./dialog.js";
 export class Drawer {
   #context;
   #store;
-  #list = h("div", { class: "eh-chats", role: "list" });
+  #list = h("div", { class: "eh-chats" });
   #older;
 
   constructor(context) {
@@ -39,12 +39,12 @@ export class Drawer {
     this.drawn = key;
     const focused = document.activeElement?.closest?.(".eh-chat")?.dataset.id;
     let group = "";
-    const rows = [];
+    const rows = []; // a heading and a list for each day
     for (const chat of this.#store.get("chats")) {
       const heading = dayGroup(chat.updated);
-      if (heading !== group) rows.push(h("h3", { class: "eh-day", text: heading }));
+      if (heading !== group) rows.push(h("h2", { class: "eh-day", text: heading }), h("div", { role: "list", "aria-label": heading }));
       group = heading;
-      rows.push(this.#row(chat, chat.id === open));
+      rows.at(-1).append(this.#row(chat, chat.id === open));
     }
     const none = query ? "No chat has these words." : "Your chats will be listed here.";
     fill(this.#list, rows.length ? rows : h("p", { class: "eh-muted eh-none", text: ready ? none : "" }));

@@ -34,7 +34,7 @@ export class Popup {
     anchor.parentElement.classList.add("eh-menu-open");
     this.#place();
     this.#listen();
-    if (focus) (this.node.querySelector(":is([role^=menuitem],button,input,a):not([disabled])") ?? this.node).focus({ preventScroll: true });
+    if (focus) (this.node.querySelector(":is([role^=menuitem],button,input,a):not([disabled],[hidden])") ?? this.node).focus({ preventScroll: true });
   }
 
   /** A menu of actions. @param {Array<{label, icon?, keys?, danger?, checked?, disabled?, run}|null>} items  null = a line */

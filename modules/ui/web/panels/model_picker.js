@@ -1,6 +1,6 @@
 /** Choose a model: search, arrow keys, what is loaded, on disk, built in; why one cannot run; load and unload here. */
 
-import { button, fill, h, setText, uid } from "../core/dom.js";
+import { button, fill, h, setText, show, uid } from "../core/dom.js";
 import { bytes, count } from "../core/format.js";
 import { icon } from "../core/icons.js";
 import { composing } from "../core/shortcuts.js";
@@ -35,7 +35,8 @@ export class ModelPicker {
     this.#input.addEventListener("keydown", (event) => this.#key(event));
     this.folder = h("span", { class: "eh-muted eh-path" });
     const rescan = button({ icon: icon("retry"), label: "Look for new files", onClick: () => this.#context.run(() => this.#context.rescan()) });
-    const card = h("div", { class: "eh-picker" }, h("div", { class: "eh-search" }, icon("search"), this.#input), this.#list,
+    this.now = h("div", { class: "eh-row eh-picker-now" }); // beside the list: a button inside an option can't be reached
+    const card = h("div", { class: "eh-picker" }, h("div", { class: "eh-search" }, icon("search"), this.#input), this.now, this.#list,
       h("div", { class: "eh-row eh-picker-foot" }, icon("folder"), this.folder, rescan));
     this.#at = 0;
     this.#drawn = "";
@@ -70,9 +71,10 @@ export class ModelPicker {
     this.#at = Math.max(0, Math.min(this.#at, this.#rows.length - 1));
     const nodes = [];
     for (const [name, models] of groups) {
-      nodes.push(h("h3", { class: "eh-day", text: name }));
-      for (const model of models) nodes.push(this.#row(model));
+      nodes.push(h("div", { role: "group", "aria-label": name },
+        h("h3", { class: "eh-day", role: "presentation", text: name }), models.map((model) => this.#row(model))));
     }
+    this.#drawNow(status);
     fill(this.#list, nodes.length ? nodes : h("p", { class: "eh-muted eh-none", text: this.#input.value ? "No model has these words." : "No models yet. Put .gguf files into the folder below." }));
     this.folder.textContent = this.#store.get("modelsFolder");
     this.folder.title = this.folder.textContent;
@@ -89,11 +91,9 @@ export class ModelPicker {
   #row(model) {
     const status = this.#store.get("model");
     const own = model.name === status.model;
-    const loaded = own && ["ready", "busy"].includes(status.state);
     const loading = own && status.state === "starting";
     const row = h("div", { class: "eh-model-row", role: "option", id: uid("model"), "aria-disabled": model.runnable ? null : "true", "aria-selected": "false" },
-      h("div", { class: "eh-model-text" }, h("bdi", { class: "eh-model-name", text: model.name }), h("small", { class: "eh-muted", text: facts(model) }), this.#remark(model, own ? status : null)),
-      (loaded || loading) && button({ icon: icon(loading ? "stop" : "power"), text: loading ? "Stop" : "Unload", label: loading ? "Stop loading" : "Unload", class: "eh-btn eh-outline", tabindex: -1, onClick: (event) => { event.stopPropagation(); this.#context.run(() => this.#context.unload()); } }));
+      h("div", { class: "eh-model-text" }, h("bdi", { class: "eh-model-name", text: model.name }), h("small", { class: "eh-muted", text: facts(model) }), this.#remark(model, own ? status : null)));
     row.addEventListener("click", () => this.#choose(model));
     if (loading) {
       const bar = h("i");
@@ -101,6 +101,16 @@ export class ModelPicker {
       this.#loading = { text: row.querySelector(".eh-model-loading"), bar };
     }
     return row;
+  }
+
+  /** What can be done with the model that is loaded or loading: it ends. */
+  #drawNow({ model, state }) {
+    const loading = state === "starting";
+    const there = loading || ["ready", "busy"].includes(state);
+    show(this.now, there);
+    fill(this.now, there && [
+      h("bdi", { class: "eh-grow eh-model-name", text: model }),
+      button({ icon: icon(loading ? "stop" : "power"), text: loading ? "Cancel loading" : "Unload", label: loading ? "Cancel loading" : "Unload", class: "eh-btn eh-outline", onClick: () => this.#context.run(() => this.#context.unload()) })]);
   }
 
   #remark(model, status) {

@@ -28,14 +28,14 @@ export class Topbar {
     const { store, keys } = context;
     this.drawer = button({ icon: icon("panel"), label: "Chats", keys: keys("drawer"), "aria-expanded": "false", onClick: () => context.toggle("drawer") });
     this.model = h("button", { type: "button", class: "eh-model", "aria-haspopup": "dialog", "aria-expanded": "false", title: keys("models") },
-      this.#dot, this.#name, this.#state, icon("caret"), this.#bar);
+      this.#dot, h("span", { class: "eh-sr", text: "Model: " }), this.#name, " ", this.#state, icon("caret"), this.#bar);
     this.model.addEventListener("click", () => context.pickModel());
     this.memory = h("div", { class: "eh-memory", role: "img" }, h("span", { class: "eh-meter-bar" }, this.#fill), this.#memory);
     this.params = button({ icon: icon("sliders"), label: "Parameters", keys: keys("params"), "aria-expanded": "false", onClick: () => context.toggle("params") });
     this.more = button({ icon: icon("more"), label: "More", "aria-haspopup": "menu", "aria-expanded": "false", onClick: () => this.#menu() });
     const fresh = button({ icon: icon("plus"), label: "New chat", keys: keys("new_chat"), class: "eh-btn eh-bar-new", onClick: () => context.newChat() });
     this.node = h("header", { class: "eh-topbar" }, this.drawer, fresh, this.model, h("span", { class: "eh-grow" }), this.memory, this.params, this.more);
-    store.on(["model", "ready"], () => this.#showModel(store.get("model")));
+    store.on(["model", "ready", "connected"], () => this.#showModel(store.get("model")));
     store.on(["memory"], () => this.#showMemory(store.get("memory")));
     store.on(["drawer", "params"], () => {
       this.drawer.setAttribute("aria-expanded", String(store.get("drawer")));
@@ -45,15 +45,14 @@ export class Topbar {
 
   #showModel({ state, model, progress, stage, error }) {
     const ready = this.#context.store.get("ready");
-    const [tone, words] = STATES[state] ?? ["", state];
+    const [tone, words] = this.#context.store.get("connected") ? STATES[state] ?? ["", state] : ["", "offline"];
     const share = state === "starting" && typeof progress === "number" ? progress : null;
     setText(this.#name, model || (ready ? "Choose a model" : "…"));
     setText(this.#state, model ? (share === null ? words : `${words} ${Math.round(share * 100)} %`) : "");
     this.#dot.dataset.tone = tone;
     show(this.#bar, share !== null);
     if (share !== null) this.#bar.firstChild.style.transform = `scaleX(${share})`;
-    this.model.setAttribute("aria-label", model ? `Model: ${model}, ${words}${stage ? `, ${stage}` : ""}` : "Choose a model");
-    this.model.title = [error?.message, this.#context.keys("models")].filter(Boolean).join("\n");
+    this.model.title = [share === null ? "" : stage, error?.message, this.#context.keys("models")].filter(Boolean).join("\n");
   }
 
   #showMemory(memory) {

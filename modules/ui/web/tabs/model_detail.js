@@ -13,9 +13,15 @@ export function mount({ element, trigger }) {
   const memory = h("div", { class: "eht-detail-memory" });
   element.append(head, state, cards, memory);
   store.on(["models", "status", "selected"], () => drawHead(head, trigger));
-  store.on(["status", "selected"], () => drawState(state));
+  store.on(["status", "selected", "connected"], () => drawState(state));
   store.on(["models", "status", "selected", "problem"], () => drawCards(cards, trigger));
   store.on(["memory", "status"], () => drawMemory(memory));
+  let before = store.get("status").state;
+  store.on(["status"], () => { // what stands at the settings is about the load that has just ended
+    const { state, model } = store.get("status");
+    if (state === "ready" && before === "starting" && model === store.get("selected")) trigger("ready", {});
+    before = state;
+  });
   start();
 }
 
@@ -90,6 +96,10 @@ function actions(model, trigger) {
 
 function drawState(state) {
   const status = store.get("status");
+  if (!store.get("connected")) {
+    fill(state, dot("empty"), h("span", { text: "Can't reach the server." }));
+    return;
+  }
   if (!status.model || status.state === "empty") {
     fill(state, dot("empty"), h("span", { text: "No model is loaded." }));
     return;

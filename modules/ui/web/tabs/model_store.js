@@ -13,6 +13,7 @@ export const store = new Store({
   memory: null,
   selected: "",
   scanning: false,
+  connected: true,
   problem: null, // the last call that failed, as an ApiError
 });
 
@@ -34,7 +35,7 @@ export function start() {
     } else if (event.type === "models" || event.type === "resync") {
       rescan();
     }
-  });
+  }, { up: () => store.set({ connected: true }), down: () => store.set({ connected: false }) });
 }
 
 /** Look at the folder again. */

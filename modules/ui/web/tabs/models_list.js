@@ -15,7 +15,7 @@ export function mount({ element, trigger, props }) {
   const searchRow = h("div", { class: "eht-search" }, icon("search"), search);
   const rows = h("div", { class: "eht-model-rows", role: "group", "aria-label": "Models" });
   const foot = h("div", { class: "eht-model-foot" });
-  element.append(h("h3", { class: "eht-heading", text: "Models" }), searchRow, rows, foot);
+  element.append(h("h2", { class: "eht-heading", text: "Models" }), searchRow, rows, foot);
 
   const draw = () => {
     const models = store.get("models");
@@ -49,9 +49,9 @@ function rowNodes(rows, models, query) {
   if (focused) queueMicrotask(() => rows.querySelector(`[data-name="${CSS.escape(focused)}"]`)?.focus());
   return [
     runnable.map(row),
-    companions.length > 0 && h("h4", { class: "eht-model-group", text: `Goes with a model (${companions.length})` }),
+    companions.length > 0 && h("h3", { class: "eht-model-group", text: `Goes with a model (${companions.length})` }),
     companions.map(row),
-    rest.length > 0 && h("h4", { class: "eht-model-group", text: `Cannot run (${rest.length})` }),
+    rest.length > 0 && h("h3", { class: "eht-model-group", text: `Cannot run (${rest.length})` }),
     rest.map(row),
     found.length === 0 && h("p", { class: "eht-muted", text: models.length ? "No model is called that." : "There is no model yet." }),
   ];

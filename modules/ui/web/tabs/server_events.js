@@ -5,8 +5,9 @@ import { serverEvents } from "../core/server_events.js";
 
 /**
  * Receive every event of /api/events. The first is a `hello` with the whole state; it comes again after each reconnect.
- * @param {(event: object) => void} listener @returns {() => void} unsubscribe
+ * @param {(event: object) => void} listener @param {{up?: () => void, down?: () => void}} connection  whether the server is there
+ * @returns {() => void} unsubscribe
  */
-export function onServerEvent(listener) {
-  return serverEvents().subscribe({ message: listener }, () => new Api().state());
+export function onServerEvent(listener, connection = {}) {
+  return serverEvents().subscribe({ message: listener, ...connection }, () => new Api().state());
 }

@@ -1,0 +1,50 @@
+/** The row across the top while the server can't be reached: since when it is tried again, and a button to try at once. */
+
+import { button, h, show } from "../core/dom.js";
+import { icon } from "../core/icons.js";
+
+const GRACE = 700; // ms; a short break is not worth a word
+
+export class ConnectionBanner {
+  #timer = 0;
+  #seconds = 0;
+  #shown;
+
+  /** @param {{retry: () => void, shown?: () => void}} parts  retry tries at once; shown is called when the row comes or goes */
+  constructor({ retry, shown = () => null }) {
+    this.#shown = shown;
+    this.wait = h("span", {});
+    // The seconds stand outside the alert: each change inside would be read out again.
+    this.node = h("div", { class: "eh-banner eh-warning", hidden: true }, icon("alert"),
+      h("p", {}, h("span", { role: "alert" }, h("strong", { text: "Can't reach the server. " }), "Your changes are kept and saved when it is back. "), this.wait),
+      button({ text: "Try now", label: "Try now", class: "eh-btn eh-outline", onClick: retry }));
+  }
+
+  up() {
+    this.close();
+    this.#show(false);
+  }
+
+  /** @param {number} retryAt  when the next attempt starts, in ms since the epoch */
+  down(retryAt) {
+    this.close();
+    this.#timer = setTimeout(() => this.#show(true), this.node.hidden ? GRACE : 0);
+    const count = () => {
+      const left = Math.ceil((retryAt - Date.now()) / 1000);
+      this.wait.textContent = left > 0 ? `Retrying in ${left} s.` : "Retrying…";
+    };
+    count();
+    this.#seconds = setInterval(count, 1000);
+  }
+
+  #show(visible) {
+    if (this.node.hidden !== visible) return;
+    show(this.node, visible);
+    this.#shown();
+  }
+
+  close() {
+    clearTimeout(this.#timer);
+    clearInterval(this.#seconds);
+  }
+}
