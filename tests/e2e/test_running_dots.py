@@ -71,7 +71,7 @@ def test_what_began_and_ended_while_the_line_was_cut_is_right_when_it_is_back(ch
     expect(dot(page, before["id"])).to_be_visible()
     cut = True
     lines[0].close()
-    expect(page.page.locator(".eh-banner").filter(has_text="The server does not answer.")).to_be_visible()
+    expect(page.page.locator(".eh-banner").filter(has_text="Can't reach the server.")).to_be_visible()
     stop(live, before, first)
     after, second = live.chat("Begins while the line is cut")
     cut = False

@@ -107,11 +107,11 @@ def test_the_seconds_until_the_next_try_are_not_an_alert(chat: Open, live: LiveS
     page = chat(ready=False)
     page.page.route_web_socket("**/api/events", lambda socket: socket.close())
     page.open()
-    banner = page.page.locator(".eh-banner").filter(has_text="The server does not answer.")
+    banner = page.page.locator(".eh-banner").filter(has_text="Can't reach the server.")
     expect(banner).to_be_visible()
-    expect(page.page.get_by_role("alert").filter(has_text="The server does not answer.")).to_be_visible()
-    expect(page.page.get_by_role("alert").filter(has_text="Trying again")).to_have_count(0)
-    expect(banner).to_contain_text("Trying again")
+    expect(page.page.get_by_role("alert").filter(has_text="Can't reach the server.")).to_be_visible()
+    expect(page.page.get_by_role("alert").filter(has_text="Retrying")).to_have_count(0)
+    expect(banner).to_contain_text("Retrying")
 
 
 def test_an_export_that_fails_leaves_the_page_and_says_why(chat: Open, live: LiveServer) -> None:

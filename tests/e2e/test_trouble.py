@@ -115,7 +115,7 @@ def test_what_is_typed_while_the_server_is_away_can_be_sent_when_it_is_back(
         expect(page.replies.last).to_contain_text("three")
         port = first.base_url.rsplit(":", 1)[1]
         first.stop(signal.SIGKILL)
-        banner = page.page.locator(".eh-banner").filter(has_text="The server does not answer.")
+        banner = page.page.locator(".eh-banner").filter(has_text="Can't reach the server.")
         expect(banner).to_be_visible()
         page.write("My next words")
         page.composer.press("Enter")

@@ -202,6 +202,9 @@ def test_the_context_is_chosen_with_its_reason() -> None:
     assert choose_context(0, 131072).value == DEFAULT_CONTEXT
     assert "131,072" in choose_context(0, 131072).why
     assert choose_context(16384, 131072).value == 16384
+    assert choose_context(4_000_000, 8192).value == 8192
+    assert choose_context(10, 8192).value == 256
+    assert "smallest" in choose_context(10, 8192).why
     assert choose_context(16384, 8192).value == 8192
     assert "8,192" in choose_context(16384, 8192).why
     assert choose_context(0, None).value == DEFAULT_CONTEXT

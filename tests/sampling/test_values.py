@@ -12,7 +12,7 @@ import yaml
 from modules.errors import BadParameter, NotFound, StorageError
 from modules.sampling.params import BY_NAME, starting_values
 from modules.sampling.presets import Presets
-from modules.sampling.values import ParamValues
+from modules.sampling.values import START_PRESET, ParamValues
 from modules.settings.paths import Paths
 
 
@@ -180,3 +180,15 @@ def test_many_threads_lose_no_change(paths: Paths) -> None:
     for thread in threads:
         thread.join()
     assert all(fresh(paths).values[name] == 17 for name in names)
+
+
+def test_a_fresh_installation_names_the_preset_whose_values_it_uses(paths: Paths) -> None:
+    shipped = Presets(Path(__file__).parents[2] / "presets", paths.presets)
+    values = ParamValues(paths, shipped)
+    assert (values.preset, values.modified) == (START_PRESET, False)
+    values.set({"temperature": 1.5})
+    assert (values.preset, values.modified) == (START_PRESET, True)
+    values.set({"top_k": 7})
+    values.reset()
+    assert (values.preset, values.modified) == (START_PRESET, False)
+    assert ParamValues(paths, shipped).preset == START_PRESET

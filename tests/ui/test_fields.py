@@ -140,6 +140,29 @@ def test_a_value_that_is_stored_differently_is_shown_as_it_is_stored() -> None:
     assert asyncio.run(save(5.5))[control] == 5
 
 
+def test_a_value_outside_its_slider_is_put_back_and_that_stands_at_the_control_until_a_good_one() -> None:
+    async def build() -> Any:
+        with gr.Blocks() as blocks:
+            messages = gr.HTML()
+            field = param_field(BY_NAME["temperature"])
+            control = make(field, 1.0)
+
+            async def keep(value: Any) -> Any:
+                return value
+
+            bind(field, control, messages, keep, lambda: 1.0)
+        return next(iter(blocks.fns.values())).fn, control, messages
+
+    save, control, messages = asyncio.run(build())
+    updates = asyncio.run(save(99))
+    assert updates[control]["value"] == 5
+    assert "99" in updates[control]["info"]
+    assert "5" in updates[control]["info"]
+    assert updates[messages]["level"] == "warning"
+    assert asyncio.run(save(1.5))[control]["info"] == BY_NAME["temperature"].help
+    assert control not in asyncio.run(save(1.5))
+
+
 def test_importing_gradio_quickly_leaves_the_standard_library_as_it_was() -> None:
     assert inspect.getfile.__module__ != "modules.ui.build"  # another library (PyTorch) may have put its own there
     assert inspect.getfile(gr.Slider).endswith("slider.py")

@@ -54,3 +54,12 @@ test("a reload keeps the branch shown, unless something new was written below it
   const followed = chat("a b<a", "b");
   assert.equal(chat("a b<a d<b", "d").inherit(followed).leaf, "d");
 });
+
+test("a reload keeps the branch with the message that is being edited, whatever was written elsewhere", () => {
+  const old = chat("a b<a", "b");
+  const edited = chat("a b<a c d<c", "d"); // another tab saved a new version of a, and got a reply
+  assert.equal(edited.inherit(old).leaf, "d");
+  assert.equal(chat("a b<a c d<c", "d").inherit(old, "a").leaf, "b");
+  assert.equal(chat("a b<a e<b", "e").inherit(old, "a").leaf, "e"); // below it: nothing to keep from
+  assert.equal(chat("c d<c", "d").inherit(old, "a").leaf, "d"); // it was deleted
+});

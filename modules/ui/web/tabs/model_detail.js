@@ -18,9 +18,9 @@ export function mount({ element, trigger }) {
   store.on(["memory", "status"], () => drawMemory(memory));
   let before = store.get("status").state;
   store.on(["status"], () => { // what stands at the settings is about the load that has just ended
-    const { state, model } = store.get("status");
-    if (state === "ready" && before === "starting" && model === store.get("selected")) trigger("ready", {});
-    before = state;
+    const now = store.get("status");
+    if (now.state === "ready" && before === "starting" && now.model === store.get("selected")) trigger("ready", {});
+    before = now.state;
   });
   start();
 }
