@@ -92,7 +92,13 @@ class ModelTab:
         for loader, group in self.groups.items():
             out[group.column] = gr.update(visible=loader == spec.name)
         files = {param.name: self.offered(name, spec, param) for param in spec.params if param.kind == "files"}
-        return out | control_updates(self.groups[spec.name], spec, values, files) | self.follow(name, spec)
+        controls = control_updates(self.groups[spec.name], spec, values, files)
+        out |= controls | self.follow(name, spec)
+        for param in spec.params:
+            if param.name in HELD:  # its remark came without its value
+                control = self.groups[spec.name].controls[param.name]
+                out[control] = out[control] | {"value": controls[control]}
+        return out
 
     def follow(self, name: str, spec: LoaderSpec) -> Updates:
         """Updates of what depends on the settings: the memory they take, and what is said about them."""
@@ -103,7 +109,7 @@ class ModelTab:
         status = self.app.models.status
         running = status.info is not None and (status.model, status.loader) == (name, spec.name)
         # What runs is saved a moment later: its own settings are newer.
-        saved = status.settings if running else self.app.models.saved_settings(name, spec.name)
+        saved = changed(spec, status.settings) if running else self.app.models.saved_settings(name, spec.name)
         remarks = {one["param"]: one["message"] for one in clamped_settings(status)} if running else {}
         group = self.groups[spec.name]
         return {
@@ -128,6 +134,11 @@ class ModelTab:
     def offered(self, name: str, spec: LoaderSpec, param: LoadParam) -> list[str]:
         """Names of the models folder that this setting may name for this model."""
         return [one.name for one in offered(self.app.catalog, param.files, self.app.catalog.get(name), spec)]
+
+
+def changed(spec: LoaderSpec, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that are not the loader's defaults."""
+    return {one.name: settings[one.name] for one in spec.params if settings.get(one.name, one.default) != one.default}
 
 
 def settings_words(spec: LoaderSpec, values: Mapping[str, Any], saved: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ export class Topbar {
   #name = h("bdi", { class: "eh-model-name" });
   #dot = h("span", { class: "eh-dot", "aria-hidden": "true" });
   #state = h("span", { class: "eh-model-state" });
+  #label = h("span", { class: "eh-sr" });
   #bar = h("span", { class: "eh-load-bar", "aria-hidden": "true", hidden: true }, h("i", {}));
   #memory = h("span", { class: "eh-memory-text" });
   #fill = h("i", {});
@@ -28,7 +29,7 @@ export class Topbar {
     const { store, keys } = context;
     this.drawer = button({ icon: icon("panel"), label: "Chats", keys: keys("drawer"), "aria-expanded": "false", onClick: () => context.toggle("drawer") });
     this.model = h("button", { type: "button", class: "eh-model", "aria-haspopup": "dialog", "aria-expanded": "false", title: keys("models") },
-      this.#dot, h("span", { class: "eh-sr", text: "Model: " }), this.#name, " ", this.#state, icon("caret"), this.#bar);
+      this.#dot, this.#label, this.#name, " ", this.#state, icon("caret"), this.#bar);
     this.model.addEventListener("click", () => context.pickModel());
     this.memory = h("div", { class: "eh-memory", role: "img" }, h("span", { class: "eh-meter-bar" }, this.#fill), this.#memory);
     this.params = button({ icon: icon("sliders"), label: "Parameters", keys: keys("params"), "aria-expanded": "false", onClick: () => context.toggle("params") });
@@ -47,6 +48,7 @@ export class Topbar {
     const ready = this.#context.store.get("ready");
     const [tone, words] = this.#context.store.get("connected") ? STATES[state] ?? ["", state] : ["", "offline"];
     const share = state === "starting" && typeof progress === "number" ? progress : null;
+    setText(this.#label, model ? "Model: " : "");
     setText(this.#name, model || (ready ? "Choose a model" : "…"));
     setText(this.#state, model ? (share === null ? words : `${words} ${Math.round(share * 100)} %`) : "");
     this.#dot.dataset.tone = tone;
