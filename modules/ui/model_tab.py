@@ -108,8 +108,7 @@ class ModelTab:
             return {}
         status = self.app.models.status
         running = status.info is not None and (status.model, status.loader) == (name, spec.name)
-        # What runs is saved a moment later: its own settings are newer.
-        saved = changed(spec, status.settings) if running else self.app.models.saved_settings(name, spec.name)
+        saved = self.app.models.saved_settings(name, spec.name)
         remarks = {one["param"]: one["message"] for one in clamped_settings(status)} if running else {}
         group = self.groups[spec.name]
         return {
@@ -134,11 +133,6 @@ class ModelTab:
     def offered(self, name: str, spec: LoaderSpec, param: LoadParam) -> list[str]:
         """Names of the models folder that this setting may name for this model."""
         return [one.name for one in offered(self.app.catalog, param.files, self.app.catalog.get(name), spec)]
-
-
-def changed(spec: LoaderSpec, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that are not the loader's defaults."""
-    return {one.name: settings[one.name] for one in spec.params if settings.get(one.name, one.default) != one.default}
 
 
 def settings_words(spec: LoaderSpec, values: Mapping[str, Any], saved: Mapping[str, Any]) -> str:
