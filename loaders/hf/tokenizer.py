@@ -9,7 +9,7 @@ from typing import Any
 
 from loaders.torch_sampling.grammar import GrammarTokenizer
 from loaders.torch_sampling.vocabulary import Vocabulary
-from modules.generation.stream_parser import THINKING_FORMATS
+from modules.messages.reasoning import model_marks
 
 
 class HfTokenizer:
@@ -19,10 +19,11 @@ class HfTokenizer:
         self.tokenizer = tokenizer
         self.size = size
         self.eos = eos
+        added = tokenizer.added_tokens_decoder
+        marks = frozenset(model_marks(frozenset(token.content for token in added.values()).__contains__))
         self._hidden = frozenset(
-            number for number, token in tokenizer.added_tokens_decoder.items()
-            if token.special and not _is_a_mark(token.content)
-        )  # fmt: skip
+            number for number, token in added.items() if token.special and token.content not in marks
+        )
         self._added: Mapping[int, bytes] = {
             number: token.content.encode() for number, token in tokenizer.added_tokens_decoder.items()
         }
@@ -75,11 +76,6 @@ class HfTokenizer:
             letters = _byte_letters()
             return {number: _from_letters(piece, letters) for piece, number in pieces.items()}
         return {number: _from_sentencepiece(piece) for piece, number in pieces.items()}
-
-
-def _is_a_mark(text: str) -> bool:
-    """Whether a special token stands for thinking that begins or ends: the stream parser has to see it."""
-    return any(text in part for form in THINKING_FORMATS for part in (form.open, form.close, *form.then))
 
 
 def _is_byte_level(tokenizer: Any) -> bool:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 
+from modules.messages.reasoning import has_reasoning_marks
+
 _TOOLS = re.compile(r"\btools\b")
-_THINKING = re.compile(
-    r"</?think(?:ing)?>|enable_thinking|reasoning_content|reasoning_effort|thinking_budget|<\|channel\|>|<\|begin_of_thought"
-    r"|\[THINK\]|<seed:think>|<\|START_THINKING\|>"
-)
+_THINKING = re.compile(r"enable_thinking|reasoning_content|reasoning_effort|thinking_budget|think_begin_token")
 
 
 def template_traits(*templates: str) -> tuple[str, ...]:
@@ -19,6 +18,6 @@ def template_traits(*templates: str) -> tuple[str, ...]:
     found = ["template"]
     if _TOOLS.search(text):
         found.append("tools")
-    if _THINKING.search(text):
+    if _THINKING.search(text) or has_reasoning_marks(text):
         found.append("thinking")
     return tuple(found)

@@ -27,10 +27,11 @@ from modules.generation.context import Fitted, fit
 from modules.generation.json_schema import watched
 from modules.generation.stop_signal import StopSignal
 from modules.generation.stopwatch import Stopwatch
-from modules.generation.stream_parser import THINKING_FORMATS, StreamParser, left_open, opened_by_prompt
+from modules.generation.stream_parser import StreamParser
 from modules.grammars.compiler import ConstraintChecks
 from modules.grammars.crashes import GrammarCrashes
 from modules.messages.images import without_marks
+from modules.messages.reasoning import REASONING_FORMATS, reply_start
 from modules.models.lease import LeaseAcquisition, Leases
 from modules.types import (
     Chunk,
@@ -261,12 +262,13 @@ def _parser(request: GenerationRequest, fitted: Fitted) -> StreamParser:
     logprobs = request.logprobs is not None
     if request.messages is None:
         return StreamParser(request.stop, logprobs=logprobs)
-    if request.continue_last:
-        last = request.messages[-1].content
-        inside = left_open(last)
-        formats = THINKING_FORMATS if not last.strip() and inside is None else ()
-        return StreamParser(request.stop, formats, inside, logprobs)
-    return StreamParser(request.stop, THINKING_FORMATS, opened_by_prompt(fitted.text), logprobs)
+    if not request.continue_last:
+        return StreamParser(request.stop, REASONING_FORMATS, reply_start(fitted.text), logprobs)
+    written = request.messages[-1].content
+    before = fitted.text[: fitted.text.rfind(written.strip())] if written.strip() in fitted.text else ""
+    parser = StreamParser(request.stop, REASONING_FORMATS, reply_start(before), logprobs)
+    parser.skip(written)
+    return parser
 
 
 async def _stopped(parser: StreamParser, engine: Engine, fitted: Fitted, watch: Stopwatch) -> Done:

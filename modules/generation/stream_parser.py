@@ -1,10 +1,11 @@
-"""From an engine's text to what a reader sees: thinking split off, stop strings found and kept back.
+"""Reads an engine's text as a reader sees it: thinking split off, marks dropped, stop strings found and held back.
 
 Two steps, each reading every character once (cost per token does not grow with the reply):
 
-1. Thinking. A reply may begin with a thinking block, or the prompt's template has already opened one. What is
-   inside becomes Reasoning; the tags and the white space after them are dropped. A tag further on in the
-   reply is ordinary text: models write about tags.
+1. Sections. A reply may begin with a mark of a reasoning format (modules/messages/reasoning.py), or the prompt has
+   already opened a section. Thinking becomes Reasoning; marks and the white space behind them are dropped. Inside a
+   section only the marks that end it count, behind its end only those that may follow. Elsewhere a mark is ordinary
+   text: models write about marks.
 2. Stop strings, in the visible text only (a stop string inside the thinking ends nothing). The first one that
    is *completed* ends the reply; of several completed by the same character, the longest. Text that could still
    become a stop string is held back, at most the longest stop string less one character.
@@ -16,88 +17,57 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import chain
 
 from modules.generation.stop_strings import StopMatcher
+from modules.messages.reasoning import ReasoningFormat, ReplyStart, Section, SectionKind, is_header
 from modules.types import Reasoning, Text, TokenLogprob
 
-
-@dataclass(frozen=True, slots=True)
-class ThinkingFormat:
-    """One family's way to mark its thinking.
-
-    open, close   the tags around it
-    then          tags that may follow the close tag and belong to neither part
-    """
-
-    name: str
-    open: str
-    close: str
-    then: tuple[str, ...] = ()
-
-
-THINKING_FORMATS: tuple[ThinkingFormat, ...] = (
-    ThinkingFormat("think", "<think>", "</think>"),
-    ThinkingFormat("thinking", "<thinking>", "</thinking>"),
-    ThinkingFormat("seed", "<seed:think>", "</seed:think>"),
-    ThinkingFormat("gemma 4", "<|channel>thought", "<channel|>"),
-    ThinkingFormat(
-        "gpt-oss", "<|channel|>analysis<|message|>", "<|end|>", ("<|start|>assistant<|channel|>final<|message|>",)
-    ),
-)
-
-
-def opened_by_prompt(prompt: str, formats: Sequence[ThinkingFormat] = THINKING_FORMATS) -> ThinkingFormat | None:
-    """The format whose block a rendered prompt leaves open at its end, if one does."""
-    tail = prompt[-64:].rstrip()
-    return next((fmt for fmt in formats if tail.endswith(fmt.open)), None)
-
-
-def left_open(text: str, formats: Sequence[ThinkingFormat] = THINKING_FORMATS) -> ThinkingFormat | None:
-    """The format whose block a reply that is to be continued has opened and not closed."""
-    start = text.lstrip()
-    return next((fmt for fmt in formats if start.startswith(fmt.open) and fmt.close not in start), None)
+_BETWEEN = "\n\n"
+"""What a reader sees between two pieces of thinking that were messages of their own."""
 
 
 class StreamParser:
     """One reply. `feed` each Text of the engine, then `flush` once; `stopped` holds the stop string that was hit.
 
-    formats  thinking formats to look for; () for raw completions
-    inside   the format whose block the prompt already opened
+    formats  reasoning formats to look for; () for raw completions
+    start    the state the prompt leaves the reply in
     logprobs whether the tokens' probabilities have to be kept in step with the text
     """
 
     def __init__(
         self,
         stop: Iterable[str] = (),
-        formats: Sequence[ThinkingFormat] = (),
-        inside: ThinkingFormat | None = None,
+        formats: Sequence[ReasoningFormat] = (),
+        start: ReplyStart = ReplyStart(),
         logprobs: bool = False,
     ) -> None:
         self.stopped: str | None = None
         self.reasoning_tokens = 0
-        self._formats = tuple(formats)
         self._finder = StopMatcher(stop)
-        self._close: StopMatcher | None = None
-        self._format: ThinkingFormat | None = None
-        self._head: str | None = "" if formats else None  # a beginning that may still become a tag
-        self._heads: tuple[str, ...] = tuple(fmt.open for fmt in self._formats)
+        self._ends: StopMatcher | None = None  # marks that end the section
+        self._format: ReasoningFormat | None = None
+        self._kind = SectionKind.ANSWER
+        self._heads: list[tuple[Section, ReasoningFormat]] = [(one, form) for form in formats for one in form.start]
+        if start.format is not None:
+            self._heads += [(one, start.format) for one in start.next]
+        self._head: str | None = "" if self._heads else None  # text that may still become a mark
+        self._thought = self._gap = False  # whether there was thinking; whether more of it is a further piece
         self._fresh = False  # white space at the front is dropped
         self._marks: deque[tuple[int, int, TokenLogprob]] | None = deque() if logprobs else None
         self._seen = 0  # characters of the engine's text so far
         self._read = 0  # characters whose part (thinking, tag or visible) is decided
         self._gaps: deque[tuple[int, int]] = deque()  # visible parts not yet sent: [start, end) in the engine's text
         self._tokens = 0
-        if inside is not None:
-            self._enter(inside)
+        if start.section is not None and start.format is not None:
+            self._enter(start.section, start.format, start.kind)
 
     def feed(self, chunk: Text) -> Sequence[Text | Reasoning]:
         """What can be shown now. After `stopped` is set nothing more comes."""
         if self.stopped is not None:
             return ()
         text = chunk.text
-        settled = self._head is None and self._close is None and not self._fresh and not self._tokens
+        settled = self._head is None and not self._fresh and not self._tokens and self._passes(text)
         if settled and text and not self._marks and self._finder.idle(text):
             self._seen = self._read = self._seen + len(text)
             return (chunk,)
@@ -109,13 +79,26 @@ class StreamParser:
         if self.stopped is not None:
             return ()
         out: list[Text | Reasoning] = []
-        if self._close is not None:
-            self._reason(self._close.flush(), out)
-        elif self._head:
+        if self._ends is not None:
+            rest = self._ends.flush()
+            (self._reason if self._kind is SectionKind.REASONING else self._visible)(rest, out)
+        elif self._head and not self._in_header(self._head.lstrip()):
             head, self._head = self._head, None
             self._visible(head, out)
         self._show(self._finder.flush(), out)
         return out
+
+    def skip(self, text: str) -> None:
+        """Read what the reply goes on from: it counts for nothing but the section it ends in."""
+        finder, self._finder = self._finder, StopMatcher(())
+        self._run(text)
+        self._finder = finder
+        if self._ends is not None:
+            self._ends.flush()
+        if self._head is not None and self._head.strip():
+            self._head = None
+        self._seen = self._read = self._tokens = self.reasoning_tokens = 0
+        self._gaps.clear()
 
     # ── counting tokens and their probabilities ────────────────────────────────────────────────────
 
@@ -158,11 +141,15 @@ class StreamParser:
 
     # ── the two steps ──────────────────────────────────────────────────────────────────────────────
 
+    def _passes(self, text: str) -> bool:
+        """Whether this text ends no section and is no thinking."""
+        return self._ends is None or (self._kind is SectionKind.ANSWER and self._ends.idle(text))
+
     def _run(self, text: str) -> list[Text | Reasoning]:
         out: list[Text | Reasoning] = []
         while text and self.stopped is None:
-            if self._close is not None:
-                text = self._think(text, out)
+            if self._ends is not None:
+                text = self._within(self._ends, text, out)
             elif self._head is not None:
                 text = self._begin(text, out)
             else:
@@ -171,48 +158,61 @@ class StreamParser:
         return out
 
     def _begin(self, text: str, out: list[Text | Reasoning]) -> str:
-        """At the front of the reply or behind a tag: is this an opening tag? Returns what is left to read."""
+        """At the front of the reply or behind a section: is this a mark? Returns what is left to read."""
         head = (self._head or "") + text
         bare = head.lstrip()
-        for tag in self._heads:
-            if bare.startswith(tag):
-                self._head = None
-                self._read += len(head) - len(bare) + len(tag)
-                self._opened(tag)
-                return bare[len(tag) :]
-        if any(tag.startswith(bare) for tag in self._heads):
+        maybe = False
+        for section, form in self._heads:
+            begin, end = section.begin, section.header_end
+            if not bare.startswith(begin):
+                maybe = maybe or begin.startswith(bare)
+                continue
+            at = bare.find(end, len(begin)) if end else len(begin)
+            header = bare[len(begin) : at] if at >= 0 else bare[len(begin) :]
+            if not is_header(header):
+                continue
+            if at < 0:
+                maybe = True
+                continue
+            self._read += len(head) - len(bare) + at + len(end)
+            self._enter(section, form, section.kind_of(header))
+            return bare[at + len(end) :]
+        if maybe:
             self._head = head
             return ""
         self._head = None
         self._visible(head, out)
         return ""
 
-    def _opened(self, tag: str) -> None:
-        for fmt in self._formats:
-            if fmt.open == tag:
-                self._enter(fmt)
-                return
-        self._fresh = True  # a `then` tag: the visible text begins
+    def _in_header(self, bare: str) -> bool:
+        """Whether a reply ended within a header: there is nothing in it to show."""
+        return any(section.header_end and bare.startswith(section.begin) for section, _ in self._heads)
 
-    def _enter(self, fmt: ThinkingFormat) -> None:
-        self._head, self._format, self._fresh = None, fmt, True
-        self._close = StopMatcher((fmt.close,))
+    def _enter(self, section: Section, form: ReasoningFormat, kind: SectionKind) -> None:
+        self._head, self._format, self._kind, self._fresh = None, form, kind, True
+        self._gap = self._thought and kind is SectionKind.REASONING
+        self._ends = StopMatcher(section.ends) if section.ends else None
 
-    def _think(self, text: str, out: list[Text | Reasoning]) -> str:
-        assert self._close is not None
-        assert self._format is not None
-        part, hit, rest = self._close.feed(text)
-        # Tokens that came together are shared out by length: what stands behind the end of the thinking is no thought.
-        behind = round(self._tokens * len(rest) / len(part + (hit or "") + rest)) if rest else 0
-        self._tokens -= behind
-        self._reason(part, out)
-        self._tokens += behind
+    def _within(self, ends: StopMatcher, text: str, out: list[Text | Reasoning]) -> str:
+        """Inside a section. Returns what is left to read behind its end."""
+        part, hit, rest = ends.feed(text)
+        if self._kind is SectionKind.ANSWER:
+            self._visible(part, out)
+            if self.stopped is not None:
+                return ""
+        else:
+            # Tokens that came together are shared out by length: what stands behind the end is no thought.
+            behind = round(self._tokens * len(rest) / len(part + (hit or "") + rest)) if rest else 0
+            self._tokens -= behind
+            self._reason(part, out)
+            self._tokens += behind
         if hit is None:
             return ""
         self._read += len(hit)
-        self._close, self._fresh = None, True
-        if self._format.then:
-            self._heads, self._head = self._format.then, ""
+        form = self._format
+        self._ends, self._fresh, self._kind = None, True, SectionKind.ANSWER
+        self._heads = [(one, form) for one in form.next] if form is not None else []
+        self._head = "" if self._heads else None
         return rest
 
     def _reason(self, part: str, out: list[Text | Reasoning]) -> None:
@@ -223,7 +223,8 @@ class StreamParser:
             self._fresh = False
             tokens = self._take_tokens()
             self.reasoning_tokens += tokens
-            out.append(Reasoning(part, tokens))
+            out.append(Reasoning(_BETWEEN + part if self._gap else part, tokens))
+            self._thought, self._gap = True, False
 
     def _visible(self, text: str, out: list[Text | Reasoning]) -> None:
         self._read += len(text)

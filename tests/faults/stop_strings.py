@@ -21,7 +21,8 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from modules.generation.stream_parser import THINKING_FORMATS, StreamParser, ThinkingFormat
+from modules.generation.stream_parser import StreamParser
+from modules.messages.reasoning import REASONING_FORMATS, ReasoningFormat, ReplyStart, Section, SectionKind, is_header
 from modules.types import Reasoning, Text, TokenLogprob, TopLogprob
 
 LETTERS = ["a", "b", "ab", "\n", " ", "é", "ß", "語", "👍", "👩‍👩‍👧", "e\u0301", "\u200d", "<", ">", "</", "###",
@@ -34,8 +35,8 @@ class Case:
 
     text: str
     stops: tuple[str, ...]
-    formats: tuple[ThinkingFormat, ...]
-    inside: ThinkingFormat | None
+    formats: tuple[ReasoningFormat, ...]
+    start: ReplyStart = ReplyStart()
 
 
 @dataclass(frozen=True)
@@ -63,50 +64,87 @@ def make(rng: random.Random) -> Case:
     rng.shuffle(parts)
     body = "".join(parts)
     way = rng.randrange(4)
-    fmt = rng.choice(THINKING_FORMATS)
     if way == 0:
-        return Case(body, stops, (), None)
-    then = rng.choice([*fmt.then, "", ""]) if fmt.then else ""
-    cut = rng.randint(0, len(body))
-    close = fmt.close if rng.random() < 0.8 else fmt.close[: rng.randint(0, len(fmt.close))]
-    thought = body[:cut] + close + rng.choice(["", "\n\n", " "]) + then + rng.choice(["", "\n"]) + body[cut:]
+        return Case(body, stops, ())
+    form = rng.choice(REASONING_FORMATS)
+    sections = [rng.choice(form.start or form.prompt_start), *(rng.choice(form.next) for _ in range(3) if form.next)]
+    texts = [_section(rng, one, body if number == 0 else some(0, 4)) for number, one in enumerate(sections)]
+    behind = rng.choice(["", "\n"]) + some(0, 4)
     if way == 1:
-        return Case(thought, stops, THINKING_FORMATS, fmt)
-    front = rng.choice(["", "\n", "  ", "x"])
-    tag = fmt.open if rng.random() < 0.8 else fmt.open[: rng.randint(0, len(fmt.open))]
-    return Case(front + tag + rng.choice(["", "\n"]) + thought, stops, THINKING_FORMATS, None)
+        opened = sections[0]
+        inside = texts[0].removeprefix(opened.begin)
+        return Case("".join([inside, *texts[1:], behind]), stops, REASONING_FORMATS, ReplyStart(opened, form, opened.kind))
+    return Case("".join([rng.choice(["", "\n", "  ", "x"]), *texts, behind]), stops, REASONING_FORMATS)
+
+
+def _section(rng: random.Random, section: Section, body: str) -> str:
+    """A section with its marks, of which one in five is cut off."""
+
+    def broken(mark: str) -> str:
+        return mark if rng.random() < 0.8 else mark[: rng.randint(0, len(mark))]
+
+    words = ["analysis", "commentary to=functions.f <|constrain|>json", "final", " to=self", ""]
+    header = rng.choice(words) + broken(section.header_end) if section.header_end else ""
+    end = broken(rng.choice(section.ends)) if section.ends else ""
+    return broken(section.begin) + header + rng.choice(["", "\n"]) + body + end + rng.choice(["", "\n\n", " "])
+
+
+def _head(text: str, place: int, heads: list[tuple[Section, ReasoningFormat]]) -> tuple[int, SectionKind, int] | None:
+    """Which of these begins at `place`, what it is, and where its text starts; -1 for a header that is cut off."""
+    cut_off = None
+    for number, (section, _) in enumerate(heads):
+        if not text.startswith(section.begin, place):
+            continue
+        start = place + len(section.begin)
+        if not section.header_end:
+            return number, section.kind, start
+        end = text.find(section.header_end, start)
+        if is_header(text[start : end if end >= 0 else len(text)]):
+            if end >= 0:
+                return number, section.kind_of(text[start:end]), end + len(section.header_end)
+            cut_off = number, section.kind, -1
+    return cut_off
 
 
 def oracle(case: Case, spans: list[tuple[int, int]]) -> Outcome:
     """Read the whole text at once, as plainly as possible."""
-    text, fmt, place = case.text, case.inside, 0
-    if fmt is None:
-        bare = len(text) - len(text.lstrip())
-        for candidate in case.formats:
-            if text.startswith(candidate.open, bare):
-                fmt, place = candidate, bare + len(candidate.open)
-    thinking, start = "", 0
-    if fmt is not None:
-        end = text.find(fmt.close, place)
-        thinking = (text[place:] if end < 0 else text[place:end]).lstrip()
-        start = len(text) if end < 0 else end + len(fmt.close)
-        start += len(text[start:]) - len(text[start:].lstrip())
-        for tag in fmt.then:
-            if text.startswith(tag, start):
-                start += len(tag)
-                start += len(text[start:]) - len(text[start:].lstrip())
-    visible, stopped, cut = text[start:], None, len(text)
-    for end in range(1, len(visible) + 1):
-        found = [stop for stop in case.stops if visible[:end].endswith(stop)]
-        if found:
-            stopped = max(found, key=len)
-            visible = visible[: end - len(stopped)]
-            cut = start + len(visible)
+    text, place, thoughts, shown = case.text, 0, [], []
+    heads = [(one, form) for form in case.formats for one in form.start]
+    section, form, kind = case.start.section, case.start.format, case.start.kind
+    fresh = section is not None
+    while True:
+        if section is None:
+            bare = place + len(text[place:]) - len(text[place:].lstrip())
+            found = _head(text, bare, heads)
+            if found is None or found[2] < 0:
+                if found is None:
+                    shown.append((bare if fresh else place, len(text)))
+                break
+            number, kind, place = found
+            section, form = heads[number]
+        ends = [(text.find(end, place) + len(end), -len(end)) for end in section.ends if end in text[place:]]
+        after, size = min(ends, default=(len(text), 0))
+        start, stop = place, after + size
+        start += len(text[start:stop]) - len(text[start:stop].lstrip())
+        if kind is SectionKind.REASONING:
+            thoughts += [text[start:stop]] if start < stop else []
+        else:
+            shown.append((start, stop))
+        if not ends or form is None:
             break
-    tokens = tuple(
-        number for number, (a, b) in enumerate(spans) if max(a, start) < min(b, cut) or (a == b and start <= a < cut)
-    )
-    return Outcome(thinking, visible, stopped, tokens)
+        place, section, fresh = after, None, True
+        heads = [(one, form) for one in form.next]
+    places = [number for start, stop in shown for number in range(start, stop)]
+    visible, stopped = "".join(text[number] for number in places), None
+    for end in range(1, len(visible) + 1):
+        hits = [stop for stop in case.stops if visible[:end].endswith(stop)]
+        if hits:
+            stopped = max(hits, key=len)
+            visible = visible[: end - len(stopped)]
+            break
+    kept = set(places[: len(visible)])
+    tokens = tuple(number for number, (a, b) in enumerate(spans) if kept & set(range(a, max(b, a + 1))))
+    return Outcome("\n\n".join(thoughts), visible, stopped, tokens)
 
 
 def chunks(pieces: list[bytes]) -> Iterator[tuple[Text, list[tuple[int, int]]]]:
@@ -128,7 +166,7 @@ def chunks(pieces: list[bytes]) -> Iterator[tuple[Text, list[tuple[int, int]]]]:
 
 def parse(case: Case, pieces: list[bytes]) -> tuple[Outcome, list[tuple[int, int]]]:
     """What the parser makes of the pieces, and where each piece lies in the text."""
-    parser = StreamParser(case.stops, case.formats, case.inside, logprobs=True)
+    parser = StreamParser(case.stops, case.formats, case.start, logprobs=True)
     thinking, visible, tokens, all_spans = "", "", [], []
     counted = fed = 0
     for chunk, spans in chunks(pieces):

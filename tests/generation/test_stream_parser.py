@@ -8,12 +8,10 @@ import pytest
 
 from modules.errors import BadParameter
 from modules.generation.stop_strings import StopMatcher
-from modules.generation.stream_parser import THINKING_FORMATS, StreamParser, left_open, opened_by_prompt, token_spans
+from modules.generation.stream_parser import StreamParser, token_spans
+from modules.messages.reasoning import REASONING_FORMATS, reply_start
 from modules.types import Reasoning, Text, TokenLogprob, TopLogprob
 from tests.faults import stop_strings
-
-THINK = THINKING_FORMATS[0]
-
 
 def run(parser: StreamParser, *pieces: str) -> tuple[str, str]:
     """(thinking, visible text) of a reply in these pieces."""
@@ -65,44 +63,55 @@ def test_what_was_held_back_comes_at_the_end() -> None:
 
 
 def test_a_stop_string_inside_the_thinking_ends_nothing() -> None:
-    parser = StreamParser(["\n\n"], THINKING_FORMATS)
+    parser = StreamParser(["\n\n"], REASONING_FORMATS)
     assert run(parser, "<think>one\n\ntwo</think>\n\n", "three", "\n", "\nfour") == ("one\n\ntwo", "three")
     assert parser.stopped == "\n\n"
 
 
 def test_a_template_that_opens_the_thinking_needs_only_the_closing_tag() -> None:
-    assert opened_by_prompt("<|im_start|>assistant\n<think>\n") is THINK
-    assert run(StreamParser((), THINKING_FORMATS, THINK), "hm", "</thi", "nk>yes") == ("hm", "yes")
+    start = reply_start("<|im_start|>assistant\n<think>\n")
+    assert run(StreamParser((), REASONING_FORMATS, start), "hm", "</thi", "nk>yes") == ("hm", "yes")
 
 
 def test_a_tag_in_the_middle_of_a_reply_is_ordinary_text() -> None:
     text = "The tag <think> opens it and </think> closes it."
-    assert run(StreamParser((), THINKING_FORMATS), *text) == ("", text)
+    assert run(StreamParser((), REASONING_FORMATS), *text) == ("", text)
 
 
 def test_thinking_that_never_ends_is_thinking() -> None:
-    assert run(StreamParser((), THINKING_FORMATS), "<think>", "on and on </thi") == ("on and on </thi", "")
+    assert run(StreamParser((), REASONING_FORMATS), "<think>", "on and on </thi") == ("on and on </thi", "")
 
 
 def test_the_tags_between_thinking_and_answer_of_gpt_oss_are_dropped() -> None:
     text = "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>yes"
-    assert run(StreamParser((), THINKING_FORMATS), *text) == ("hm", "yes")
+    assert run(StreamParser((), REASONING_FORMATS), *text) == ("hm", "yes")
 
 
-def test_a_reply_to_be_continued_may_have_been_thinking() -> None:
-    assert left_open("<think>so far") is THINK
-    assert left_open("<think>so</think> far") is None
-    assert left_open("so far") is None
+@pytest.mark.parametrize(
+    ("written", "rest", "expected"),
+    [
+        ("<think>so far", " and on</think>yes", (" and on", "yes")),
+        ("<think>so</think> far", " away <think>", ("", " away <think>")),
+        ("so far", "<think>", ("", "<think>")),
+        ("", "<think>hm</think>yes", ("hm", "yes")),
+        ("<think>so far</think>\n", "\nyes", ("", "yes")),
+        ("<|channel|>analysis<|message|>a", "b<|end|><|start|>assistant<|channel|>final<|message|>c", ("b", "c")),
+    ],
+)
+def test_a_reply_goes_on_in_the_section_it_was_cut_in(written: str, rest: str, expected: tuple[str, str]) -> None:
+    parser = StreamParser(["far"], REASONING_FORMATS)
+    parser.skip(written)
+    assert run(parser, *rest) == expected
 
 
 def test_thinking_tokens_are_counted_with_their_tags() -> None:
-    parser = StreamParser((), THINKING_FORMATS)
+    parser = StreamParser((), REASONING_FORMATS)
     run(parser, "<think>", "a", "b", "</think>", "c")
     assert parser.reasoning_tokens == 3
 
 
 def test_tokens_that_arrive_together_are_shared_between_thinking_and_answer() -> None:
-    parser = StreamParser((), THINKING_FORMATS)
+    parser = StreamParser((), REASONING_FORMATS)
     out = [*parser.feed(Text("<think>one two</think>" + "answer " * 11, 100)), *parser.flush()]
     shown = sum(one.tokens for one in out if isinstance(one, Text))
     assert parser.reasoning_tokens + shown == 100
@@ -142,7 +151,7 @@ def test_stop_strings_of_absurd_length_are_refused() -> None:
 
 def test_the_cost_of_a_token_does_not_grow_with_the_reply() -> None:
     def seconds(count: int) -> float:
-        parser = StreamParser(["<|end|>", "\n###"], THINKING_FORMATS)
+        parser = StreamParser(["<|end|>", "\n###"], REASONING_FORMATS)
         began = time.process_time()
         for _ in range(count):
             parser.feed(Text(" a<\n"))
