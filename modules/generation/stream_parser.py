@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 
 from modules.generation.stop_strings import StopMatcher
-from modules.messages.reasoning import ReasoningFormat, ReplyStart, Section, SectionKind, is_header
+from modules.messages.reasoning import AT_START, ReasoningFormat, ReplyStart, Section, SectionKind, is_header
 from modules.types import Reasoning, Text, TokenLogprob
 
 _BETWEEN = "\n\n"
@@ -39,7 +39,7 @@ class StreamParser:
         self,
         stop: Iterable[str] = (),
         formats: Sequence[ReasoningFormat] = (),
-        start: ReplyStart = ReplyStart(),
+        start: ReplyStart = AT_START,
         logprobs: bool = False,
     ) -> None:
         self.stopped: str | None = None

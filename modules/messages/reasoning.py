@@ -104,6 +104,10 @@ class ReplyStart:
     next: tuple[Section, ...] = ()
 
 
+AT_START = ReplyStart()
+"""The state of a reply whose prompt opens nothing."""
+
+
 def _reasoning(begin: str, *ends: str) -> Section:
     return Section(SectionKind.REASONING, begin, ends)
 
@@ -138,8 +142,13 @@ def _channels() -> ReasoningFormat:
 def _solar() -> ReasoningFormat:
     """Upstage's Solar Open: one message for the thinking, one for the answer."""
     thinking, answer = _reasoning("<|think|>", "<|end|>"), _answer("<|content|>", "<|end|>")
-    following = (_reasoning("<|begin|>assistant<|think|>", "<|end|>"), _answer("<|begin|>assistant<|content|>", "<|end|>"))
-    return ReasoningFormat("solar", (thinking,), (thinking, answer, *following), "<|begin|>assistant", (answer, *following))
+    following = (
+        _reasoning("<|begin|>assistant<|think|>", "<|end|>"),
+        _answer("<|begin|>assistant<|content|>", "<|end|>"),
+    )
+    return ReasoningFormat(
+        "solar", (thinking,), (thinking, answer, *following), "<|begin|>assistant", (answer, *following)
+    )
 
 
 def _elements() -> ReasoningFormat:
@@ -211,7 +220,7 @@ def reply_start(prompt: str) -> ReplyStart:
             return ReplyStart(None, form, next=form.turn_start)
         if form.next and any(tail.endswith(end) for section in form.sections for end in section.ends):
             return ReplyStart(None, form, next=form.next)
-    return ReplyStart()
+    return AT_START
 
 
 def _open_header(tail: str, section: Section) -> str | None:

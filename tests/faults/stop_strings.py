@@ -22,7 +22,15 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from modules.generation.stream_parser import StreamParser
-from modules.messages.reasoning import REASONING_FORMATS, ReasoningFormat, ReplyStart, Section, SectionKind, is_header
+from modules.messages.reasoning import (
+    AT_START,
+    REASONING_FORMATS,
+    ReasoningFormat,
+    ReplyStart,
+    Section,
+    SectionKind,
+    is_header,
+)
 from modules.types import Reasoning, Text, TokenLogprob, TopLogprob
 
 LETTERS = ["a", "b", "ab", "\n", " ", "é", "ß", "語", "👍", "👩‍👩‍👧", "e\u0301", "\u200d", "<", ">", "</", "###",
@@ -36,7 +44,7 @@ class Case:
     text: str
     stops: tuple[str, ...]
     formats: tuple[ReasoningFormat, ...]
-    start: ReplyStart = ReplyStart()
+    start: ReplyStart = AT_START
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,9 @@ def make(rng: random.Random) -> Case:
     if way == 1:
         opened = sections[0]
         inside = texts[0].removeprefix(opened.begin)
-        return Case("".join([inside, *texts[1:], behind]), stops, REASONING_FORMATS, ReplyStart(opened, form, opened.kind))
+        return Case(
+            "".join([inside, *texts[1:], behind]), stops, REASONING_FORMATS, ReplyStart(opened, form, opened.kind)
+        )
     return Case("".join([rng.choice(["", "\n", "  ", "x"]), *texts, behind]), stops, REASONING_FORMATS)
 
 

@@ -124,7 +124,7 @@ async def test_a_raw_prompt_comes_back_with_its_tags() -> None:
 async def test_continuing_a_reply_that_was_thinking_goes_on_thinking() -> None:
     messages = (*HELLO, Message("assistant", "<think>so"))
     result = await reply(StandIn([Text(" far</think>yes"), Done("stop")]), messages=messages, continue_last=True)
-    assert (result.reasoning, result.text) == ("far", "yes")
+    assert (result.reasoning, result.text) == (" far", "yes")
 
 
 async def test_ignored_samplers_are_named_one_by_one() -> None:

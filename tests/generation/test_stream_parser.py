@@ -13,6 +13,7 @@ from modules.messages.reasoning import REASONING_FORMATS, reply_start
 from modules.types import Reasoning, Text, TokenLogprob, TopLogprob
 from tests.faults import stop_strings
 
+
 def run(parser: StreamParser, *pieces: str) -> tuple[str, str]:
     """(thinking, visible text) of a reply in these pieces."""
     out = [one for piece in pieces for one in parser.feed(Text(piece))]
