@@ -171,8 +171,10 @@ async def test_what_is_no_http_is_an_error() -> None:
 
 
 async def test_nobody_listening_is_an_error_at_once() -> None:
+    client = HttpClient("http://127.0.0.1:9", "")
     with pytest.raises(OSError):
-        await HttpClient("http://127.0.0.1:9", "").get("/health")
+        await client.get("/health")
+    await client.close()
 
 
 # ── the driver, on answers the real engine seldom gives ─────────────────────────────────────────────
@@ -182,7 +184,7 @@ async def test_nobody_listening_is_an_error_at_once() -> None:
 async def driven(answer: Answer) -> AsyncIterator[LlamaServerEngine]:
     async with served(answer) as (_, client):
         info = EngineInfo("m", "llama.cpp", 64)
-        engine = LlamaServerEngine(Endpoint(f"http://127.0.0.1:{client._port}", "", "llama-server"), info, SPEC)
+        engine = LlamaServerEngine(Endpoint(f"http://127.0.0.1:{client.port}", "", "llama-server"), info, SPEC)
         yield engine
         await engine.close()
 

@@ -53,7 +53,7 @@ async def test_vectors_come_in_the_order_of_the_texts_and_with_length_one() -> N
         return {"data": entries[::-1], "usage": {"prompt_tokens": 5}}
 
     async with served(answering("/v1/embeddings", make)) as (_, client):
-        engine = engine_at(client._port, features=("embeddings",))
+        engine = engine_at(client.port, features=("embeddings",))
         found = await engine.embed(["a", "b"])
         assert found.vectors == (pytest.approx((0.6, 0.8)), pytest.approx((0.6, 0.8)))
         assert found.tokens == 5
@@ -72,8 +72,8 @@ async def test_vectors_are_computed_where_they_hold_up_nobody(flavour: str, monk
 
     made = {"data": [{"index": 0, "embedding": [3.0, 4.0]}]}
     async with served(answering("/v1/embeddings", lambda _: made)) as (_, client):
-        here = engine_at(client._port, features=("embeddings",))
-        engine = here if flavour == "llama-server" else driver(f"http://127.0.0.1:{client._port}", key="")
+        here = engine_at(client.port, features=("embeddings",))
+        engine = here if flavour == "llama-server" else driver(f"http://127.0.0.1:{client.port}", key="")
         monkeypatch.setattr(math, "sqrt", watched)
         await engine.embed(["a"])
         monkeypatch.undo()
@@ -89,7 +89,7 @@ async def test_scores_come_in_the_order_of_the_documents() -> None:
         return {"results": results[::-1], "usage": {"prompt_tokens": 7, "total_tokens": 7}}
 
     async with served(answering("/v1/rerank", make)) as (_, client):
-        engine = engine_at(client._port, features=("rerank",))
+        engine = engine_at(client.port, features=("rerank",))
         found = await engine.rerank("q", ["a", "b", "c"])
         assert found.scores == (0.0, -1.0, -2.0)
         assert found.tokens == 7
@@ -103,7 +103,7 @@ async def test_a_server_that_has_no_embeddings_says_so_itself() -> None:
         "error": {"message": "This server does not support embeddings.", "type": "not_supported_error", "code": 501}
     }
     async with served(answering("/v1/embeddings", lambda _: error, b"501 Not Implemented")) as (_, client):
-        engine = engine_at(client._port)
+        engine = engine_at(client.port)
         with pytest.raises(EngineError, match="does not support embeddings"):
             await engine.embed(["a"])
         await engine.close()
@@ -131,7 +131,7 @@ def test_what_is_no_vector_and_no_score_is_the_engines_fault(entry: Any) -> None
 
 async def test_a_server_of_others_is_asked_to_compute_a_prompt_anew_where_adapters_are_mixed() -> None:
     async with served(answering("/slots", lambda _: [])) as (server, client):
-        engine = engine_at(client._port, adapters={"a": 1.0})
+        engine = engine_at(client.port, adapters={"a": 1.0})
         done_of(await collect(engine, ask("One")))
         done_of(await collect(engine, ask("One", lora={"a": 0.25})))
         bodies = [json.loads(request.split(b"\r\n\r\n", 1)[1]) for request in server.requests]
@@ -155,7 +155,7 @@ async def test_adapters_of_a_server_of_others_are_sent_by_the_numbers_it_has_for
     """Started anew it may count others, and takes any number without a word."""
     lists = iter((listing("one", "two"), listing("two", "one")))
     async with served(answering("/lora-adapters", lambda _: next(lists))) as (server, client):
-        engine = far_engine(client._port, adapters={"one": 1.0, "two": 0.5})
+        engine = far_engine(client.port, adapters={"one": 1.0, "two": 0.5})
         for lora in (None, {"one": 0.25}):
             done_of(await collect(engine, ask("One", lora=lora)))
         sent = [json.loads(request.split(b"\r\n\r\n", 1)[1]) for request in server.requests if b"POST" in request]
@@ -177,7 +177,7 @@ async def test_a_server_of_others_with_other_adapters_than_before_writes_nothing
     listed: Any, status: bytes, code: str
 ) -> None:
     async with served(answering("/lora-adapters", lambda _: listed, status)) as (server, client):
-        engine = far_engine(client._port, adapters={"one": 1.0, "two": 0.5})
+        engine = far_engine(client.port, adapters={"one": 1.0, "two": 0.5})
         error = failed_of(await collect(engine, ask("One"))).error
         assert error["code"] == code
         assert not [request for request in server.requests if b"POST" in request]
@@ -186,7 +186,7 @@ async def test_a_server_of_others_with_other_adapters_than_before_writes_nothing
 
 async def test_a_server_without_adapters_is_not_asked_for_them() -> None:
     async with served(answering("/lora-adapters", lambda _: [])) as (server, client):
-        engine = far_engine(client._port)
+        engine = far_engine(client.port)
         done_of(await collect(engine, ask("One")))
         assert len(server.requests) == 1
         await engine.close()
@@ -194,7 +194,7 @@ async def test_a_server_without_adapters_is_not_asked_for_them() -> None:
 
 async def test_the_servers_own_mark_is_asked_for_once() -> None:
     async with served(answering("/props", lambda _: {"media_marker": "<here>"})) as (server, client):
-        engine = engine_at(client._port)
+        engine = engine_at(client.port)
         for _ in range(2):
             done_of(await collect(engine, ask(f"A {MEDIA_MARK}", images=("aGk=",))))
         sent = [json.loads(request.split(b"\r\n\r\n", 1)[1]) for request in server.requests if b"POST" in request]
@@ -206,7 +206,7 @@ async def test_the_servers_own_mark_is_asked_for_once() -> None:
 async def test_the_mark_of_a_server_of_others_is_asked_for_each_time_for_it_may_have_been_started_anew() -> None:
     marks = iter(("<first>", "<second>"))
     async with served(answering("/props", lambda _: {"media_marker": next(marks)})) as (server, client):
-        endpoint = Endpoint(f"http://127.0.0.1:{client._port}", "", "llama-server", hosted=False)
+        endpoint = Endpoint(f"http://127.0.0.1:{client.port}", "", "llama-server", hosted=False)
         engine = LlamaServerEngine(endpoint, EngineInfo("m", "llama.cpp", 64), SPEC)
         for _ in range(2):
             done_of(await collect(engine, ask(f"A {MEDIA_MARK}", images=("aGk=",))))

@@ -243,7 +243,7 @@ async def test_hanging_up_reaches_the_server_at_once() -> None:
         engine = driver(fake.url)
         stream = engine.generate(chat())
         assert isinstance(await anext(stream), Text)
-        fake_task = asyncio.create_task(until(lambda: not engine._http._busy))
+        fake_task = asyncio.create_task(until(lambda: not engine._http.busy))
         await stream.aclose()
         await fake_task
         await engine.close()

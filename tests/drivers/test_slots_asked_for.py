@@ -59,7 +59,7 @@ def engine_at(port: int, process: Any, states: str = "") -> LlamaServerEngine:
 
 async def test_a_second_turn_asks_for_the_slot_the_server_had_chosen(tmp_path: Path) -> None:
     async with served(answers) as (server, client), running(tmp_path) as (_, process):
-        engine = engine_at(client._port, process)
+        engine = engine_at(client.port, process)
         done_of(await collect(engine, ask("A story.")))
         done_of(await collect(engine, ask("A story.a And then?")))
         done_of(await collect(engine, ask((1, 2), prompt_text="A story.a And then?a More?")))
@@ -73,7 +73,7 @@ async def test_what_was_read_back_from_disk_is_asked_for(tmp_path: Path, monkeyp
         folder = tmp_path / "slots" / "form"
         folder.mkdir(parents=True)
         (folder / "a-tale.slot").write_bytes(b"state")
-        engine, waits = engine_at(client._port, process, str(folder)), []
+        engine, waits = engine_at(client.port, process, str(folder)), []
         done_of(await collect(engine, ask("A story.")))
         usual = engine._ask
 
@@ -96,7 +96,7 @@ async def test_what_was_read_back_from_disk_is_asked_for(tmp_path: Path, monkeyp
 
 async def test_a_cancelled_and_a_refused_request_leave_a_picture_that_is_right(tmp_path: Path) -> None:
     async with served(answers) as (server, client), running(tmp_path) as (_, process):
-        engine = engine_at(client._port, process)
+        engine = engine_at(client.port, process)
         stream = engine.generate(ask("A story. " * 200))
         async for piece in stream:
             if isinstance(piece, Text):
@@ -112,7 +112,7 @@ async def test_a_cancelled_and_a_refused_request_leave_a_picture_that_is_right(t
 
 async def test_a_server_that_others_use_too_is_left_to_choose() -> None:
     async with served(answers) as (server, client):
-        engine = engine_at(client._port, None)
+        engine = engine_at(client.port, None)
         for _ in range(2):
             done_of(await collect(engine, ask("A story.")))
         assert asked(server) == [None, None]
@@ -128,7 +128,7 @@ async def test_a_server_that_does_not_tell_its_slots_is_used_without(tmp_path: P
             await answers(request, writer)
 
     async with served(silent) as (server, client), running(tmp_path) as (_, process):
-        engine = engine_at(client._port, process)
+        engine = engine_at(client.port, process)
         for _ in range(3):
             done_of(await collect(engine, ask("A story.")))
         assert asked(server) == [None, None, None]
@@ -137,7 +137,7 @@ async def test_a_server_that_does_not_tell_its_slots_is_used_without(tmp_path: P
 
 async def test_what_cannot_be_written_as_json_is_the_callers_fault_and_leaves_no_slot_taken() -> None:
     async with served(answers) as (_, client):
-        engine = engine_at(client._port, None)
+        engine = engine_at(client.port, None)
         failed = failed_of(await collect(engine, ask("A story.", json_schema={"maximum": 10**30})))
         assert "cannot be sent" in str(failed.error["message"])
         assert failed.error["status"] == 400

@@ -24,7 +24,7 @@ async def watched(folder: Path, answer: Answer) -> AsyncIterator[tuple[LlamaServ
     """The driver on a server of ours, beside a real worker that is watched as the host of it."""
     async with served(answer) as (_, client), running(folder, limits=HASTY) as (_, process):
         info = EngineInfo("m", "llama.cpp", 64)
-        there = Endpoint(f"http://127.0.0.1:{client._port}", "", "llama-server")
+        there = Endpoint(f"http://127.0.0.1:{client.port}", "", "llama-server")
         engine = LlamaServerEngine(there, info, SPEC, process)
         yield engine, process
         await engine.close()
