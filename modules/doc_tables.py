@@ -38,6 +38,8 @@ def parameters() -> str:
         _table(["name", "also"], aliases),
         "\n",
     ]
+    off = [[_code(row.name), ", ".join(_code(f"{one:g}") for one in row.off)] for row in PARAMS if row.off]
+    out += [_NOTATIONS, _table(["name", "also off"], off), "\n"]
     out.append(_table(["switch", "what it becomes"], [[_code(name), text] for name, text in SWITCHES.items()]))
     out += ["\n## Presets\n\n", _PRESETS, _table(["preset", "values"], _presets())]
     return "".join(out)
@@ -186,6 +188,13 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+_NOTATIONS = """
+Values are read in other programs' notations too: a number as a string (`"0.7"`), true and false as `1`, `0`, `"true"`,
+`"false"`, a list as a JSON array in a string (`'["\\n", ":"]'`) or as quoted items with commas between, `logit_bias` as
+llama.cpp's list of pairs. `null` and `""` mean the neutral value. Where a parameter comes under two names, its own name
+counts. What cannot be read is refused with what it has to be. These numbers mean off as well:
+
+"""
 _PARAMETERS = """\
 # Sampling parameters
 

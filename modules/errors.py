@@ -168,3 +168,30 @@ def seconds_to_wait(error: Exception) -> int:
     if not isinstance(error, EnginehouseError) or error.status not in (429, 503):
         return 0
     return max(1, math.ceil(error.retry_after or 0))
+
+
+_LONGEST_SHOWN = 60  # characters
+
+
+def shown_value(value: Any) -> str:
+    """A value as an error message quotes it: at most about 60 characters, in time that does not grow with the value."""
+    if isinstance(value, str):
+        return repr(value) if len(value) <= _LONGEST_SHOWN else repr(value[: _LONGEST_SHOWN - 3]) + "…"
+    if isinstance(value, (list, tuple, dict)):
+        items = [*value.items()] if isinstance(value, dict) and len(value) <= 4 else value
+        plain = len(items) <= 4 and all(
+            isinstance(part, (str, int, float, type(None)))
+            for item in items
+            for part in (item if isinstance(value, dict) else (item,))
+        )
+        inside = ", ".join(
+            f"{shown_value(item[0])}: {shown_value(item[1])}" if isinstance(value, dict) else shown_value(item)
+            for item in (items if plain else ())
+        )
+        if plain and len(inside) <= _LONGEST_SHOWN:
+            return f"{{{inside}}}" if isinstance(value, dict) else f"[{inside}]"
+        items_word = "item" if len(value) == 1 else "items"
+        return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value):,} {items_word}"
+    if isinstance(value, int) and value.bit_length() > 200:
+        return "a number of more than 60 digits"
+    return repr(value)[:_LONGEST_SHOWN]

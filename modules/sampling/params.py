@@ -13,14 +13,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from modules.errors import BadParameter
-from modules.sampling.param import Kind, Param
-from modules.types import ParamValue
+from modules.errors import BadParameter, shown_value
+from modules.sampling.param import Kind, Param, as_flag
+from modules.types import Notice, ParamValue
 
 __all__ = [
     "BY_NAME", "CANONICAL", "DEFAULT_BREAKERS", "DEFAULT_SAMPLER_ORDER", "ECHO", "EXL2", "EXL3", "LLAMA",
     "LLAMA_PYTHON", "OPENAI", "PARAMS", "SAMPLER_NAMES", "SGLANG", "SWITCHES", "TORCH", "TRTLLM", "VLLM", "Kind",
-    "Param", "check_values", "dialect", "ignored", "starting_values", "without_neutral",
+    "Param", "check_values", "dialect", "ignored", "read_values", "starting_values", "without_neutral",
 ]  # fmt: skip
 
 LLAMA = "llama-server"
@@ -87,27 +87,29 @@ PARAMS: tuple[Param, ...] = (
     _i("max_tokens", "Maximum reply length", LENGTH, 0, 0, 8192,
        "Tokens after which a reply is cut. 0 = until the model ends it or the context is full.",
        engines={**_both("n_predict"), **_served("max_tokens")}, in_presets=False,
-       aliases=("max_new_tokens", "max_completion_tokens", "n_predict", "max_length")),
+       aliases=("max_new_tokens", "max_completion_tokens", "n_predict", "max_length", "genamt", "num_predict"),
+       off=(-1, -2)),
     _i("seed", "Seed", LENGTH, -1, -1, 2**31 - 1,
        "The same seed gives the same reply to the same prompt, which is then computed anew each time. -1 = random.",
-       engines={**_both("seed"), **_served("seed")}, hard_high=2**32 - 2, in_presets=False),
+       engines={**_both("seed"), **_served("seed")}, hard_high=2**32 - 2, in_presets=False,
+       aliases=("random_seed", "sampler_seed")),
     _f("temperature", "Temperature", SHAPE, 1.0, 0.0, 5.0,
        "Below 1 the likely tokens gain, above 1 the unlikely ones. 0 = always the likeliest.",
        engines={LLAMA: "temperature", **_served("temperature")}, start=0.7, aliases=("temp",), hard_high=100),
     _b("dynamic_temperature", "Dynamic temperature", SHAPE,
        "The temperature moves between low and high with the entropy of the candidates.",
-       engines={LLAMA: "dynatemp_range"}),
+       engines={LLAMA: "dynatemp_range"}, aliases=("dynatemp",)),
     _f("dynatemp_low", "Dynamic temperature: low", SHAPE, 1.0, 0.0, 5.0, "Temperature where the model is sure.",
-       engines={LLAMA: "dynatemp_range"}),
+       engines={LLAMA: "dynatemp_range"}, aliases=("min_temp",)),
     _f("dynatemp_high", "Dynamic temperature: high", SHAPE, 1.0, 0.0, 5.0, "Temperature where the model is unsure.",
-       engines={LLAMA: "dynatemp_range"}),
+       engines={LLAMA: "dynatemp_range"}, aliases=("max_temp",)),
     _f("dynatemp_exponent", "Dynamic temperature: exponent", SHAPE, 1.0, 0.01, 5.0, "How the entropy maps to it.",
-       engines={LLAMA: "dynatemp_exponent"}),
+       engines={LLAMA: "dynatemp_exponent"}, aliases=("temp_exponent",)),
     _f("smoothing_factor", "Smoothing factor", SHAPE, 0.0, 0.0, 10.0,
        "Quadratic sampling: lowers unlikely tokens by a curve round the likeliest. 0 = off."),
     _f("smoothing_curve", "Smoothing curve", SHAPE, 1.0, 1.0, 10.0, "How steep the smoothing curve is. 1 = quadratic."),
     _i("top_k", "Top-k", CUT, 0, 0, 200, "Keeps the k likeliest tokens. 0 = off.",
-       engines={LLAMA: "top_k", **_served("top_k", openai=False)}, start=40),
+       engines={LLAMA: "top_k", **_served("top_k", openai=False)}, start=40, off=(-1,)),
     _f("top_p", "Top-p", CUT, 1.0, 0.0, 1.0,
        "Keeps the likeliest tokens up to this summed probability. 1 = off. (Holtzman et al. 2019)",
        engines={LLAMA: "top_p", **_served("top_p")}, start=0.95, hard_high=1),
@@ -116,12 +118,13 @@ PARAMS: tuple[Param, ...] = (
        engines={LLAMA: "min_p", **_served("min_p", openai=False)}, start=0.05, hard_high=1),
     _f("typical_p", "Typical-p", CUT, 1.0, 0.0, 1.0,
        "Keeps tokens whose information is near the expected one. 1 = off. (Meister et al. 2022)",
-       engines={LLAMA: "typical_p"}, aliases=("typical",), hard_high=1),
+       engines={LLAMA: "typical_p"}, aliases=("typical", "typ_p"), hard_high=1),
     _f("top_n_sigma", "Top-n-sigma", CUT, 0.0, 0.0, 5.0,
        "Keeps logits within n standard deviations of the largest. 0 = off. (Tang et al. 2024)",
-       engines={LLAMA: "top_n_sigma"}),
+       engines={LLAMA: "top_n_sigma"}, aliases=("nsigma",), off=(-1,)),
     _f("tfs", "Tail-free sampling", CUT, 1.0, 0.0, 1.0,
-       "Cuts the tail where the curve of probabilities flattens. 1 = off. (Phénix and Egan 2019)", hard_high=1),
+       "Cuts the tail where the curve of probabilities flattens. 1 = off. (Phénix and Egan 2019)", hard_high=1,
+       aliases=("tfs_z",)),
     _f("top_a", "Top-a", CUT, 0.0, 0.0, 1.0,
        "Drops tokens below this share of the likeliest one's probability squared. 0 = off.", hard_high=1),
     _f("epsilon_cutoff", "Epsilon cut-off", CUT, 0.0, 0.0, 9.0,
@@ -136,18 +139,22 @@ PARAMS: tuple[Param, ...] = (
     _f("repetition_penalty", "Repetition penalty", REPEAT, 1.0, 0.5, 2.0,
        "Divides the logits of tokens already used. 1 = off. (Keskar et al. 2019)",
        engines={LLAMA: "repeat_penalty", **_served("repetition_penalty", openai=False)},
-       aliases=("repeat_penalty", "rep_pen"), hard_low=0.01),
+       aliases=("repeat_penalty", "rep_pen"), hard_low=0.01, off=(0,)),
     _i("repetition_penalty_range", "Penalty range", REPEAT, 1024, -1, 8192,
        "How many of the last tokens the penalties look at. 0 = none, -1 = the whole context.",
-       engines={LLAMA: "repeat_last_n"}, aliases=("repeat_last_n", "rep_pen_range"), step=64),
+       engines={LLAMA: "repeat_last_n"}, step=64,
+       aliases=("repeat_last_n", "rep_pen_range", "penalty_range", "repetition_range")),
     _f("frequency_penalty", "Frequency penalty", REPEAT, 0.0, -2.0, 2.0,
        "Lowers a token's logit by this much for every time it was used.",
-       engines={LLAMA: "frequency_penalty", **_served("frequency_penalty")}, step=0.05, hard_high=2),
+       engines={LLAMA: "frequency_penalty", **_served("frequency_penalty")}, step=0.05, hard_high=2,
+       aliases=("freq_pen",)),
     _f("presence_penalty", "Presence penalty", REPEAT, 0.0, -2.0, 2.0,
        "Lowers a token's logit by this much once it was used.",
-       engines={LLAMA: "presence_penalty", **_served("presence_penalty")}, step=0.05, hard_high=2),
+       engines={LLAMA: "presence_penalty", **_served("presence_penalty")}, step=0.05, hard_high=2,
+       aliases=("presence_pen",)),
     _f("encoder_repetition_penalty", "Prompt repetition penalty", REPEAT, 1.0, 0.8, 1.5,
-       "Above 1 keeps the reply near the words of the prompt. 1 = off.", hard_low=0.01),
+       "Above 1 keeps the reply near the words of the prompt. 1 = off.", hard_low=0.01, off=(0,),
+       aliases=("encoder_rep_pen",)),
     _i("no_repeat_ngram_size", "No-repeat n-gram size", REPEAT, 0, 0, 20,
        "Forbids a sequence of this many tokens to occur twice. 0 = off."),
     _f("dry_multiplier", "DRY strength", REPEAT, 0.0, 0.0, 5.0,
@@ -167,18 +174,19 @@ PARAMS: tuple[Param, ...] = (
        engines={LLAMA: "mirostat_tau"}),
     _f("mirostat_eta", "Mirostat rate", MIRO, 0.1, 0.0, 1.0, "How fast it follows.", engines={LLAMA: "mirostat_eta"}),
     _f("adaptive_target", "Adaptive-p target", MIRO, 0.0, 0.0, 1.0,
-       "Steers the chosen tokens towards this probability. 0 = off.", engines={LLAMA: "adaptive_target"}),
+       "Steers the chosen tokens towards this probability. 0 = off.", engines={LLAMA: "adaptive_target"}, off=(-1,)),
     _f("adaptive_decay", "Adaptive-p memory", MIRO, 0.9, 0.0, 0.99, "How far back it looks.",
        engines={LLAMA: "adaptive_decay"}),
     Param("sampler_priority", "list", list(DEFAULT_SAMPLER_ORDER), ORDER, "Order of the samplers",
           "One name a line, first applied first. The names: " + ", ".join(DEFAULT_SAMPLER_ORDER) + ".",
-          items=SAMPLER_NAMES, engines={LLAMA: "samplers"}, aliases=("samplers",)),
+          items=SAMPLER_NAMES, engines={LLAMA: "samplers"}, aliases=("samplers",),
+          item_aliases={"tfs_z": "tfs", "top_nsigma": "top_n_sigma"}),
     _f("guidance_scale", "Guidance scale", TOKENS, 1.0, -0.5, 2.5,
        "Classifier-free guidance: above 1 moves away from the negative prompt. 1 = off. (Sanchez et al. 2023)",
-       step=0.05, hard_low=-100),
+       step=0.05, hard_low=-100, aliases=("cfg_scale",)),
     _b("ban_eos_token", "Ignore the end token", TOKENS, "The model cannot end its reply by itself.",
        engines={LLAMA: "ignore_eos", **_served("ban_eos_token", "ignore_eos", openai=False)},
-       aliases=("ignore_eos",), in_presets=False),
+       aliases=("ignore_eos", "ignore_eos_token"), in_presets=False),
     Param("logit_bias", "map", {}, TOKENS, "Token bias",
           'Token ids and what to add to their logits, as JSON: {"1234": -100} forbids a token.',
           engines={LLAMA: "logit_bias", **_served("logit_bias")}, in_presets=False),
@@ -207,23 +215,43 @@ def dialect(engine: str) -> Mapping[str, str]:
 
 
 def check_values(values: Mapping[str, Any]) -> dict[str, ParamValue]:
-    """Validate a set of values by name or alias.
+    """Validate a set of values by name or alias; where both are there, the name counts.
 
     Raises BadParameter for an unknown name or a wrong value; the error's `param` names it.
     """
+    return read_values(values)[0]
+
+
+def read_values(values: Mapping[str, Any]) -> tuple[dict[str, ParamValue], tuple[Notice, ...]]:
+    """The same, with a Notice for a value that reads otherwise than it looks, and for two names with two values."""
     out: dict[str, ParamValue] = {}
+    notices: list[Notice] = []
+    came_as: dict[str, str] = {}
     for name, value in values.items():
         if name in SWITCHES:
             continue
         if name not in CANONICAL:
-            raise BadParameter(f"There is no parameter called {name!r}.", param=name,
+            raise BadParameter(f"There is no parameter called {shown_value(name)}.", param=name[:80],
                                hint="See the Parameters tab or docs/parameters.md for the names.")  # fmt: skip
         param = BY_NAME[CANONICAL[name]]
-        out[param.name] = param.check(value)
+        checked = param.check(value)
+        if checked == param.default and checked != value and value in param.off and value >= 0:
+            said = f"{name} is {value}, which is read as off ({param.default})."
+            notices.append(Notice("read_as_off", said, param=name))
+        other = came_as.get(param.name)
+        if other is None:
+            out[param.name], came_as[param.name] = checked, name
+            continue
+        winner, loser = (other, name) if other == param.name or name != param.name else (name, other)
+        if checked != out[param.name]:
+            said = f"{winner} and {loser} are two names of one parameter with two values; {winner} counts."
+            notices.append(Notice("two_names", said, param=loser))
+        if winner == name:
+            out[param.name], came_as[param.name] = checked, name
     for name in SWITCHES:
-        if name in values:
+        if values.get(name) is not None:
             out |= _switched(name, values[name], out)
-    return out
+    return out, tuple(notices)
 
 
 SWITCHES: Mapping[str, str] = {
@@ -235,11 +263,12 @@ SWITCHES: Mapping[str, str] = {
 
 def _switched(name: str, value: Any, others: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
     """What a switch becomes. Raises BadParameter when it is not true or false."""
-    if not isinstance(value, bool):
-        raise BadParameter(f"{name} is {value!r}, but it has to be true or false.", param=name)
-    if name == "do_sample" and not value:
+    flag = as_flag(value)
+    if flag is None:
+        raise BadParameter(f"{name} is {shown_value(value)}, but it has to be true or false.", param=name)
+    if name == "do_sample" and not flag:
         return {"temperature": 0.0, "dynamic_temperature": False}
-    if name == "temperature_last" and value:
+    if name == "temperature_last" and flag:
         order = others.get("sampler_priority", list(DEFAULT_SAMPLER_ORDER))
         names = [str(one) for one in order] if isinstance(order, list) else []
         late = ("temperature", "dynamic_temperature", "quadratic_sampling")

@@ -1,8 +1,8 @@
 """Presets: named sets of sampling values, one YAML file each.
 
-A file holds what differs from neutral and nothing else. Files of text-generation-webui are read as they
-are, and ours are written so that it can read them. A preset of the person's own hides a shipped one of
-the same name; a shipped one is never changed.
+A file holds what differs from neutral and nothing else. Files of text-generation-webui and SillyTavern
+(JSON) are read as they are, and ours are written so that text-generation-webui can read them. A preset of the
+person's own hides a shipped one of the same name; a shipped one is never changed.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any
 from modules.disk.durable import LAST_GOOD, make_folder, remove_durably, write_yaml
 from modules.disk.yaml_mapping import read_mapping
 from modules.errors import BadParameter, BadRequest, NotFound, StorageError
-from modules.sampling.params import BY_NAME, CANONICAL, check_values, without_neutral
+from modules.sampling.params import BY_NAME, CANONICAL, check_values, read_values, without_neutral
 from modules.settings.paths import inside
 from modules.types import ParamValue
 
-_NUMBERS = ("float", "int")
+_ENDINGS = (".yaml", ".yml", ".json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,9 @@ class Presets:
         unknown: Mapping[str, Any] = {}
         if existing is not None:
             path = self._path(existing.name)
+            if path.suffix == ".json":
+                raise BadRequest(f"The preset {existing.name} is a file of another program and stays as it is.",
+                                 hint="Save your values under another name.", code="preset_foreign")  # fmt: skip
             unknown = self.read(existing.name).unknown
         checked = without_neutral(check_values(values))
         kept = {key: _as_written(key, value) for key, value in checked.items() if BY_NAME[key].in_presets}
@@ -113,7 +116,7 @@ class Presets:
     def _path(self, name: str) -> Path:
         """The file of a preset, the person's own first. Raises NotFound with near names, BadRequest."""
         for folder in (self._own, self._shipped):
-            for ending in (".yaml", ".yml"):
+            for ending in _ENDINGS:
                 path = _inside(folder, name + ending)
                 if path.is_file():
                     return path
@@ -137,9 +140,9 @@ def _inside(folder: Path, name: str) -> Path:
 def _names_in(folder: Path) -> list[str]:
     """Names of the presets in a folder that can be asked for, sorted as people expect."""
     found = set()
-    for path in folder.glob("*.y*ml"):
+    for path in folder.glob("*"):
         try:
-            if path.suffix in (".yaml", ".yml") and inside(folder, path.name).is_file():
+            if path.suffix in _ENDINGS and inside(folder, path.name).is_file():
                 found.add(path.stem)
         except (BadRequest, NotFound):  # a name no client could send, or a link out of the folder
             continue
@@ -156,26 +159,16 @@ def _checked(raw: Mapping[Any, Any]) -> tuple[dict[str, ParamValue], dict[str, A
         if name not in CANONICAL:
             unknown[name] = value
             continue
-        value = _plain(name, value)
         try:
             check_values({name: value})
-            right[name] = value
+            right[name] = value  # as it came: a switch needs the others beside it
         except BadParameter as error:
             problems.append(f"{error.message} It is left at neutral.")
     if unknown:
         names = ", ".join(unknown)
         problems.append(f"keys that this version does not know are kept in the file and not used: {names}.")
-    return check_values(right), unknown, problems
-
-
-def _plain(name: str, value: Any) -> Any:
-    """YAML 1.1 reads 1e-3 as text; a file written by hand may mean a number by it."""
-    if isinstance(value, str) and name in CANONICAL and BY_NAME[CANONICAL[name]].kind in _NUMBERS:
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+    values, notices = read_values(right)
+    return values, unknown, [*problems, *(notice.message for notice in notices)]
 
 
 def _as_written(name: str, value: ParamValue) -> Any:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from modules.errors import BadParameter
+from modules.errors import BadParameter, shown_value
 
 Kind = Literal["text", "int", "bool", "list", "choice"]
 Value = bool | int | str | tuple[str, ...]
 
 ENV_PREFIX = "ENGINEHOUSE_"
+MOST_ITEMS = 1000
 _YES = frozenset({"1", "true", "yes", "on"})
 _NO = frozenset({"0", "false", "no", "off"})
 
@@ -58,21 +60,41 @@ class Setting:
             return str(value)
         if self.kind == "text" and _is_line(value):
             return str(value).strip()
-        if self.kind == "list" and isinstance(value, (list, tuple)) and all(_is_line(one) for one in value):
-            return tuple(one.strip() for one in value if one.strip())
-        shown = "a hidden value" if self.secret else repr(value)
-        raise BadParameter(f"{self.name} is {shown}, but it has to be {self.wanted}.", param=self.name)
+        if self.kind == "list" and _are_lines(value):
+            return tuple(item.strip() for item in value if item.strip())
+        if value is None:
+            return self.default
+        if self.kind == "bool" and value in (0, 1) and isinstance(value, int):
+            return bool(value)
+        if self.kind in ("bool", "int", "list") and isinstance(value, str) and _is_line(value):
+            return self.parse(value)
+        raise self._wrong(value)
+
+    def _wrong(self, value: Any) -> BadParameter:
+        shown = "a hidden value" if self.secret else shown_value(value)
+        return BadParameter(f"{self.name} is {shown}, but it has to be {self.wanted}.", param=self.name)
 
     def parse(self, text: str) -> Value:
         """The value written as text on the command line or in the environment. Raises BadParameter."""
         word = text.strip()
         if self.kind == "bool" and word.casefold() in _YES | _NO:
             return word.casefold() in _YES
-        if self.kind == "int" and word.lstrip("+-").isdecimal():
+        if self.kind == "int" and len(word) <= 20 and word.lstrip("+-").isdecimal():
             return self.check(int(word))
         if self.kind == "list":
-            return self.check(word.split(","))
+            return self.check(self._items(word))
+        if self.kind in ("bool", "int"):
+            raise self._wrong(text)
         return self.check(text)
+
+    def _items(self, text: str) -> list[Any]:
+        """The items of a list in a string: a JSON array, or texts with commas between. Raises BadParameter."""
+        if not text.startswith("["):
+            return [*text.split(",")]
+        try:
+            return list(json.loads(text))
+        except (ValueError, RecursionError):
+            raise self._wrong(text) from None
 
     def _inside(self, value: int) -> bool:
         return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
@@ -89,6 +111,11 @@ class Setting:
             "list": "a list of texts",
         }
         return words[self.kind] if self.kind != "choice" else "one of " + ", ".join(self.choices)
+
+
+def _are_lines(value: Any) -> bool:
+    """Whether a value is a list of such lines."""
+    return isinstance(value, (list, tuple)) and len(value) <= MOST_ITEMS and all(map(_is_line, value))
 
 
 def _is_line(value: Any) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modules.errors import BadParameter
+from modules.errors import BadParameter, shown_value
 from modules.sampling.params import (
     BY_NAME,
     CANONICAL,
@@ -22,6 +22,7 @@ from modules.sampling.params import (
     check_values,
     dialect,
     ignored,
+    read_values,
     starting_values,
     without_neutral,
 )
@@ -78,6 +79,17 @@ def test_names_and_aliases_are_unique_and_groups_stand_together() -> None:
         ("dry_sequence_breakers", ["a", "b c"], ["a", "b c"]),
         ("sampler_priority", "top_k\ntemperature\n", ["top_k", "temperature"]),
         ("sampler_priority", "top_k, min_p", ["top_k", "min_p"]), ("samplers", ["top_k"], ["top_k"]),
+        # a list in a string: text-generation-webui, SillyTavern
+        ("dry_sequence_breakers", '["\\n", ":", "*"]', ["\n", ":", "*"]), ("dry_sequence_breakers", '["\n"]', ["\n"]),
+        ("dry_sequence_breakers", "[]", []), ("samplers", '["tfs_z", "top_nsigma"]', ["tfs", "top_n_sigma"]),
+        # what says "off": vLLM, SGLang, TabbyAPI, llama.cpp
+        ("top_k", -1, 0), ("top_k", "-1", 0), ("top_k", None, 0), ("top_k", "", 0), ("max_tokens", -2, 0),
+        ("repetition_penalty", 0, 1.0), ("rep_pen", None, 1.0), ("nsigma", -1, 0.0), ("seed", None, -1),
+        ("mirostat_mode", None, "0"), ("mirostat_mode", "", "0"), ("logit_bias", [], {}), ("logit_bias", "", {}),
+        # numbers and truth in other clothes
+        ("temperature", "0.7", 0.7), ("top_k", "40", 40), ("xtc_probability", "1e-1", 0.1), ("genamt", "300", 300),
+        ("dynatemp", 1, True), ("ban_eos_token", "false", False), ("ban_eos_token", "1", True), ("seed", "7", 7),
+        ("logit_bias", '{"12": "-5"}', {"12": -5.0}), ("logit_bias", [[5, 1], [6, False]], {"5": 1.0, "6": -100.0}),
     ],
 )  # fmt: skip
 def test_a_value_is_taken_in_every_form_people_write_it(name: str, value: Any, stored: Any) -> None:
@@ -90,13 +102,17 @@ def test_a_value_is_taken_in_every_form_people_write_it(name: str, value: Any, s
     ("name", "value"),
     [
         ("temperature", "hot"), ("temperature", -0.1), ("temperature", float("nan")), ("temperature", float("inf")),
-        ("temperature", True), ("temperature", None), ("temperature", 10**400), ("top_k", 1.5), ("top_k", 2**31),
+        ("temperature", True), ("temperature", "nan"), ("temperature", "1_0"),
+        ("temperature", 10**400), ("top_k", 1.5), ("top_k", 2**31),
         ("top_k", 10**400), ("top_p", 1.01), ("seed", 2**32), ("mirostat_mode", 3), ("mirostat_mode", True),
-        ("mirostat_mode", None), ("dynamic_temperature", 1), ("logit_bias", {"a": 1}), ("logit_bias", {"1": 101}),
+        ("mirostat_mode", "3"), ("dynamic_temperature", 2), ("dynamic_temperature", "maybe"),
+        ("logit_bias", {"a": 1}), ("logit_bias", {"1": 101}),
         ("logit_bias", [1]), ("dry_sequence_breakers", '"open'), ("dry_sequence_breakers", [1]),
         ("dry_sequence_breakers", ["x" * 300]), ("dry_sequence_breakers", ["x"] * 300),
         ("dry_sequence_breakers", ["\ud800"]), ("logit_bias", {"²": 1}), ("logit_bias", {"9" * 5000: 1}),
-        ("sampler_priority", ["no_such_sampler"]), ("do_sample", "no"), ("no_such_parameter", 1),
+        ("sampler_priority", ["no_such_sampler"]), ("do_sample", "nope"),
+        ("dry_sequence_breakers", "['\\n']"), ("dry_sequence_breakers", "\\n, :"),
+        ("logit_bias", "[1"), ("logit_bias", [["a", 1]]), ("no_such_parameter", 1),
     ],
     ids=lambda value: repr(value)[:30],
 )  # fmt: skip
@@ -168,3 +184,39 @@ def test_a_number_beyond_every_choice_is_refused_like_any_other(value: float) ->
     with pytest.raises(BadParameter):
         check_values({"mirostat_mode": value})
     assert check_values({"mirostat_mode": 2}) == check_values({"mirostat_mode": 2.0}) == {"mirostat_mode": "2"}
+
+
+def test_the_name_counts_over_the_alias_and_two_values_are_told_of() -> None:
+    for asked in ({"samplers": ["top_k"], "sampler_priority": ["min_p"]},
+                  {"sampler_priority": ["min_p"], "samplers": ["top_k"]}):  # fmt: skip
+        values, notices = read_values(asked)
+        assert values == {"sampler_priority": ["min_p"]}
+        assert [notice.param for notice in notices] == ["samplers"]
+    assert read_values({"temp": 1, "temperature": 1.0}) == ({"temperature": 1.0}, ())
+    assert read_values({"temp": None, "do_sample": None})[0] == {"temperature": 1.0}
+
+
+def test_a_zero_that_means_off_is_told_of_and_a_minus_one_is_not() -> None:
+    assert [notice.code for notice in read_values({"repetition_penalty": 0})[1]] == ["read_as_off"]
+    assert read_values({"top_k": -1, "temperature": 0})[1] == ()
+
+
+@pytest.mark.parametrize(
+    "value", [[[]] * 500_000, {str(n): [] for n in range(500_000)}, "x" * 5_000_000, [["1", 1]] * 500_000]
+)
+@pytest.mark.parametrize("name", ["temperature", "logit_bias", "dry_sequence_breakers", "mirostat_mode"])
+def test_a_huge_value_is_refused_in_a_short_message(name: str, value: Any) -> None:
+    with pytest.raises(BadParameter) as caught:
+        check_values({name: value})
+    assert len(caught.value.message) < 300
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [([1, "a"], "[1, 'a']"), ({"a": 1}, "{'a': 1}"), ([[]], "a list of 1 item"), ({}, "{}"),
+     (10**5000, "a number of more"),
+     ("x" * 61, "'" + "x" * 57 + "'…"), ([1] * 1_000_000, "a list of 1,000,000 items"), (None, "None")],
+    ids=lambda value: repr(type(value)),
+)  # fmt: skip
+def test_a_value_is_shown_in_a_few_words(value: Any, shown: str) -> None:
+    assert shown_value(value).startswith(shown)

@@ -166,3 +166,36 @@ def test_the_shipped_presets_are_sound_and_explained() -> None:
     assert presets.load("Neutral") == {}
     assert presets.load("Balanced") == without_neutral(starting_values())
     assert all(key in BY_NAME for name in names for key in presets.load(name))
+
+
+SILLYTAVERN = r"""{"temp": 1.25, "temperature_last": false, "top_k": 0, "tfs": 1, "rep_pen": 1.1, "rep_pen_range": 0,
+"encoder_rep_pen": 1, "freq_pen": 0.2, "presence_pen": 0, "do_sample": true, "dynatemp": true, "min_temp": 0.5,
+"max_temp": 2, "dry_multiplier": 0.8, "dry_sequence_breakers": "[\"\\n\", \":\", \"\\\"\"]", "mirostat_mode": 0,
+"sampler_priority": ["temperature", "quadratic_sampling", "top_n_sigma"], "samplers": ["penalties", "tfs_z"],
+"logit_bias": [], "nsigma": 0, "ignore_eos_token": false, "json_schema": null, "skew": 0}"""
+
+
+def test_a_sillytavern_preset_is_read_as_meant_and_stays_as_it_is(presets: Presets, tmp_path: Path) -> None:
+    file = tmp_path / "own" / "Light.json"
+    file.write_text(SILLYTAVERN)
+    assert PresetInfo("Light", shipped=False) in presets.names()
+    values = presets.read("Light").values
+    assert without_neutral(values) == {
+        "temperature": 1.25, "repetition_penalty": 1.1, "repetition_penalty_range": 0, "frequency_penalty": 0.2,
+        "dynamic_temperature": True, "dynatemp_low": 0.5, "dynatemp_high": 2.0, "dry_multiplier": 0.8,
+        "dry_sequence_breakers": ["\n", ":", '"'],
+        "sampler_priority": ["temperature", "quadratic_sampling", "top_n_sigma"],
+    }  # fmt: skip
+    assert set(presets.read("Light").unknown) == {"json_schema", "skew"}
+    with pytest.raises(BadRequest):
+        presets.save("Light", {"temperature": 1})
+    assert file.read_text() == SILLYTAVERN
+
+
+def test_breakers_in_a_json_array_are_read_as_breakers(presets: Presets, tmp_path: Path) -> None:
+    (tmp_path / "own" / "Dry.yaml").write_text(
+        'dry_multiplier: 0.8\ndry_sequence_breakers: \'["\\n", ":"]\'\ntop_k: -1\n'
+    )
+    found = presets.read("Dry")
+    assert found.values == {"dry_multiplier": 0.8, "dry_sequence_breakers": ["\n", ":"], "top_k": 0}
+    assert found.problems == ()

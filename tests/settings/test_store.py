@@ -68,9 +68,10 @@ def test_a_bad_variable_is_named_and_ignored(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("port", 70000), ("port", "80"), ("port", True), ("port", 1.5), ("listen", 1), ("theme", "pink"), ("model", 3),
+    [("port", 70000), ("port", "eighty"), ("port", True), ("port", 1.5), ("listen", 2), ("theme", "pink"), ("model", 3),
      ("model", "a\nb"), ("model", "a\0b"),
-     ("model", "a\udcff"), ("extensions", "openai"), ("extensions", [1]), ("nothing", 1),
+     ("model", "a\udcff"), ("extensions", "[1"), ("port", "9" * 5000), ("listen", [[]] * 100_000),
+     ("extensions", [1]), ("nothing", 1),
      ("user_data_dir", "/x")],
 )  # fmt: skip
 def test_a_bad_value_is_refused_and_nothing_is_written(tmp_path: Path, name: str, value: Any) -> None:
@@ -301,3 +302,12 @@ def test_an_unknown_attribute_is_an_error_and_not_none(tmp_path: Path) -> None:
 def test_loopback_addresses_are_told_from_others() -> None:
     assert all(is_loopback(host) for host in ("127.0.0.1", "::1", "[::1]", "localhost", "127.9.9.9"))
     assert not any(is_loopback(host) for host in ("0.0.0.0", "::", "10.0.0.1", "example.org", "", "127.0.0.1.evil.org"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "read"),
+    [("port", "8000", 8000), ("listen", 1, True), ("listen", "true", True), ("extensions", "openai", ("openai",)),
+     ("extensions", '["a", "b"]', ("a", "b")), ("extensions", "a, b", ("a", "b")), ("port", None, 7860)],
+)  # fmt: skip
+def test_a_value_in_another_notation_is_read_as_meant(tmp_path: Path, name: str, value: Any, read: Any) -> None:
+    assert made(tmp_path).set(name, value) == read
