@@ -224,6 +224,10 @@ def test_no_file_is_called_utils_or_common() -> None:
     assert not [path for path in SOURCES if path.stem in ("utils", "common", "helpers", "misc")]
 
 
+def test_few_files_lie_loose_in_modules() -> None:
+    assert len(list((ROOT / "modules").glob("*.py"))) <= 11
+
+
 def test_no_error_is_swallowed() -> None:
     """`except …: pass` and a bare `except:` are not allowed; contextlib.suppress of one named error is."""
     wrong = []

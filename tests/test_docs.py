@@ -91,3 +91,18 @@ def test_help_names_every_flag_in_the_settings_page() -> None:
     flags = set(re.findall(r"`(--[a-z-]+)`", (ROOT / "docs/settings.md").read_text(encoding="utf-8")))
     assert flags
     assert not [flag for flag in flags if flag not in shown]
+
+
+def test_the_map_names_every_folder_of_the_program_and_no_other() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`modules/([a-z_]+)/`", text))
+    there = {path.parent.name for path in (ROOT / "modules").glob("*/__init__.py")}
+    assert named == there
+
+
+def test_every_file_the_docs_name_is_there() -> None:
+    gone = []
+    for page in [*(ROOT / "docs").rglob("*.md"), ROOT / "CONTRIBUTING.md", ROOT / "README.md", ROOT / "SECURITY.md"]:
+        names = re.findall(r"`((?:modules|loaders|extensions|tests|docs)/[\w./-]+\.\w+)`", page.read_text("utf-8"))
+        gone += [f"{page.name}: {name}" for name in names if not (ROOT / name).exists()]
+    assert not gone, "\n".join(gone)
