@@ -10,6 +10,8 @@ from starlette.types import Message, Receive, Scope
 from modules.errors import BadRequest, TooLarge
 
 LIMIT = 20 * 1024 * 1024
+LOGIN_LIMIT = 4096
+"""Bytes of a body for /login, which needs no key."""
 DEPTH = 64
 _BRACKETS_ONLY = bytes(set(range(256)) - set(b"[]"))
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
@@ -28,22 +30,28 @@ class WrongContentType(BadRequest):
 
 def too_large(limit: int = LIMIT) -> TooLarge:
     """The error for a body over `limit` bytes."""
+    size = f"{limit // (1024 * 1024)} MB" if limit >= 1024 * 1024 else f"{limit // 1024} KB"
     return TooLarge(
-        f"The request's body is larger than {limit // (1024 * 1024)} MB.",
+        f"The request's body is larger than {size}.",
         hint="Send less text at once.",
         code="body_too_large",
     )
 
 
-def declared_length(value: str | None) -> int:
+def limit_of(path: str) -> int:
+    """Bytes the body of a request to this address may have."""
+    return LOGIN_LIMIT if path == "/login" else LIMIT
+
+
+def declared_length(value: str | None, limit: int = LIMIT) -> int:
     """Content-Length as a number, 0 when there is none. Raises BadRequest for nonsense, TooLarge over the limit."""
     if value is None:
         return 0
     if not value.isascii() or not value.isdigit():
         raise BadRequest("The Content-Length header is not a number.")
     length = int(value[:20])
-    if length > LIMIT:
-        raise too_large()
+    if length > limit:
+        raise too_large(limit)
     return length
 
 
@@ -53,8 +61,8 @@ def is_json(content_type: str) -> bool:
     return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
 
 
-async def read_all(receive: Receive) -> bytes:
-    """The whole body, at most LIMIT bytes. Raises TooLarge, or ClientGone on a hang-up."""
+async def read_all(receive: Receive, limit: int = LIMIT) -> bytes:
+    """The whole body, at most `limit` bytes. Raises TooLarge, or ClientGone on a hang-up."""
     pieces: list[bytes] = []
     size = 0
     while True:
@@ -63,8 +71,8 @@ async def read_all(receive: Receive) -> bytes:
             raise ClientGone
         piece = message.get("body", b"")
         size += len(piece)
-        if size > LIMIT:
-            raise too_large()
+        if size > limit:
+            raise too_large(limit)
         pieces.append(piece)
         if not message.get("more_body", False):
             return b"".join(pieces)
@@ -128,10 +136,11 @@ def replay(body: bytes, receive: Receive) -> Receive:
 
 
 class Counted:
-    """A `receive` that stops a streamed body at LIMIT: the app sees a hang-up, `over` tells why."""
+    """A `receive` that stops a streamed body at `limit`: the app sees a hang-up, `over` tells why."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, limit: int = LIMIT) -> None:
         self._receive = receive
+        self.limit = limit
         self._size = 0
         self.over = False
 
@@ -140,7 +149,7 @@ class Counted:
             return {"type": "http.disconnect"}
         message = await self._receive()
         self._size += len(message.get("body", b""))
-        if self._size > LIMIT:
+        if self._size > self.limit:
             self.over = True
             return {"type": "http.disconnect"}
         return message

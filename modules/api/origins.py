@@ -3,7 +3,7 @@
 Two attacks are shut out here. A web page that makes the browser send requests to a local server
 (cross-site request forgery) shows itself by `Origin` and `Sec-Fetch-Site`. A page whose own DNS name is
 re-pointed to this machine (DNS rebinding) shows itself by a `Host` that is not one of ours.
-Programs other than browsers send neither header and pass.
+Programs other than browsers send neither header and pass. SECURITY.md has the reasoning.
 """
 
 from __future__ import annotations
@@ -19,6 +19,11 @@ from modules.settings.store import is_loopback
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 ANY_ADDRESS = frozenset({"", "0.0.0.0", "::"})
+PRIVATE_NAMES = (".internal", ".local")
+"""Endings that the public DNS never holds: ICANN keeps .internal for private use, RFC 6762 .local for the local link.
+A public site cannot make such a name point here. Programs in containers use them (host.docker.internal)."""
+LOOPBACK_ENDING = ".localhost"
+"""RFC 6761: names below it always mean this machine, whoever looks them up."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -39,6 +44,12 @@ def is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def from_browser(headers: Mapping[str, str]) -> bool:
+    """Whether a request shows what browsers send and programs do not."""
+    sent = ("origin", "referer", "cookie", "sec-fetch-site", "sec-fetch-dest")
+    return any(name in headers for name in sent) or "mozilla/" in headers.get("user-agent", "").lower()
 
 
 def own_names() -> frozenset[str]:
@@ -81,10 +92,16 @@ class OriginPolicy:
         origins = frozenset(origin.strip().rstrip("/").lower() for origin in cors_origins)
         return cls(hosts, listens, origins - {"*"}, "*" in origins and has_key, allowed - hosts)
 
-    def check_host(self, header: str) -> None:
-        """Raises Forbidden when the Host header is not one of this server's names."""
-        name = host_name(header)
-        if name in self.hosts or (self.any_address and is_address(name)):
+    def check_host(self, headers: Mapping[str, str]) -> None:
+        """Raises Forbidden when the Host header is not one of this server's names.
+
+        Programs may use a private name too; a browser only one that is in the settings, as somebody on the same
+        network can answer for names that the public DNS does not hold.
+        """
+        name = host_name(headers.get("host", ""))
+        if name in self.hosts or (self.any_address and is_address(name)) or name.endswith(LOOPBACK_ENDING):
+            return
+        if name.endswith(PRIVATE_NAMES) and not from_browser(headers):
             return
         raise Forbidden(
             f"This server does not answer to the host name {name[:100]!r}.",

@@ -43,7 +43,7 @@ class Security:
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         try:
-            self.policy.check_host(headers.get("host", ""))
+            self.policy.check_host(headers)
             self.policy.check_origin(headers)
             self.auth.check(scope["path"], headers)
         except EnginehouseError as error:
@@ -58,7 +58,7 @@ class Security:
         cors = cors_headers(origin) if self.policy.cors_allows(origin) else ()
         send = with_headers(send, SECURITY_HEADERS[:-3] + cors if cors else SECURITY_HEADERS)
         try:
-            self.policy.check_host(headers.get("host", ""))
+            self.policy.check_host(headers)
             if cors and scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
                 asked = headers.get("access-control-request-headers", "")
                 await _preflight(origin, asked)(scope, receive, send)
@@ -99,19 +99,20 @@ async def checked_body(scope: Scope, headers: Mapping[str, str], receive: Receiv
     JSON is read in full and checked before any route sees it; uploads are counted while they stream.
     Raises TooLarge, BadRequest, WrongContentType or ClientGone.
     """
-    length = bodies.declared_length(headers.get("content-length"))
+    limit = bodies.limit_of(scope["path"])
+    length = bodies.declared_length(headers.get("content-length"), limit)
     if scope["method"] in SAFE_METHODS or (length == 0 and "transfer-encoding" not in headers):
         return receive
     kind = headers.get("content-type", "")
     if bodies.is_json(kind):
-        body = await bodies.read_all(receive)
+        body = await bodies.read_all(receive, limit)
         if len(body) <= _QUICK:
             bodies.check_json(body)
         else:
             await asyncio.to_thread(bodies.check_json, body)
         return bodies.replay(body, receive)
     if bodies.takes_other_bodies(scope) or kind.lower().startswith("multipart/form-data"):
-        return bodies.Counted(receive)
+        return bodies.Counted(receive, limit)
     # A page of another site can make a browser send forms and plain text unasked, but never JSON.
     raise bodies.WrongContentType(
         "The body is not marked as JSON.", hint="Send the header Content-Type: application/json."
@@ -135,7 +136,7 @@ async def limited(app: ASGIApp, scope: Scope, receive: bodies.Counted, send: Sen
         if not receive.over:
             raise
     if receive.over and not started:
-        await errors.answer(bodies.too_large())(scope, receive, send)
+        await errors.answer(bodies.too_large(receive.limit))(scope, receive, send)
 
 
 def _preflight(origin: str, asked: str) -> Response:

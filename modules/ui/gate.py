@@ -23,10 +23,15 @@ ALLOWED = (
 )
 EXACT = frozenset({"", "/", "/config", "/theme.css", "/favicon.ico", "/robots.txt", "/gradio_api/app_id"})
 _BODY = b"Not found"
+_CORS = b"access-control-"
 
 
 class Gate:
-    """ASGI: 404 for every address of the mounted app that is not on the list."""
+    """ASGI: 404 for every address of the mounted app that is not on the list.
+
+    Gradio lets pages of every origin read its answers where the server has another name than localhost: who may read
+    is decided by the app around it (`--cors-origins`), so its headers about that are taken out.
+    """
 
     def __init__(self, app: AsgiApp) -> None:
         self.app = app
@@ -37,7 +42,14 @@ class Gate:
             await send({"type": "http.response.start", "status": 404, "headers": headers})
             await send({"type": "http.response.body", "body": _BODY})
             return
-        await self.app(scope, receive, send)
+
+        async def without_cors(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                kept = [pair for pair in message.get("headers", ()) if not bytes(pair[0]).lower().startswith(_CORS)]
+                message = {**message, "headers": kept}
+            await send(message)
+
+        await self.app(scope, receive, without_cors)
 
 
 def needed(path: str) -> bool:

@@ -36,6 +36,43 @@ def test_an_allowed_host_is_answered() -> None:
     assert ask(guard(hosts=("workshop.local",)), headers={"host": "workshop.local:7860"}).status_code == 200
 
 
+CONTAINERS = ["host.docker.internal:7860", "host.containers.internal", "workshop.local:7860", "HOST.docker.INTERNAL."]
+
+
+@pytest.mark.parametrize("host", CONTAINERS)
+@pytest.mark.parametrize("agent", ["curl/8.5.0", "Python/3.12 aiohttp/3.11", "node", ""])
+def test_a_program_in_a_container_may_use_a_private_name(host: str, agent: str) -> None:
+    headers = {"host": host, "user-agent": agent}
+    assert ask(guard(), headers=headers).status_code == 200
+    assert (
+        ask(guard(), "POST", headers={**headers, "accept-language": "*", "sec-fetch-mode": "cors"}).status_code == 200
+    )
+    assert open_socket(guard(), headers)[-1]["type"] == "websocket.accept"
+    assert ask(guard(KEY), headers=headers).status_code == 401
+
+
+@pytest.mark.parametrize("host", CONTAINERS)
+@pytest.mark.parametrize(
+    "more",
+    [{"user-agent": "Mozilla/5.0 (X11; Linux)"}, {"sec-fetch-site": "same-origin"}, {"cookie": "a=b"},
+     {"referer": "http://workshop.local:7860/"}, {"origin": "http://workshop.local:7860"}, {"origin": "https://evil.example"}],
+)  # fmt: skip
+def test_a_browser_may_not_unless_the_name_is_in_the_settings(host: str, more: dict[str, str]) -> None:
+    assert ask(guard(), headers={"host": host, **more}).status_code == 403
+    assert open_socket(guard(), {"host": host, **more})[0]["type"] == "websocket.close"
+
+
+@pytest.mark.parametrize("host", ["evilinternal", "internal", "x.internal.evil.example", "local", "docker.internal:x"])
+def test_a_name_that_only_looks_private_is_refused(host: str) -> None:
+    assert ask(guard(), headers={"host": host}).status_code == 403
+
+
+def test_every_name_below_localhost_is_this_machine_but_pages_there_are_other_sites() -> None:
+    assert ask(guard(), headers={"host": "app.localhost:7860", "user-agent": "Mozilla/5.0"}).status_code == 200
+    headers = {"host": "localhost:7860", "origin": "http://app.localhost:3000"}
+    assert ask(guard(), "POST", headers=headers).status_code == 403
+
+
 # ── origins ─────────────────────────────────────────────────────────────────────────────────────────
 
 
