@@ -21,7 +21,8 @@
 `message` is a sentence for people, `hint` the next step, `code` a stable word for programs, `status`
 the HTTP status; `fallback`, for a load that failed, is what to try instead: {"model", "loader", "settings" (complete),
 "says" (a sentence), "changes" ([{"name", "label", "was", "now"}])}; `retry_after` is seconds after which it may work,
-None = nobody said. Raise; catch only at the edges (a route, an event, the worker's loop).
+None = nobody said; `figures` are the numbers of the message, for a prompt that does not fit {"prompt_tokens", "needed"
+(prompt and reply, tokens), "limit"}. Raise; catch only at the edges (a route, an event, the worker's loop).
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class EnginehouseError(Exception):
         self.param = param
         self.fallback: Mapping[str, Any] | None = None
         self.retry_after: float | None = None
+        self.figures: Mapping[str, int] = {}
         if code is not None:
             self.code = code
 
@@ -64,6 +66,8 @@ class EnginehouseError(Exception):
         }
         if self.retry_after is not None:
             facts["retry_after"] = self.retry_after
+        if self.figures:
+            facts["figures"] = dict(self.figures)
         return facts if self.fallback is None else {**facts, "fallback": dict(self.fallback)}
 
 
@@ -160,6 +164,7 @@ def from_dict(data: dict[str, Any]) -> EnginehouseError:
         param=data.get("param"),
     )
     error.retry_after = data.get("retry_after")
+    error.figures = data.get("figures") or {}
     return error
 
 

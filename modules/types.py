@@ -30,11 +30,13 @@ class Message:
     """One turn of a conversation as the engine sees it.
 
     images  PNG, JPEG, WebP or GIF files, base64; they stand before the text unless it holds a MEDIA_MARK for each
+    source  where it came from ("system_prompt", "history", …), for the ledger; messages are equal without it
     """
 
     role: Role
     content: str
     images: tuple[str, ...] = ()
+    source: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class GenerationRequest:
     stop        strings that end the reply and are not part of it
     logprobs    None = off, n = the chosen token's logprob and the n best alternatives (0..20)
     continue_last  the last message is the assistant's and is to be continued, not answered
+    merge_neighbours  consecutive messages of one role are sent as one
     overflow    what to do when the prompt does not fit: refuse, or drop the oldest messages (said in a Ledger)
     grammar     GBNF text, or "" ; json_schema a JSON schema as dict, or None
     template_vars  further variables for the chat template (enable_thinking …)
@@ -81,6 +84,7 @@ class GenerationRequest:
     images: tuple[str, ...] = ()
     lora: Mapping[str, float] | None = None
     negative_prompt: str = ""
+    merge_neighbours: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +148,28 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerSource:
+    """What one source of messages ("system_prompt", "history", …) takes of the context, and what was left out of it.
+
+    Tokens are the source's part of the whole count, shared out by the length of its messages.
+    """
+
+    name: str
+    tokens: int
+    messages: int
+    dropped_tokens: int = 0
+    dropped_messages: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Ledger:
     """What went into the context. Counts in tokens unless the name says messages.
 
     exact = False when the count is an upper bound (cheap path); the final Stats are always exact.
     model = the model that answers, also when the request left the choice to the server.
+    oversized_messages = those of dropped_messages that were left out because each is larger than the context; they
+    may stand anywhere, the other dropped ones are the oldest.
+    sources = what came from where; empty for a raw prompt.
     """
 
     limit: int
@@ -160,6 +181,8 @@ class Ledger:
     exact: bool = True
     why: str = ""
     model: str = ""
+    oversized_messages: int = 0
+    sources: tuple[LedgerSource, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

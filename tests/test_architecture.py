@@ -36,6 +36,7 @@ LAYERS: tuple[tuple[str, int], ...] = (
     ("modules.generation.stop_strings", 2),
     ("modules.generation.stream_parser", 2),
     ("modules.generation.token_count", 2),
+    ("modules.generation.ledger_sources", 2),
     ("modules.generation.context", 2),
     ("loaders", 3),
     ("modules.models.catalog", 4),

@@ -1,15 +1,16 @@
-"""What the model is asked in a chat: the messages of the request, from the system prompt to the newest message."""
+"""What the model is asked in a chat: the request, made of the messages that each source gives."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from modules.chats.values import Chat, MessageNode
 from modules.conversation.reply_params import ReplyParams
+from modules.conversation.sources import SOURCES, Asked, PromptSource
 from modules.settings.store import Settings
-from modules.types import GenerationRequest, Message
+from modules.types import GenerationRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,44 +29,32 @@ class PromptBuilder:
 
     params    the sampling parameters of a reply
     settings  `context_overflow`: what to do when the chat does not fit the context
+    sources   what gives messages, in the order in which the model reads them
     """
 
-    def __init__(self, params: ReplyParams, settings: Settings) -> None:
+    def __init__(self, params: ReplyParams, settings: Settings, sources: Sequence[PromptSource] = SOURCES) -> None:
+        self._sources = sources
         self._params = params
         self._settings = settings
 
     def build(
         self, chat: Chat, leaf: str, tail: MessageNode | None = None, by: Overrides = AS_IN_USE
     ) -> GenerationRequest:
-        """The chat's system prompt and the messages down to `leaf`, as a request.
+        """The request for a reply to the messages down to `leaf`; neighbours of one role are sent as one.
 
         `tail` is a reply that is to be continued: its text stands last and is left open. Reads the disk for a
         preset; raises NotFound, BadRequest or StorageError for one that cannot be read.
         """
-        system = [Message("system", chat.system)] if chat.system.strip() else []
-        history = [Message(node.role, node.text) for node in chat.path(leaf) if node.text or node.role == "user"]
-        last = [Message("assistant", tail.text)] if tail is not None else []
+        path = chat.path(leaf) if tail is None else [*chat.path(leaf), tail]
+        asked = Asked(chat, tuple(path), continues=tail is not None)
+        named = [replace(message, source=source.name) for source in self._sources for message in source.messages(asked)]
         return GenerationRequest(
             id=uuid.uuid4().hex,
             model=by.model or None,
-            messages=(*merged([*system, *history]), *last),
+            messages=tuple(named),
+            merge_neighbours=True,
             params=self._params.values(by.preset),
             continue_last=tail is not None,
             overflow=self._settings.context_overflow,
             origin="chat",
         )
-
-
-def merged(messages: Sequence[Message]) -> list[Message]:
-    """Neighbours of one role as one message, with an empty line between.
-
-    They stand side by side where a reply failed before its first word; many models' templates refuse them.
-    """
-    found: list[Message] = []
-    for message in messages:
-        if found and found[-1].role == message.role:
-            text = "\n\n".join(one for one in (found[-1].content, message.content) if one)
-            found[-1] = Message(message.role, text)
-        else:
-            found.append(message)
-    return found

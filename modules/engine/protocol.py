@@ -22,6 +22,7 @@ from modules.types import (
     Failed,
     GenerationRequest,
     Ledger,
+    LedgerSource,
     Message,
     Notice,
     Progress,
@@ -158,15 +159,19 @@ def _done(value: dict[str, Any]) -> Done:
     return Done(value["reason"], Stats(**value["stats"]), value["stop"])
 
 
+def _ledger(value: dict[str, Any]) -> Ledger:
+    return Ledger(**{**value, "sources": tuple(LedgerSource(**row) for row in value["sources"])})
+
+
 _READERS: Mapping[str, Callable[[dict[str, Any]], Chunk]] = {
     "text": _text,
     "reasoning": lambda value: Reasoning(**value),
     "prompt": lambda value: Progress(**value),
     "notice": lambda value: Notice(**value),
-    "ledger": lambda value: Ledger(**value),
+    "ledger": _ledger,
     "stats": lambda value: Stats(**value),
     "done": _done,
-    "failed": lambda value: Failed(value["error"]),
+    "failed": lambda value: Failed(value["error"], Stats(**value["stats"])),
 }
 
 

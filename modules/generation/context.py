@@ -1,9 +1,10 @@
 """The context ledger: what of a request fits the model's context, what is left out, and why.
 
 How room for the reply is reserved: `max_tokens` when the request names it, else 512; never more than a quarter
-of the context. With the policy "drop_oldest" the oldest turns go until prompt + reserve fit. With "error" nothing
-is dropped: the request goes on as long as one token is left, and a `max_tokens` that cannot be had is lowered
-with a Notice. A prompt that does not fit even so is a ContextOverflow that names the counts.
+of the context. With the policy "drop_oldest" a turn that could never fit goes first, because one of its messages is
+larger than the room by itself; then the oldest turns go until prompt + reserve fit. The newest turn stays. With
+"error" nothing is dropped: the request goes on as long as one token is left, and a `max_tokens` that cannot be had is
+lowered with a Notice. A prompt that does not fit even so is a ContextOverflow that names the counts.
 
 How tokens are counted, and where the count is only a bound, is in modules/generation/token_count.py. Only tokens that
 are surely there make a prompt too long or lower a `max_tokens`; what is a guess (an image of unknown size, an engine
@@ -14,9 +15,11 @@ out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from modules.errors import ContextOverflow
+from modules.generation.ledger_sources import by_source
 from modules.generation.token_count import Counted, Counter, Renderer, count_prompt, counter_for
 from modules.types import GenerationRequest, Ledger, Message, Notice
 
@@ -57,16 +60,29 @@ async def fit(request: GenerationRequest, engine: Renderer) -> Fitted:
         return await _unlimited(request, engine, wish)
     keep = reserve(wish, limit)
     if request.messages is None:
-        return _settle(await count_prompt(request, engine, limit - max(keep, wish)), limit, wish, keep, 0, 0, 0)
+        return _settle(await count_prompt(request, engine, limit - max(keep, wish)), limit, wish, keep, 0)
     messages = request.messages
     counter = counter_for(request, engine)
     counted = await counter.count(messages, limit - max(keep, wish))
-    dropped = 0
-    full = counted.tokens
+    full, oversized = counted.tokens, 0
     if request.overflow == "drop_oldest" and counted.tokens + keep > limit:
-        messages, counted = await _shorten(messages, counter, limit - keep, counted)
-        dropped = len(request.messages) - len(messages)
-    return _settle(counted, limit, wish, keep, len(messages), dropped, full - counted.tokens if dropped else 0)
+        fitting = await _without_oversized(messages, counter, limit - keep)
+        oversized = len(messages) - len(fitting)
+        if oversized:
+            messages, counted = fitting, await counter.count(fitting, -1)
+        if counted.tokens + keep > limit:
+            messages, counted = await _shorten(messages, counter, limit - keep, counted)
+    fitted = _settle(
+        counted, limit, wish, keep, len(messages), len(request.messages) - len(messages) - oversized,
+        max(0, full - counted.tokens), oversized,
+    )  # fmt: skip
+    return _with_sources(fitted, request.messages, messages)
+
+
+def _with_sources(fitted: Fitted, messages: tuple[Message, ...], kept: tuple[Message, ...]) -> Fitted:
+    ledger = fitted.ledger
+    sources = by_source(messages, kept, ledger.prompt_tokens, ledger.dropped_tokens)
+    return replace(fitted, ledger=replace(ledger, sources=sources))
 
 
 _UNLIMITED = 1 << 62
@@ -79,9 +95,10 @@ async def _unlimited(request: GenerationRequest, engine: Renderer, wish: int) ->
     else:
         counted = await counter_for(request, engine).count(request.messages, _UNLIMITED)
     why = f"{counted.why} The engine does not tell its context, so nothing was left out.".strip()
-    kept = len(request.messages or ())
-    ledger = Ledger(0, counted.tokens, wish, kept, 0, exact=counted.exact, why=why)
-    return Fitted(counted.prompt, counted.text, ledger, wish, (), counted.images, counted.messages)
+    kept = request.messages or ()
+    ledger = Ledger(0, counted.tokens, wish, len(kept), 0, exact=counted.exact, why=why)
+    fitted = Fitted(counted.prompt, counted.text, ledger, wish, (), counted.images, counted.messages)
+    return _with_sources(fitted, kept, kept)
 
 
 def cuts(messages: Sequence[Message]) -> list[int]:
@@ -94,6 +111,33 @@ def cuts(messages: Sequence[Message]) -> list[int]:
 def kept_after(messages: tuple[Message, ...], cut: int) -> tuple[Message, ...]:
     """The system messages and everything from `cut` on."""
     return tuple(message for place, message in enumerate(messages) if place >= cut or message.role == "system")
+
+
+async def _without_oversized(messages: tuple[Message, ...], counter: Counter, room: int) -> tuple[Message, ...]:
+    """Without turns that could never be sent: one of their messages is larger than the room beside the system prompt.
+
+    Else a message that was refused once would be in the way of all later ones, or take all older ones with it. The
+    newest turn stays whatever its size: it is what is asked. A turn is a user message and what follows it.
+    """
+    suspects = [message for message in messages if _size(message) > room]
+    if not suspects:
+        return messages
+    system = [message for message in messages if message.role == "system"]
+    left = room - sum([await counter.text_tokens(message) for message in system])
+    starts = [place for place, message in enumerate(messages) if message.role == "user"] or [0]
+    kept = []
+    for begin, end in pairwise([*dict.fromkeys([0, *starts]), len(messages)]):
+        turn = [message for message in messages[begin:end] if message.role != "system"]
+        too_large = end < len(messages) and any(
+            [_size(message) > left and await counter.text_tokens(message) > left for message in turn]
+        )
+        kept += [message for message in messages[begin:end] if message.role == "system" or not too_large]
+    return tuple(kept)
+
+
+def _size(message: Message) -> int:
+    """A bound of a message's tokens: its bytes."""
+    return len(message.content.encode("utf-8", "surrogatepass"))
 
 
 async def _shorten(
@@ -129,19 +173,19 @@ async def _shorten(
     return best if best is not None else await after(low)
 
 
-def _settle(counted: Counted, limit: int, wish: int, keep: int, kept: int, dropped: int, dropped_tokens: int) -> Fitted:
+def _settle(
+    counted: Counted, limit: int, wish: int, keep: int, kept: int, oldest: int = 0, dropped_tokens: int = 0,
+    oversized: int = 0,
+) -> Fitted:  # fmt: skip
     """The ledger of what was decided. Raises ContextOverflow when not even one token of reply is left."""
     left = limit - counted.least
+    dropped = oldest + oversized
     if left < 1:
-        raise _overflow(counted.least, limit, kept, dropped)
+        raise _overflow(counted.least, limit, keep, kept, dropped)
     notices: list[Notice] = []
     why = counted.why
     if dropped:
-        verb = "was" if dropped == 1 else "were"
-        said = (
-            f"The {_messages(dropped)} ({dropped_tokens:,} tokens) did not fit the context of {limit:,} tokens "
-            f"and {verb} left out."
-        )
+        said = _left_out(oldest, oversized, dropped_tokens, limit)
         notices.append(Notice("context_dropped", f"{said} {why}".strip()))
         why = f"{said} {why}".strip()
     max_tokens = wish
@@ -160,19 +204,32 @@ def _settle(counted: Counted, limit: int, wish: int, keep: int, kept: int, dropp
         dropped_tokens=dropped_tokens,
         exact=counted.exact,
         why=why,
+        oversized_messages=oversized,
     )
     return Fitted(counted.prompt, counted.text, ledger, max_tokens, tuple(notices), counted.images, counted.messages)
 
 
-def _messages(count: int) -> str:
-    return "oldest message" if count == 1 else f"{count} oldest messages"
+def _left_out(oldest: int, oversized: int, tokens: int, limit: int) -> str:
+    """What was left out, for people."""
+    large = _many(oversized, "message that is, or whose turn is, larger than the context", "messages of turns that are "
+                  "larger than the context")  # fmt: skip
+    old = _many(oldest, "oldest message", "oldest messages")
+    which = " and the ".join(part for part in (large, old) if part)
+    verb = "was" if oldest + oversized == 1 else "were"
+    return f"The {which} ({tokens:,} tokens) did not fit the context of {limit:,} tokens and {verb} left out."
 
 
-def _overflow(tokens: int, limit: int, kept: int, dropped: int) -> ContextOverflow:
+def _many(count: int, one: str, more: str) -> str:
+    return one if count == 1 else f"{count} {more}" if count else ""
+
+
+def _overflow(tokens: int, limit: int, keep: int, kept: int, dropped: int) -> ContextOverflow:
     after = " even with all older messages left out" if dropped else ""
     drop = ", let the oldest messages be dropped (context_overflow: drop_oldest)" if kept > 2 and not dropped else ""
-    return ContextOverflow(
+    error = ContextOverflow(
         f"The prompt has {tokens:,} tokens{after}, but the context holds {limit:,} and a reply needs at least one.",
         hint=f"Shorten it by at least {tokens - limit + 1:,} tokens{drop}, or load the model with a larger context.",
         param="messages" if kept else "prompt",
     )
+    error.figures = {"prompt_tokens": tokens, "needed": tokens + max(keep, DEFAULT_RESERVE), "limit": limit}
+    return error

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from modules.errors import BadRequest, Unsupported
 from modules.messages.images import all_of, placed, without_marks
+from modules.messages.neighbours import merge_neighbours
 from modules.types import MEDIA_MARK, EngineInfo, GenerationRequest, Message
 
 SPECIALS = 8  # begin-of-text and the like, which a tokeniser may add without there being bytes for it
@@ -60,11 +61,13 @@ class Counter(Protocol):
     """Counts parts of one chat."""
 
     async def count(self, messages: tuple[Message, ...], cheap_below: int) -> Counted: ...
+    async def text_tokens(self, message: Message) -> int:
+        """Tokens of a message's text alone; 0 where the engine cannot count."""
 
 
 def counter_for(request: GenerationRequest, engine: Renderer) -> Counter:
     """The way to count chats for this engine."""
-    return Rendering(request, engine) if engine.info.renders_templates else Unrendered(engine)
+    return Rendering(request, engine) if engine.info.renders_templates else Unrendered(request, engine)
 
 
 class Rendering:
@@ -76,9 +79,13 @@ class Rendering:
 
     async def count(self, messages: tuple[Message, ...], cheap_below: int) -> Counted:
         """Raises what rendering raises, and BadRequest when the template loses an image."""
-        ready = tuple(placed(message) for message in messages)
+        ready = tuple(placed(message) for message in _merged(messages, self._request))
         text = await self._engine.render(ready, self._request.template_vars, self._request.continue_last)
         return await count_text(text, all_of(ready), self._engine, cheap_below, "The model's chat template")
+
+    async def text_tokens(self, message: Message) -> int:
+        """See Counter."""
+        return await _text_tokens(message, self._engine)
 
 
 async def count_prompt(request: GenerationRequest, engine: Renderer, cheap_below: int) -> Counted:
@@ -122,14 +129,15 @@ async def count_text(text: str, images: tuple[str, ...], engine: Renderer, cheap
 class Unrendered:
     """Chats an engine renders itself: the texts are counted one by one, and once each."""
 
-    def __init__(self, engine: Renderer) -> None:
+    def __init__(self, request: GenerationRequest, engine: Renderer) -> None:
+        self._request = request
         self._engine = engine
         self._known: dict[Message, int] = {}
         self._counts = True
 
     async def count(self, messages: tuple[Message, ...], cheap_below: int) -> Counted:
         """`tokens` holds a guess of what stands around each message; `least` does not."""
-        ready = tuple(_cleaned(message) for message in messages)
+        ready = tuple(_cleaned(message) for message in _merged(messages, self._request))
         images = all_of(ready)
         each, guess = _image_tokens(self._engine.info) if images else (0, "")
         around = len(ready) * ROLE_TOKENS + len(images) * each
@@ -146,6 +154,10 @@ class Unrendered:
         why = _join(guess, _BOUND.format("tokens"))
         return replace(nothing, tokens=texts + around, least=texts, taken=taken, why=why)
 
+    async def text_tokens(self, message: Message) -> int:
+        """See Counter."""
+        return await _text_tokens(message, self._engine)
+
     async def _learn(self, messages: Sequence[Message]) -> None:
         """Count those that are new, a few at the same time."""
         new = [message for message in dict.fromkeys(messages) if message not in self._known]
@@ -161,6 +173,17 @@ class Unrendered:
 
 
 _BOUND = "The engine writes the prompt itself, so it was counted from the {} of the messages."
+
+
+def _merged(messages: tuple[Message, ...], request: GenerationRequest) -> tuple[Message, ...]:
+    return merge_neighbours(messages, request.continue_last) if request.merge_neighbours else messages
+
+
+async def _text_tokens(message: Message, engine: Renderer) -> int:
+    try:
+        return len(await engine.tokenize(message.content.replace(MEDIA_MARK, ""), False))
+    except Unsupported:
+        return 0
 
 
 def _cleaned(message: Message) -> Message:

@@ -14,7 +14,7 @@ from modules.conversation.prompt import Overrides
 from modules.errors import BadRequest, NotFound, StorageError
 from modules.replies.sink import ReplySink
 from modules.settings.store import Settings
-from modules.types import GenerationRequest, Message
+from modules.types import GenerationRequest
 
 pytestmark = pytest.mark.anyio
 
@@ -58,17 +58,6 @@ async def test_a_reply_that_cannot_be_started_does_not_stay_running(
             await app.conversations.send(chat, None, "user", "Hello", None, True)
     assert [node.state for node in app.chats.get(chat).messages.values()] == ["done"]
     assert app.replies.running == 0
-
-
-async def test_a_question_asked_again_after_an_empty_failed_reply_is_one_message_for_the_model(app: App) -> None:
-    chat = app.chats.create().id
-    app.chats.set_prompt(chat, "Be short.")
-    first = app.chats.add_message(chat, None, "user", "Hello")
-    failed = app.chats.begin_reply(chat, first.id, "m")
-    app.chats.finish(chat, failed.id, "", state="failed", error={"code": "engine_crashed"})
-    second = app.chats.add_message(chat, failed.id, "user", "Are you there?")
-    request = app.conversations._prompts.build(app.chats.get(chat), second.id)
-    assert request.messages == (Message("system", "Be short."), Message("user", "Hello\n\nAre you there?"))
 
 
 @pytest.mark.parametrize("by", [Overrides(model="no such model"), Overrides(preset="no such preset")])

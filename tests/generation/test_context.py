@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from modules.errors import ContextOverflow
+from modules.errors import ContextOverflow, from_dict
 from modules.generation.context import DEFAULT_RESERVE, cuts, fit, reserve
 from modules.generation.token_count import SPECIALS
 from modules.types import EngineInfo, GenerationRequest, Message
@@ -152,3 +152,57 @@ def test_a_greeting_before_the_first_user_message_can_be_dropped() -> None:
 
 def test_the_reserve_never_takes_more_than_a_quarter() -> None:
     assert (reserve(0, 8192), reserve(0, 1000), reserve(100, 8192), reserve(9000, 8192)) == (512, 250, 100, 2048)
+
+
+def told(*sizes: int, **more: Any) -> GenerationRequest:
+    """A chat of user messages with so many words each, answered but for those that were refused and the newest."""
+    messages = [Message("system", "be kind")]
+    for number, size in enumerate(sizes):
+        messages.append(Message("user", f"m{number}" + " word" * (size - 1)))
+        if size < 90 and number < len(sizes) - 1:
+            messages.append(Message("assistant", f"r{number}"))
+    more = {"overflow": "drop_oldest", "params": {"max_tokens": 10}, "merge_neighbours": True} | more
+    return GenerationRequest("r", messages=tuple(messages), **more)
+
+
+async def test_a_message_that_could_never_fit_goes_and_the_older_ones_stay() -> None:
+    fitted = await fit(told(5, 500, 5), WordEngine(100))
+    words = fitted.text.split()
+    assert [word for word in words if word in ("m0", "r0", "m1", "m2")] == ["m0", "r0", "m2"]
+    ledger = fitted.ledger
+    assert (ledger.kept_messages, ledger.dropped_messages, ledger.oversized_messages) == (4, 1, 1)
+    assert ledger.dropped_tokens >= 499
+    assert [notice.code for notice in fitted.notices] == ["context_dropped"]
+    assert [(row.name, row.messages, row.dropped_messages) for row in ledger.sources] == [
+        ("system_prompt", 1, 0), ("history", 3, 1),
+    ]  # fmt: skip
+
+
+async def test_a_message_that_fits_only_without_the_system_prompt_is_one_that_never_fits() -> None:
+    fitted = await fit(told(5, 89, 5), WordEngine(100))
+    assert fitted.ledger.oversized_messages == 2  # with the reply that a larger context once gave it
+    assert "m0" in fitted.text
+    assert "r1" not in fitted.text
+
+
+async def test_the_oldest_go_too_where_that_is_not_enough() -> None:
+    fitted = await fit(told(40, 500, 40, 40), WordEngine(100))
+    assert (fitted.ledger.oversized_messages, fitted.ledger.dropped_messages) == (1, 3)
+    assert "m2" in fitted.text
+
+
+async def test_the_newest_message_is_refused_when_it_is_larger_than_the_context_and_the_figures_are_told() -> None:
+    for more in ({}, {"overflow": "error"}):
+        with pytest.raises(ContextOverflow) as caught:
+            await fit(told(5, 500, **more), WordEngine(100))
+        figures = caught.value.figures
+        assert figures["limit"] == 100
+        assert figures["prompt_tokens"] > 500
+        assert figures["needed"] == figures["prompt_tokens"] + DEFAULT_RESERVE
+        assert from_dict(caught.value.as_dict()).figures == figures
+
+
+async def test_neighbours_of_one_role_are_sent_as_one_only_where_that_is_asked() -> None:
+    for merge, roles in ((True, 1), (False, 2)):
+        fitted = await fit(told(500, 5, 5, merge_neighbours=merge, overflow="error"), WordEngine(1000))
+        assert fitted.text.split("assistant:")[0].count("user:") == roles

@@ -1,0 +1,22 @@
+"""Consecutive messages of one role as one."""
+
+from __future__ import annotations
+
+from modules.messages.neighbours import merge_neighbours
+from modules.types import MEDIA_MARK, Message
+
+
+def test_only_neighbours_of_one_role_are_merged() -> None:
+    turns = [Message("user", "a"), Message("assistant", "b"), Message("user", ""), Message("user", "c")]
+    assert merge_neighbours(turns) == (*turns[:2], Message("user", "c"))
+    assert merge_neighbours(turns[2:] * 2) == (Message("user", "c\n\nc"),)
+
+
+def test_a_reply_that_is_continued_is_not_merged_with_the_one_before() -> None:
+    turns = [Message("assistant", "a"), Message("assistant", "b")]
+    assert merge_neighbours(turns, keep_last=True) == tuple(turns)
+
+
+def test_images_stay_before_the_text_they_came_with() -> None:
+    merged = merge_neighbours([Message("user", "a"), Message("user", "b", ("image",))])
+    assert merged == (Message("user", f"a\n\n{MEDIA_MARK}b", ("image",)),)
