@@ -78,7 +78,15 @@ def installed(spec: LoaderSpec) -> bool:
         if spec.needs.startswith("!"):
             beside = str(Path(sys.executable).parent)  # of our own environment, which need not be on the PATH
             return any(shutil.which(spec.needs[1:], path=path) for path in (beside, None))
-        return importlib.util.find_spec(spec.needs) is not None
+    except (ImportError, ValueError):
+        return False
+    return is_importable(spec.needs)
+
+
+def is_importable(module: str) -> bool:
+    """Whether a Python module is installed, looked up without importing it."""
+    try:
+        return importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):
         return False
 

@@ -87,6 +87,7 @@ class LoaderSpec:
     load      "package.module:function", or ".module:function" of an extension's folder; imported in the worker only
     needs     the module to look for (without importing it) to know whether the engine is installed; "!name" = a program
     requirements  the file under requirements/ that installs it
+    format_needs  format → module → what pip calls it: packages needed for models of that format only
     install   the command that installs it where no such file does: an engine that lives in an environment of its own
     rank      place among the loaders of a format: the smallest that can run is taken unless another is asked for
     hardware  kinds of device it cannot do without, any of them: ("cuda",); () = runs anywhere
@@ -111,6 +112,7 @@ class LoaderSpec:
     estimate: Estimator | None = None
     ladder: tuple[Step, ...] = ()
     options: tuple[str, ...] = ()
+    format_needs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def check_settings(self, settings: Mapping[str, Any]) -> dict[str, ParamValue]:
         """All settings with defaults filled in. Raises BadParameter for an unknown name or a bad value."""

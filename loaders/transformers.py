@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from loaders.base import Feature, LoaderSpec, LoadParam, LoadRequest
 from loaders.text.hf_folder import DEFAULT_CONTEXT, check_folder
+from loaders.text.quantization_needs import packages_of
 from modules.errors import LoadFailed
 from modules.estimates.safetensors import estimate_safetensors
 from modules.estimates.torch_fallback import TORCH_LADDER
@@ -26,11 +27,14 @@ _SIZE, _PLACE, _QUANT, _LORA, _GUESS, _SPEED = (
     "General", "Devices", "Quantisation", "LoRA", "Speculative decoding", "Speed and memory",
 )  # fmt: skip
 
+_FORMATS = ("safetensors", "gptq", "awq", "fp8", "bitsandbytes", "compressed-tensors", "hqq", "pickle", "gguf")
+
 SPEC = LoaderSpec(
     name="transformers",
     title="Transformers (Hugging Face folders, on processor or graphics card)",
     rank=20,
-    formats=("safetensors", "gptq", "awq", "fp8", "bitsandbytes", "compressed-tensors", "hqq", "pickle", "gguf"),
+    formats=_FORMATS,
+    format_needs=packages_of(_FORMATS),
     params=(
         LoadParam("context", "int", 0, "Context",
                   f"Tokens of prompt and reply together. 0 = what the model was made for, at most {DEFAULT_CONTEXT}.",

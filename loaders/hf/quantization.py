@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,17 +16,9 @@ from transformers import BitsAndBytesConfig
 from transformers.quantizers.base import HfQuantizer
 from transformers.quantizers.quantizer_hqq import HqqHfQuantizer
 
+from loaders.text.quantization_needs import PIP_NAMES, READY_MADE, Need
 from modules.errors import LoadFailed
 from modules.types import ParamValue
-
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """What a way of quantising asks for: packages, and kinds of device; () = any."""
-
-    packages: tuple[str, ...]
-    devices: tuple[str, ...] = ()
-
 
 WHILE_LOADING: Mapping[str, Need] = {
     "bnb-8bit": Need(("bitsandbytes",)),
@@ -38,22 +29,6 @@ WHILE_LOADING: Mapping[str, Need] = {
     "hqq-4bit": Need(("hqq",)),
     "hqq-8bit": Need(("hqq",)),
 }
-READY_MADE: Mapping[str, Need] = {
-    "gptq": Need(("optimum", "gptqmodel")),
-    "awq": Need(("gptqmodel",)),
-    "bitsandbytes": Need(("bitsandbytes",)),
-    "compressed-tensors": Need(("compressed_tensors",)),
-    "hqq": Need(("hqq",)),
-    "torchao": Need(("torchao",)),
-    "quanto": Need(("optimum", "quanto")),
-    "aqlm": Need(("aqlm",), ("cuda",)),
-    "eetq": Need(("kernels",), ("cuda",)),
-    "vptq": Need(("vptq",), ("cuda",)),
-    "fbgemm_fp8": Need(("fbgemm_gpu",), ("cuda",)),
-    "mxfp4": Need(()),
-    "fp8": Need(()),
-}
-_PIP_NAMES = {"compressed_tensors": "compressed-tensors", "quanto": "optimum-quanto", "fbgemm_gpu": "fbgemm-gpu"}
 
 
 def ready_made(config: Mapping[str, Any]) -> str:
@@ -113,7 +88,7 @@ def _check(need: Need, what: str, device: torch.device) -> None:
     if need.devices and device.type not in need.devices:
         raise LoadFailed(f"{what} needs a {' or '.join(need.devices)} device; this would run on {device.type}.",
                          hint="Choose another way to quantise, or another device.")  # fmt: skip
-    missing = [_PIP_NAMES.get(name, name) for name in need.packages if importlib.util.find_spec(name) is None]
+    missing = [PIP_NAMES.get(name, name) for name in need.packages if importlib.util.find_spec(name) is None]
     if missing:
         raise LoadFailed(
             f"{what} needs a package that is not installed: {', '.join(missing)}.",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from modules.formats.problems import AGAIN, Problem, Reason
+
 START = 512
 """Bytes that are enough to tell; a TAR archive has its mark at 257."""
-AGAIN = "Download it again."
 _PAGES = (b"<!doctype", b"<html", b"<?xml", b"<head")
 _ANSWERS = (
     b'{"error',
@@ -35,48 +36,43 @@ _OTHERS: tuple[tuple[bytes, str, str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class BadFile:
-    """What a file is instead of a model: the format for ModelFacts, a sentence, and the next step."""
+    """What a file is instead of a model: the format for ModelFacts, and the reason."""
 
     format: str
-    message: str
-    hint: str
+    problem: Problem
 
 
 def bad_file(start: bytes, size: int, ending: str = ".gguf") -> BadFile | None:
     """What a file is that begins with `start` and cannot be a model; None when nothing is known against it.
 
-    ending  of its name, for the words; "" when it has none
+    ending  of its name, for the text; "" when it has none
     """
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     saved = f" saved as {ending}" if ending else ""
     if size == 0:
-        return BadFile("unknown", "The file is empty.", AGAIN)
+        return _unknown(Reason.EMPTY)
     if text.startswith(b"version https://git-lfs"):
-        return BadFile(
-            "lfs-pointer",
-            "This is a Git LFS pointer, a note of a few lines where the model should be.",
-            "Run “git lfs pull” in the folder it came from, or download the file itself.",
-        )
+        return BadFile("lfs-pointer", Problem.of(Reason.LFS_POINTER))
     if text.startswith(_PAGES):
-        return BadFile(
-            "web-page",
-            f"This is a web page{saved}, not a model.",
-            "Use the page's download link; models that need a login must be downloaded logged in.",
-        )
+        return BadFile("web-page", Problem.of(Reason.WEB_PAGE, saved=saved))
     if text.startswith(_ANSWERS) and size < 100_000:
-        return BadFile("web-page", f"This is an error message of the download site{saved}, not a model.", AGAIN)
+        return BadFile("web-page", Problem.of(Reason.SITE_ERROR, saved=saved))
     if not start.strip(b"\0"):
-        return BadFile("unknown", "The file is filled with zeros: a download that did not finish.", AGAIN)
+        return _unknown(Reason.ZEROS)
     return _archive(start)
+
+
+def _unknown(code: Reason, **values: object) -> BadFile:
+    return BadFile("unknown", Problem.of(code, **values))
 
 
 def _archive(start: bytes) -> BadFile | None:
     for magic, what in _ARCHIVES:
         if start.startswith(magic):
-            return BadFile("unknown", f"This is {what}, not a model.", "Unpack it first.")
+            return _unknown(Reason.ARCHIVE, what=what)
     if start[257:262] == b"ustar":
-        return BadFile("unknown", "This is a TAR archive, not a model.", "Unpack it first.")
+        return _unknown(Reason.ARCHIVE, what="a TAR archive")
     for magic, what, hint in _OTHERS:
         if start.startswith(magic):
-            return BadFile("unknown", f"This is {what}, not a language model.", hint)
+            return _unknown(Reason.OTHER_FILE, what=what, hint=hint)
     return None

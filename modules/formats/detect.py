@@ -1,6 +1,6 @@
 """Says what a file or a folder is by what is in it, never by its name alone, and why it cannot run.
 
-The one entrance is `detect`. It raises nothing: whatever is wrong becomes `reason` and `hint` of the facts. Everything
+The one entrance is `detect`. It raises nothing: whatever is wrong becomes `problem` of the facts. Everything
 read here is untrusted and read with bounds; nothing is unpickled, and no code that comes with a model is run.
 """
 
@@ -11,10 +11,11 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from modules.formats.bad_file import AGAIN, START, bad_file
+from modules.formats.bad_file import START, bad_file
 from modules.formats.endpoint import ENDING as ENDPOINT
 from modules.formats.endpoint import EndpointError, read_endpoint
 from modules.formats.facts import ModelFacts
+from modules.formats.foreign import foreign_file, is_piece
 from modules.formats.gguf import GgufError, GgufHeader, read_header
 from modules.formats.gguf_facts import gguf_facts
 from modules.formats.hf_folder import folder_facts
@@ -22,6 +23,8 @@ from modules.formats.loose_safetensors import loose_facts
 from modules.formats.old_ggml import is_old_ggml, old_ggml_facts
 from modules.formats.onnx import is_onnx, onnx_facts
 from modules.formats.pickle_weights import is_pickle, pickle_facts
+from modules.formats.plain_json import text_of
+from modules.formats.problems import Problem, Reason
 from modules.formats.safetensors import is_safetensors
 
 UNREADABLE = "unreadable"
@@ -39,11 +42,11 @@ def detect(path: Path, parts: Sequence[Path] = ()) -> ModelFacts:
         if stat.S_ISDIR(mode):
             return folder_facts(path)
         if not stat.S_ISREG(mode):  # opening a pipe or a device would wait for ever
-            return ModelFacts("unknown", "other", reason="This is not an ordinary file.")
+            return ModelFacts("unknown", "other", problem=Problem.of(Reason.NOT_ORDINARY))
         return _file(path, tuple(parts))
     except OSError as error:
         return ModelFacts(
-            "unknown", reason=f"The file cannot be opened: {error.strerror or error}.", extra={UNREADABLE: True}
+            "unknown", problem=Problem.of(Reason.CANNOT_OPEN, error=error.strerror or error), extra={UNREADABLE: True}
         )
 
 
@@ -53,10 +56,14 @@ def _file(path: Path, parts: tuple[Path, ...]) -> ModelFacts:
         return _endpoint(path, size)
     with path.open("rb") as file:
         start = file.read(START)
+    if is_piece(path.name):
+        return ModelFacts("unknown", size=size, problem=Problem.of(Reason.PIECE, name=text_of(path.name)))
     if start[:4] == b"GGUF":
         return _gguf(path, parts)
+    if foreign := foreign_file(path.name, start):
+        return ModelFacts(foreign.format, "other", size=size, problem=foreign.problem)
     if bad := bad_file(start, size, path.suffix):
-        return ModelFacts(bad.format, size=size, reason=bad.message, hint=bad.hint)
+        return ModelFacts(bad.format, size=size, problem=bad.problem)
     if is_old_ggml(start):
         return old_ggml_facts(start, size)
     if is_safetensors(start):
@@ -65,23 +72,15 @@ def _file(path: Path, parts: tuple[Path, ...]) -> ModelFacts:
         return pickle_facts(path, start, size)
     if is_onnx(start):
         return onnx_facts(start, size)
-    if start[:4] in (b"ftrt", b"ptrt") or path.suffix in (".engine", ".plan"):
-        return ModelFacts(
-            "tensorrt-llm",
-            size=size,
-            reason="This is a TensorRT engine by itself.",
-            hint="Keep it in its folder, with the config.json it was built with.",
-        )
-    said = {
-        ".gguf": "This is not a GGUF file: it does not begin with the letters GGUF.",
-        ".safetensors": "This is not a safetensors file.",
-    }
+    ending = path.suffix.lower()
+    if start[:4] in (b"ftrt", b"ptrt") or ending in (".engine", ".plan"):
+        return ModelFacts("tensorrt-llm", size=size, problem=Problem.of(Reason.TENSORRT_ALONE))
+    lacks = {".gguf": Reason.NOT_GGUF, ".safetensors": Reason.NOT_SAFETENSORS}
     return ModelFacts(
         "unknown",
-        "other" if path.suffix not in said else "model",
+        "model" if ending in lacks else "other",
         size=size,
-        hint=AGAIN,
-        reason=said.get(path.suffix, "This is in no format of a language model that is known."),
+        problem=Problem.of(lacks.get(ending, Reason.UNKNOWN_FORMAT)),
     )
 
 
@@ -90,7 +89,7 @@ def _endpoint(path: Path, size: int) -> ModelFacts:
         found = read_endpoint(path)
     except EndpointError as error:
         unreadable = {UNREADABLE: True} if isinstance(error.__cause__, OSError) else {}
-        return ModelFacts("endpoint", size=size, reason=error.message, hint=error.hint, extra=unreadable)
+        return ModelFacts("endpoint", size=size, problem=error.problem, extra=unreadable)
     return ModelFacts(
         "endpoint",
         name=found.model,
@@ -114,12 +113,12 @@ def _gguf(path: Path, parts: tuple[Path, ...]) -> ModelFacts:
         try:
             headers.append(read_header(part))
         except GgufError as error:
-            if isinstance(error.__cause__, OSError):
-                return ModelFacts("gguf", reason=error.message, extra={UNREADABLE: True})
-            which = f"Part {part.name}: " if len(parts) > 1 else ""
-            return ModelFacts(
-                "gguf", size=sum(_size(one) for one in parts or (path,)), hint=error.hint, reason=which + error.message
-            )
+            if error.unreadable:
+                return ModelFacts("gguf", problem=error.problem, extra={UNREADABLE: True})
+            problem = error.problem
+            if len(parts) > 1:
+                problem = Problem.of(Reason.IN_PART, part=text_of(part.name), inner=problem)
+            return ModelFacts("gguf", size=sum(_size(one) for one in parts or (path,)), problem=problem)
     return gguf_facts(headers, missing)
 
 

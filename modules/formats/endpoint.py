@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from modules.errors import Unsupported
+from modules.formats.problems import Problem, Reason
 
 ENDING = ".endpoint.yaml"
 FLAVOURS = ("auto", "openai", "vllm", "sglang", "tensorrt-llm", "llama-server")
@@ -45,6 +46,11 @@ class EndpointError(Unsupported):
     """An endpoint file that cannot be used; the message names what is wrong, the hint how to put it right."""
 
     code = "bad_endpoint_file"
+
+    @property
+    def problem(self) -> Problem:
+        """The same as the reason of an entry of the model list."""
+        return Problem.of(Reason.ENDPOINT, message=self.message, hint=self.hint)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from modules.formats.problems import Problem
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
@@ -30,8 +32,7 @@ class ModelFacts:
     capabilities  of "images", "audio", "tools", "thinking", "template", "embeddings", "rerank", "fill in the middle"
     languages     as stated by the makers, ISO 639 codes
     base          for an adapter: the model it was made for, as stated
-    reason        why it cannot be run as a model here, whatever loaders there are; "" when nothing speaks against it
-    hint          the next step for `reason`
+    problem       why it cannot be run as a model here, whatever loaders there are; None when nothing speaks against it
     extra         further plain values an estimate needs; a key that is not known is not there:
         block_bytes           weights of each block in order, in bytes; expert_bytes: those of its routed experts
         embedding_bytes       token embedding; output_bytes: the output matrix, 0 where the embedding serves as one
@@ -68,6 +69,15 @@ class ModelFacts:
     capabilities: tuple[str, ...] = ()
     languages: tuple[str, ...] = ()
     base: str = ""
-    reason: str = ""
-    hint: str = ""
+    problem: Problem | None = None
     extra: Mapping[str, int | float | str | bool | tuple[int | float | bool, ...]] = field(default_factory=dict)
+
+    @property
+    def reason(self) -> str:
+        """The problem in words, for people; "" without one."""
+        return "" if self.problem is None else str(self.problem)
+
+    @property
+    def hint(self) -> str:
+        """The next step, for people; "" without one."""
+        return "" if self.problem is None else self.problem.hint

@@ -10,6 +10,7 @@ from modules.formats.gguf_tables import FIM_TOKENS
 from modules.formats.hf_config import HfConfig
 from modules.formats.model_card import ModelCard
 from modules.formats.plain_json import JsonError, read_json
+from modules.formats.problems import Reason
 from modules.formats.template_traits import template_traits
 
 _MOST_TEMPLATE = 1024 * 1024
@@ -52,32 +53,32 @@ _PICTURES = (
 _RANKING = frozenset({"text-ranking", "text-classification"})
 
 
-def folder_kind(config: HfConfig, names: Sequence[str], card: ModelCard) -> tuple[str, str, str]:
-    """Kind, and the reason and hint where no loader of text models opens such a one."""
+def folder_kind(config: HfConfig, names: Sequence[str], card: ModelCard) -> tuple[str, Reason | None]:
+    """Kind, and the reason where no loader of text models opens such a one."""
     arch, family = config.architecture, config.model_type
     if "modules.json" in names or "config_sentence_transformers.json" in names:
         ranks = card.task == "text-ranking" or "CrossEncoder" in card.tags
-        return ("reranker" if ranks else "embedding"), "", ""
+        return ("reranker" if ranks else "embedding"), None
     if arch.endswith("ForSequenceClassification"):
         labels = config.extra().get("labels", 2)
         if labels == 1 or (card.task == "text-ranking") or {"cross-encoder", "reranker"} & set(card.tags):
-            return "reranker", "", ""
-        return "classifier", "It sorts texts into classes; it writes no text.", ""
+            return "reranker", None
+        return "classifier", Reason.CLASSIFIER
     if arch.endswith(("ForTokenClassification", "ForQuestionAnswering", "ForMultipleChoice")):
-        return "classifier", "It marks or picks pieces of a text; it writes no text.", ""
+        return "classifier", Reason.TAGGER
     if family.startswith(_SPEECH):
-        return "speech", "It makes or hears speech; it writes no text.", ""
+        return "speech", Reason.SPEECH
     if arch.endswith(("ForImageClassification", "ForObjectDetection")) or family in _PICTURES or arch == "CLIPModel":
-        return "other", "It looks at pictures; it writes no text.", ""
+        return "other", Reason.NOT_CHAT_IMAGES
     if arch.endswith("ForMaskedLM") or (family in _ENCODERS and not arch.endswith("ForCausalLM")):
-        return "embedding", "", ""
+        return "embedding", None
     if card.task == "text-ranking":
-        return "reranker", "", ""
+        return "reranker", None
     if arch.endswith("Model") and card.task in ("sentence-similarity", "feature-extraction"):
-        return "embedding", "", ""
+        return "embedding", None
     if not arch and not family:
-        return "other", "Its config.json does not say what model it is.", "Download its config.json again."
-    return "model", "", ""
+        return "other", Reason.NO_ARCHITECTURE
+    return "model", None
 
 
 def folder_capabilities(folder: Path, names: Sequence[str], kind: str, config: HfConfig) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from modules.formats.bad_file import AGAIN, START, bad_file
+from modules.formats.bad_file import START, bad_file
 from modules.formats.gguf_cursor import Cursor, EndOfFile, TooMuch
 from modules.formats.gguf_error import GgufError, damaged
 from modules.formats.gguf_tables import (
@@ -29,6 +29,7 @@ from modules.formats.gguf_tables import (
     TENSOR_TYPES,
 )
 from modules.formats.gguf_tensors import TensorTable, read_tensors
+from modules.formats.problems import Problem, Reason
 from modules.formats.weights import Groups
 
 __all__ = ["GgufError", "GgufHeader", "megabytes", "read_header"]
@@ -97,20 +98,15 @@ def read_header(path: Path) -> GgufHeader:
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):  # opening a pipe or a device would wait for ever
-            raise GgufError("This is not an ordinary file.")
+            raise GgufError(Problem.of(Reason.NOT_ORDINARY))
         with path.open("rb") as file:
             return _Reader(Cursor(file, found.st_size)).header()
     except OSError as error:
-        raise GgufError(f"The file cannot be opened: {error.strerror or error}.") from error
+        raise GgufError(Problem.of(Reason.CANNOT_OPEN, error=error.strerror or error)) from error
     except EndOfFile:
-        raise GgufError(
-            f"The file is cut short or damaged: its header goes past its end at {megabytes(found.st_size)}.",
-            hint=AGAIN,
-        ) from None
+        raise GgufError(Problem.of(Reason.CUT_HEADER, there=megabytes(found.st_size))) from None
     except TooMuch:
-        raise GgufError(
-            "The header is far larger than that of any real model; the file is damaged.", hint=AGAIN
-        ) from None
+        raise GgufError(Problem.of(Reason.HEADER_TOO_LARGE)) from None
     except (struct.error, UnicodeDecodeError, OverflowError, MemoryError) as error:
         raise damaged(str(error)) from error
 
@@ -127,17 +123,14 @@ def megabytes(count: int) -> str:
 def _not_gguf(start: bytes, size: int) -> GgufError:
     """What a file that does not begin with GGUF is instead, from its first bytes."""
     if found := bad_file(start, size):
-        return GgufError(found.message, hint=found.hint)
+        return GgufError(found.problem)
     if start[:4] in OLD_MAGICS:
-        return GgufError(
-            f"This is in the old {OLD_MAGICS[start[:4]]} format, which no current engine opens.",
-            hint="Get the model as GGUF, or convert it with convert_llama_ggml_to_gguf.py of llama.cpp.",
-        )
+        return GgufError(Problem.of(Reason.OLD_GGML, format=OLD_MAGICS[start[:4]]))
     if start[:4] == b"PK\x03\x04":
-        return GgufError("This is a ZIP or PyTorch file, not GGUF.", hint="Unpack it, or get the model as GGUF.")
+        return GgufError(Problem.of(Reason.IS_ZIP))
     if start[8:10] == b'{"':
-        return GgufError("This is a safetensors file with the ending .gguf.", hint="Rename it to .safetensors.")
-    return GgufError("This is not a GGUF file: it does not begin with the letters GGUF.", hint=AGAIN)
+        return GgufError(Problem.of(Reason.IS_SAFETENSORS))
+    return GgufError(Problem.of(Reason.NOT_GGUF))
 
 
 class _Reader:
@@ -164,10 +157,7 @@ class _Reader:
             cursor.order = ">"
             version = int.from_bytes(version.to_bytes(4, "little"), "big")
         if version not in (1, 2, 3):
-            raise GgufError(
-                f"This is GGUF version {version}; versions 1 to 3 are known.",
-                hint="If the file is newer than this program, update the program.",
-            )
+            raise GgufError(Problem.of(Reason.GGUF_VERSION, version=version))
         self._length = "I" if version == 1 else "Q"
         tensors, keys = cursor.number(self._length), cursor.number(self._length)
         if keys > MAX_KEYS or tensors > MAX_TENSORS:
@@ -259,9 +249,7 @@ class _Reader:
             raise damaged(f"its alignment is {alignment}")
         whole = -(-cursor.position // alignment) * alignment + end if end else cursor.position
         if whole > cursor.size:
-            raise GgufError(
-                f"The file is cut short: {megabytes(cursor.size)} of {megabytes(whole)} are there.", hint=AGAIN
-            )
+            raise GgufError(Problem.of(Reason.CUT_SHORT, there=megabytes(cursor.size), whole=megabytes(whole)))
         return table
 
     def _int(self, key: str) -> int | None:

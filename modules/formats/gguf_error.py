@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from modules.errors import Unsupported
-from modules.formats.bad_file import AGAIN
+from modules.formats.problems import ModelFileError, Problem, Reason
 
 
-class GgufError(Unsupported):
-    """The file is not a model this program can open; the message says what it is instead."""
-
-    code = "bad_model_file"
+class GgufError(ModelFileError):
+    """The file is not a model this program can open; `problem` says what it is instead."""
 
 
 def damaged(what: str) -> GgufError:
     """The error for a header that contradicts itself."""
-    return GgufError(f"The header is damaged: {what}.", hint=AGAIN)
+    return GgufError(Problem.of(Reason.DAMAGED, what=what))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from modules.formats.auxiliary_reasons import COMPANION_WORDS
 from modules.formats.facts import ModelFacts
 from modules.formats.gguf import GgufHeader, MetaValue, megabytes
 from modules.formats.gguf_tables import (
@@ -16,6 +15,7 @@ from modules.formats.gguf_tables import (
     WINDOW_PATTERNS,
 )
 from modules.formats.language_codes import language_codes
+from modules.formats.problems import GOES_WITH_A_MODEL, Problem, Reason, named_parts
 from modules.formats.template_traits import template_traits
 from modules.formats.weights import merged
 
@@ -31,11 +31,12 @@ _PER_HEADER = {
     "shortconv.l_cache": "conv_kernel", "wkv.head_size": "state_size",
     "attention.shared_kv_layers": "shared_kv_layers",
 }  # fmt: skip
-_KINDS: Mapping[str, tuple[str, str]] = {
-    **COMPANION_WORDS,
-    "imatrix": ("This is an importance matrix, a tool for quantising; it holds no model.", ""),
-    "image": ("It makes pictures, not text.", ""),
-    "speech": ("It makes or hears speech, it writes no text.", ""),
+_KINDS: Mapping[str, Reason] = {
+    **GOES_WITH_A_MODEL,
+    "imatrix": Reason.IMATRIX,
+    "image": Reason.PICTURES,
+    "speech": Reason.SPEECH,
+    "classifier": Reason.CLASSIFIER,
 }
 
 
@@ -46,12 +47,10 @@ def gguf_facts(headers: Sequence[GgufHeader], missing: Sequence[int] = ()) -> Mo
     groups = merged(header.groups for header in headers)
     weights = [header.weights for header in headers]
     parameters = [header.parameters for header in headers if header.parameters]
-    kind = _kind(first, numbers)
+    kind = _kind(first, numbers, groups.labels)
     layers = numbers.layers
     kv_layers, window_layers, recurrent = numbers.split_layers()
-    reason, hint = _KINDS.get(kind, ("", ""))
-    if not reason:
-        reason, hint = _reason(first, len(headers), missing)
+    problem = Problem.of(_KINDS[kind]) if kind in _KINDS else _problem(first, len(headers), missing)
     extra: Extra = {**numbers.extra(), **groups.extra(), "version": first.version}
     for header in headers:
         for name, size in header.types.items():
@@ -69,7 +68,7 @@ def gguf_facts(headers: Sequence[GgufHeader], missing: Sequence[int] = ()) -> Mo
         kv_heads=first.head_count_kv or first.head_count, head_dim=numbers.head_dim, vocabulary=first.vocabulary,
         kv_layers=kv_layers, window=numbers.window if window_layers else None, window_layers=window_layers,
         capabilities=_capabilities(first, kind), languages=language_codes(first.languages), base=_base(first),
-        reason=reason, hint=hint, extra=extra,
+        problem=problem, extra=extra,
     )  # fmt: skip
 
 
@@ -181,36 +180,40 @@ class _Numbers:
         return frozenset(value for name in names if isinstance(value := self.meta.get(name), int))
 
 
-def _kind(header: GgufHeader, numbers: _Numbers) -> str:
+def _kind(header: GgufHeader, numbers: _Numbers, labels: int) -> str:
+    """What it is for. llama.cpp's converter writes no pooling type for BERT's rerankers, only their head (cls.*).
+
+    labels  classes of that head
+    """
     if header.kind in ("mmproj", "adapter", "control-vector", "imatrix"):
         return header.kind
     if header.architecture in IMAGE_ARCHITECTURES:
         return "image"
     if header.architecture in SPEECH_ARCHITECTURES:
         return "speech"
-    if numbers.integer("pooling_type") == 4:
+    if numbers.integer("pooling_type") == 4 or labels == 1:
         return "reranker"
+    if labels and header.architecture in EMBEDDING_ARCHITECTURES:
+        return "classifier"
     if header.architecture in EMBEDDING_ARCHITECTURES or numbers.integer("pooling_type"):
         return "embedding"
     return "model"
 
 
-def _reason(header: GgufHeader, parts: int, missing: Sequence[int]) -> tuple[str, str]:
-    """Why a readable GGUF file is not a model that engines open, and the next step; empty when it is one."""
+def _problem(header: GgufHeader, parts: int, missing: Sequence[int]) -> Problem | None:
+    """Why a readable GGUF file is not a model that engines open; None when it is one."""
     if missing or header.split_count > parts:
-        lacking = list(missing) or list(range(parts + 1, header.split_count + 1))
-        named = ", ".join(str(number) for number in lacking[:5]) + (", …" if len(lacking) > 5 else "")
-        words = f"part {named} is" if len(lacking) == 1 else f"parts {named} are"
-        return f"It is split in {header.split_count} parts, and {words} missing.", "Download what is missing."
+        lacking = missing or range(parts + 1, header.split_count + 1)  # as many as the file says: never made a list
+        return Problem.of(Reason.PARTS_MISSING, count=header.split_count, lacking=named_parts(lacking))
     if header.split_no:
-        return f"This is part {header.split_no + 1} of a split model; it has to keep the name it was made with.", ""
+        return Problem.of(Reason.PART_RENAMED, number=header.split_no + 1)
     if header.version == 1:
-        return "This is GGUF version 1, which engines no longer open.", "Get a newer file of the same model."
+        return Problem.of(Reason.GGUF_VERSION_1)
     if header.big_endian:
-        return "It was made for big-endian computers.", "Get the usual file of the same model."
+        return Problem.of(Reason.BIG_ENDIAN)
     if not header.architecture or not header.tensor_count:
-        return f"There is no model in this file of {megabytes(header.size)}, only a header.", ""
-    return "", ""
+        return Problem.of(Reason.HEADER_ONLY, size=megabytes(header.size))
+    return None
 
 
 def _capabilities(header: GgufHeader, kind: str) -> tuple[str, ...]:

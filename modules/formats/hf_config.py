@@ -132,7 +132,8 @@ class HfConfig:
             return ["full" if at % every == offset else "state" for at in range(layers)]
         listed = self.text.get("attn_layer_indices") or self.text.get("full_attn_idxs")
         if isinstance(listed, list) and all(isinstance(one, int) for one in listed):
-            return ["full" if at in listed else "state" for at in range(layers)]
+            attends = frozenset(listed)
+            return ["full" if at in attends else "state" for at in range(layers)]
         if not self.window:
             return ["full"] * layers
         step = _first(self.text, ("sliding_window_pattern", "_sliding_window_pattern"))

@@ -10,14 +10,17 @@ from typing import Any
 
 from modules.formats.adapter import CONFIG as ADAPTER_CONFIG
 from modules.formats.adapter import adapter_facts
-from modules.formats.bad_file import AGAIN, START, bad_file
+from modules.formats.bad_file import START, bad_file
 from modules.formats.facts import ModelFacts
 from modules.formats.folder_kind import folder_capabilities, folder_kind
+from modules.formats.foreign import ctranslate2_spec
 from modules.formats.hf_config import Extra, HfConfig
 from modules.formats.loose_safetensors import all_marks, read_all
-from modules.formats.model_card import read_card
-from modules.formats.pickle_weights import DANGER, WAY_OUT, is_pickle
-from modules.formats.plain_json import JsonError, read_json
+from modules.formats.model_card import ModelCard, read_card
+from modules.formats.pickle_weights import is_pickle
+from modules.formats.pipeline_folder import is_pipeline
+from modules.formats.plain_json import BYTE_ORDER_MARKS, JsonError, read_json, text_of
+from modules.formats.problems import Problem, Reason
 from modules.formats.quantization import parameters, quantization
 from modules.formats.safetensors import SafetensorsError, SafetensorsHeader
 from modules.formats.weights import Groups, merged
@@ -35,6 +38,12 @@ READ_FILES = (
 )  # fmt: skip
 """Files besides the weights that decide what a folder is: when one changes, it is looked at again."""
 _SHARD = re.compile(rb'"([^"/\\]{1,200}\.(?:safetensors|bin))"')
+INDEX, PICKLE_INDEX = "model.safetensors.index.json", "pytorch_model.bin.index.json"
+_NUMBERED = re.compile(
+    r"(?P<stem>model|pytorch_model)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<ending>\.(?:safetensors|bin))"
+)
+_READ_BY_ENGINES = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+                    "added_tokens.json", "generation_config.json", INDEX)  # fmt: skip
 _INDEX_MOST = 64 * 1024 * 1024
 _PIECE = 1024 * 1024
 _MOST_FILES = 2000
@@ -50,15 +59,15 @@ def folder_facts(folder: Path) -> ModelFacts:
     if ADAPTER_CONFIG in names:
         own = [path for path in weights if path.name.startswith("adapter_")] or weights
         return adapter_facts(folder, own, pickles)
-    if "model_index.json" in names:
-        return ModelFacts("safetensors", "image", size=_sizes(weights), reason="It makes pictures, not text.")
+    if "model_index.json" in names and not (weights and "config.json" in names) and is_pipeline(folder):
+        return ModelFacts("safetensors", "image", size=_sizes(weights), problem=Problem.of(Reason.PICTURES))
     if any(name.endswith((".engine", ".plan")) for name in names):
         return _tensorrt(folder, names)
     try:
         config = HfConfig.of(read_json(folder / "config.json"))
     except JsonError as error:
-        extra = {"unreadable": True} if isinstance(error.__cause__, OSError) else {}
-        return ModelFacts("safetensors", size=_sizes(weights), reason=error.message, hint=error.hint, extra=extra)
+        extra = {"unreadable": True} if error.unreadable else {}
+        return ModelFacts("safetensors", size=_sizes(weights), problem=error.problem, extra=extra)
     return _Folder(folder, names, config, weights, pickles).facts()
 
 
@@ -74,17 +83,25 @@ class _Folder:
         self.pickles = pickles
         self.listed = self._listed()
         self.weights = self._chosen(weights)
-        self.card = read_card(folder / "README.md")
+        self.card = read_card(folder / "README.md") if "README.md" in names else ModelCard()
 
     def _listed(self) -> frozenset[str]:
-        """Names of the parts an index file names."""
-        for name in ("model.safetensors.index.json", "pytorch_model.bin.index.json"):
-            if name in self.names:
+        """Names of the parts an index file names, or without one those that the names of the parts say there are."""
+        for name in (INDEX, PICKLE_INDEX):
+            if name in self.names and (self.folder / name).is_file():
                 return index_parts(self.folder / name)
-        return frozenset()
+        found: set[str] = set()
+        for name in self.names:
+            if match := _NUMBERED.fullmatch(name):
+                count = min(int(match["count"]), _MOST_FILES)
+                found |= {f"{match['stem']}-{at:05}-of-{match['count']}{match['ending']}" for at in range(1, count + 1)}
+        return frozenset(found) if len(found) <= _MOST_FILES else frozenset()
 
     def _chosen(self, weights: Sequence[Path]) -> list[Path]:
-        """The files Transformers would open: those of the index, or model.safetensors, or all there are."""
+        """The files that are opened: those of the index, or model.safetensors, or all there are.
+
+        Parts without an index are loaded too: loaders/hf/missing_index.py writes one from their headers.
+        """
         if self.listed and (own := [path for path in weights if path.name in self.listed]):
             return own
         single = [path for path in weights if path.name == "model.safetensors"]
@@ -95,23 +112,35 @@ class _Folder:
         """Everything, with the first thing that speaks against it."""
         missing = sorted(self.listed - set(self.names))
         headers: list[SafetensorsHeader] = []
-        problem = ("", "", "")
+        fmt, problem = "", None
         if missing:
             shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-            problem = (
-                "",
-                f"It is split in {len(self.listed)} parts, and of these are missing: {shown}.",
-                "Download what is missing into the same folder.",
-            )
+            problem = Problem.of(Reason.PART_FILES_MISSING, count=len(self.listed), files=text_of(shown))
         try:
             headers = read_all(self.weights)
         except SafetensorsError as error:
-            if isinstance(error.__cause__, OSError):
-                return ModelFacts("safetensors", reason=error.message, extra={"unreadable": True})
-            problem = (self._bad_format(), self._several_pointers() or error.message, error.hint)
+            if error.unreadable:
+                return ModelFacts("safetensors", problem=error.problem, extra={"unreadable": True})
+            fmt, problem = self._bad_format(), self._pointers() or error.problem
         if not self.weights and not missing:
-            problem = self._no_safetensors()
-        return self._made(headers, *problem)
+            fmt, problem = self._no_safetensors()
+        return self._made(headers, fmt, problem or self._other_layout() or self._marked())
+
+    def _other_layout(self) -> Problem | None:
+        """Weights as the makers of Mistral write them for their own programs; the config.json is for others."""
+        if self.weights and all(path.name.startswith("consolidated") for path in self.weights):
+            return Problem.of(Reason.OTHER_LAYOUT, file=text_of(self.weights[0].name))
+        return None
+
+    def _marked(self) -> Problem | None:
+        """A file that the engines' JSON readers refuse for its first bytes."""
+        for name in _READ_BY_ENGINES:
+            path = self.folder / name
+            if name in self.names and path.is_file():
+                with path.open("rb") as file:
+                    if file.read(3).startswith(BYTE_ORDER_MARKS):
+                        return Problem.of(Reason.JSON_BOM, file=name)
+        return None
 
     def _bad_format(self) -> str:
         """The format of the first weights file that is none."""
@@ -121,59 +150,57 @@ class _Folder:
                     return found.format if found.format != "unknown" else ""
         return ""
 
-    def _several_pointers(self) -> str:
-        """A sentence for a folder that was cloned without Git LFS; "" for any other."""
-        small = [path for path in (*self.weights, *self.pickles) if 0 < path.stat().st_size < 1024]
+    def _pointers(self) -> Problem | None:
+        """The problem of a folder that was cloned without Git LFS; None for any other."""
+        both = (*self.weights, *self.pickles)
+        small = [path for path in both if 0 < path.stat().st_size < 1024]
         pointers = [path for path in small if path.read_bytes().startswith(b"version https://git-lfs")]
-        if not pointers:
-            return ""
-        return (
-            f"Its weights are Git LFS pointers, notes of a few lines where the weights should be "
-            f"({len(pointers)} of {len(self.weights) or len(self.pickles)} files)."
-        )
+        return Problem.of(Reason.LFS_FOLDER, count=len(pointers), total=len(both)) if pointers else None
 
-    def _no_safetensors(self) -> tuple[str, str, str]:
-        """Format, reason and hint of a folder without a safetensors file."""
+    def _no_safetensors(self) -> tuple[str, Problem]:
+        """Format and problem of a folder without a safetensors file."""
         if self.pickles:
-            if pointers := self._several_pointers():
-                return "lfs-pointer", pointers, "Run “git lfs pull” in the folder it came from."
-            for path in self.pickles:
-                with path.open("rb") as file:
-                    start = file.read(START)
-                if not is_pickle(start):
-                    bad = bad_file(start, path.stat().st_size, path.suffix)
-                    said = bad.message if bad else "This is no PyTorch file."
-                    return "pickle", f"{path.name}: {said}", bad.hint if bad else AGAIN
-            return "pickle", DANGER, WAY_OUT
+            return self._only_pickles()
         if any(name.endswith(".onnx") for name in self.names):
-            return (
-                "onnx",
-                "This is an ONNX model, which no loader of this version opens.",
-                "Get the model as GGUF or safetensors.",
-            )
+            return "onnx", Problem.of(Reason.ONNX)
         if any(name.endswith((".h5", ".msgpack", ".ckpt.index")) for name in self.names):
-            return (
-                "unknown",
-                "Its weights are for TensorFlow or Flax, which no loader opens.",
-                "Get the model as safetensors or GGUF.",
-            )
-        return "safetensors", "There are no weights in this folder.", "Download the .safetensors files into it."
+            return "unknown", Problem.of(Reason.TENSORFLOW)
+        return "safetensors", Problem.of(Reason.NO_WEIGHTS)
 
-    def _made(self, headers: Sequence[SafetensorsHeader], fmt: str, reason: str, hint: str) -> ModelFacts:
+    def _only_pickles(self) -> tuple[str, Problem]:
+        if pointers := self._pointers():
+            return "lfs-pointer", pointers
+        for path in self.pickles:
+            with path.open("rb") as file:
+                start = file.read(START)
+            if (spec := ctranslate2_spec(start)) is not None:
+                return "ctranslate2", Problem.of(Reason.CTRANSLATE2, spec=spec)
+            if not is_pickle(start):
+                bad = bad_file(start, path.stat().st_size, path.suffix)
+                name = text_of(path.name)
+                return "pickle", (Problem.of(Reason.IN_FILE, file=name, inner=bad.problem) if bad
+                                  else Problem.of(Reason.NOT_PYTORCH, file=name))  # fmt: skip
+        if PICKLE_INDEX not in self.names and "pytorch_model.bin" not in self.names:
+            return "pickle", Problem.of(Reason.NO_INDEX, first=text_of(self.pickles[0].name), index=PICKLE_INDEX)
+        return "pickle", Problem.of(Reason.PICKLE)
+
+    def _made(self, headers: Sequence[SafetensorsHeader], fmt: str, problem: Problem | None) -> ModelFacts:
         config, groups = self.config, merged(header.groups for header in headers)
         marks, elements = all_marks(headers)
         found = quantization(config.whole, self._more_config(), marks, elements)
-        kind, kind_reason, kind_hint = folder_kind(config, self.names, self.card)
-        if not reason and found.conflict:
-            reason, hint = found.conflict, "Download its weights or its config.json again."
-        if not reason:
-            reason, hint = kind_reason, kind_hint
-        if not reason and not any(
+        kind, unfit = folder_kind(config, self.names, self.card)
+        if fmt == "ctranslate2":
+            kind, unfit = "other", None
+        if problem is None and found.conflict:
+            problem = Problem.of(Reason.QUANTIZATION_CONFLICT, method=found.conflict)
+        if problem is None and unfit is not None:
+            problem = Problem.of(unfit)
+        if problem is None and not any(
             name.startswith(("tokenizer", "vocab", "spiece", "tekken", "sentencepiece", "spm"))
             or name.endswith((".tiktoken", ".model"))
             for name in self.names
         ):
-            reason, hint = "Its tokenizer is missing.", "tokenizer.json or tokenizer.model belongs there too."
+            problem = Problem.of(Reason.NO_TOKENIZER)
         full, window, state = config.split_layers()
         first = next((header for header in headers), None)
         shape = marks["embed_tokens.weight"].shape if "embed_tokens.weight" in marks else ()
@@ -189,7 +216,7 @@ class _Folder:
             vocabulary=config.number("vocabulary") or (shape[0] if flat else None), kv_layers=full,
             window=config.window if window else None, window_layers=window,
             capabilities=folder_capabilities(self.folder, self.names, kind, config), languages=self.card.languages,
-            base=self.card.base, reason=reason, hint=hint, extra=self._extra(groups, found.bits, state),
+            base=self.card.base, problem=problem, extra=self._extra(groups, found.bits, state),
         )  # fmt: skip
 
     def _more_config(self) -> Mapping[str, Any]:
@@ -236,7 +263,7 @@ def _tensorrt(folder: Path, names: Sequence[str]) -> ModelFacts:
     try:
         whole = read_json(folder / "config.json")
     except JsonError as error:
-        return ModelFacts("tensorrt-llm", size=_sizes(engines), reason=error.message, hint=error.hint)
+        return ModelFacts("tensorrt-llm", size=_sizes(engines), problem=error.problem)
     inner = whole.get("pretrained_config")
     config = HfConfig.of(inner if isinstance(inner, dict) else whole)
     build = whole.get("build_config")

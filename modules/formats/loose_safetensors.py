@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from modules.formats.facts import ModelFacts
+from modules.formats.problems import Problem, Reason, named_parts
 from modules.formats.quantization import parameters, quantization
 from modules.formats.safetensors import Mark, SafetensorsError, SafetensorsHeader, read_safetensors
 from modules.formats.weights import merged
@@ -27,8 +28,6 @@ _IMAGE = (
     "control_model",
 )
 _ADAPTER = ("lora_A", "lora_B", "lora_up", "lora_down", "hada_w", "oft_", "ia3_", "lokr_", "lora_magnitude_vector")
-LONE = "These are weights without the folder of their model: config.json and the tokenizer are missing."
-LONE_HINT = "Put the file into a folder below models, together with the other files of the same model."
 
 
 def read_all(paths: Sequence[Path]) -> list[SafetensorsHeader]:
@@ -38,8 +37,8 @@ def read_all(paths: Sequence[Path]) -> list[SafetensorsHeader]:
         try:
             headers.append(read_safetensors(path))
         except SafetensorsError as error:
-            if len(paths) > 1 and not isinstance(error.__cause__, OSError):
-                raise SafetensorsError(f"Part {path.name}: {error.message}", hint=error.hint) from error
+            if len(paths) > 1 and not error.unreadable:
+                raise SafetensorsError(Problem.of(Reason.IN_PART, part=path.name, inner=error.problem)) from error
             raise
     return headers
 
@@ -66,22 +65,20 @@ def loose_facts(path: Path, parts: Sequence[Path] = ()) -> ModelFacts:
     try:
         headers = read_all(parts or (path,))
     except SafetensorsError as error:
-        extra = {"unreadable": True} if isinstance(error.__cause__, OSError) else {}
-        return ModelFacts("safetensors", reason=error.message, hint=error.hint, extra=extra)
+        extra = {"unreadable": True} if error.unreadable else {}
+        return ModelFacts("safetensors", problem=error.problem, extra=extra)
     marks, elements = all_marks(headers)
     size = sum(header.size for header in headers)
     found = quantization({}, {}, marks, elements)
-    kind, reason, hint = _kind(headers[0], marks)
+    kind, problem = _kind(headers[0], marks)
     groups = merged(header.groups for header in headers)
     if kind == "model" and (lacking := _missing(parts or (path,))):
-        named = ", ".join(str(number) for number in lacking[:5]) + (", …" if len(lacking) > 5 else "")
-        word = f"part {named} is" if len(lacking) == 1 else f"parts {named} are"
-        reason = f"It is split in several parts, and {word} missing. {reason}"
+        problem = Problem.of(Reason.LONE_PARTS, lacking=named_parts(lacking))
     blocks = max(groups.blocks, default=-1) + 1
     return ModelFacts(
         found.format if kind == "model" else "safetensors", kind, quant=found.words, size=size,
         weights=groups.total, parameters=parameters(found.format, found.bits, marks, elements),
-        layers=blocks or None, reason=reason, hint=hint, extra=groups.extra() if kind == "model" else {},
+        layers=blocks or None, problem=problem, extra=groups.extra() if kind == "model" else {},
     )  # fmt: skip
 
 
@@ -94,23 +91,15 @@ def _missing(parts: Sequence[Path]) -> list[int]:
     return [number for number in range(1, min(int(matches[0][2]), 1000) + 1) if number not in there]
 
 
-def _kind(header: SafetensorsHeader, marks: Mapping[str, Mark]) -> tuple[str, str, str]:
-    """What the tensors are of, why they do not run, and the next step."""
-    image_adapter = any(name.startswith("lora_unet") for name in marks)
-    if image_adapter or any(
-        str(value).startswith(("sd", "flux"))
-        for key, value in header.metadata.items()
-        if key == "ss_base_model_version"
-    ):
-        return "image", "This is an adapter for a model that makes pictures.", ""
+def _kind(header: SafetensorsHeader, marks: Mapping[str, Mark]) -> tuple[str, Problem]:
+    """What the tensors are of, and why they do not run."""
+    made_for = header.metadata.get("ss_base_model_version", "")
+    if any(name.startswith("lora_unet") for name in marks) or made_for.startswith(("sd", "flux")):
+        return "image", Problem.of(Reason.PICTURES_ADAPTER)
     if any(name in marks for name in _ADAPTER):
-        return (
-            "adapter",
-            "This is a LoRA adapter without its adapter_config.json.",
-            "Put it into a folder together with that file; both come from the same place.",
-        )
+        return "adapter", Problem.of(Reason.ADAPTER_NO_CONFIG)
     if any(name in marks for name in _IMAGE):
-        return "image", "It makes pictures, not text.", ""
+        return "image", Problem.of(Reason.PICTURES)
     if not header.tensors:
-        return "other", "There are no weights in this file.", ""
-    return "model", LONE, LONE_HINT
+        return "other", Problem.of(Reason.NO_WEIGHTS_IN_FILE)
+    return "model", Problem.of(Reason.LONE_WEIGHTS)

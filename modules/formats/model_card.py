@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,8 @@ def read_card(path: Path) -> ModelCard:
     Never raises: a card that cannot be read says nothing.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
+            return ModelCard()
         with path.open("rb") as file:
             text = file.read(_MOST).decode("utf-8", "replace")
     except OSError:

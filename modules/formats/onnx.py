@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from modules.formats.facts import ModelFacts
-
-_REASON = "This is an ONNX model, which no loader of this version opens."
-_HINT = "Get the model as GGUF or safetensors."
+from modules.formats.problems import Problem, Reason
 
 
 def is_onnx(start: bytes) -> bool:
@@ -22,4 +20,4 @@ def onnx_facts(start: bytes, size: int) -> ModelFacts:
     producer = ""
     if start[2:3] == b"\x12" and len(start) > 4 and start[3] < 64:
         producer = start[4 : 4 + start[3]].decode("utf-8", "replace")
-    return ModelFacts("onnx", name=producer, size=size, reason=_REASON, hint=_HINT)
+    return ModelFacts("onnx", name=producer, size=size, problem=Problem.of(Reason.ONNX))

@@ -9,15 +9,10 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from modules.formats.bad_file import AGAIN
 from modules.formats.facts import ModelFacts
 from modules.formats.gguf import megabytes
+from modules.formats.problems import Problem, Reason
 
-DANGER = "Pickle files can run any program when opened."
-WAY_OUT = (
-    "Get the model as GGUF or safetensors. If you trust its maker, start with --allow-pickle: weights are then opened "
-    "in the restricted way of PyTorch."
-)
 _LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 _END = b"PK\x05\x06"
 _MAX_TAIL = 65_557
@@ -41,29 +36,17 @@ def pickle_facts(path: Path, start: bytes, size: int) -> ModelFacts:
     """What the file is. Reads the ZIP's table of contents, bounded; never raises for what is in it, only OSError."""
     if start[:4] != b"PK\x03\x04":
         quant = "PyTorch before 1.6" if start.startswith(_LEGACY) else ""
-        return ModelFacts("pickle", size=size, quant=quant, reason=DANGER, hint=WAY_OUT)
+        return ModelFacts("pickle", size=size, quant=quant, problem=Problem.of(Reason.PICKLE))
     match contents(path, size).kind:
         case "torch":
-            return ModelFacts("pickle", size=size, reason=DANGER, hint=WAY_OUT)
+            return ModelFacts("pickle", size=size, problem=Problem.of(Reason.PICKLE))
         case "torchscript":
-            return ModelFacts(
-                "pickle",
-                "other",
-                size=size,
-                reason="This is a TorchScript program, not weights.",
-                hint="Get the model as GGUF or safetensors.",
-            )
+            return ModelFacts("pickle", "other", size=size, problem=Problem.of(Reason.TORCHSCRIPT))
         case "numpy":
-            return ModelFacts("unknown", "other", size=size, reason="This is a file of NumPy arrays, not a model.")
+            return ModelFacts("unknown", "other", size=size, problem=Problem.of(Reason.NUMPY))
         case "cut":
-            return ModelFacts(
-                "pickle",
-                size=size,
-                hint=AGAIN,
-                reason=f"The file is cut short: {megabytes(size)} are there, and its table of contents "
-                "at the end is missing.",
-            )
-    return ModelFacts("unknown", size=size, reason="This is a ZIP archive, not a model.", hint="Unpack it first.")
+            return ModelFacts("pickle", size=size, problem=Problem.of(Reason.CUT_ZIP, there=megabytes(size)))
+    return ModelFacts("unknown", size=size, problem=Problem.of(Reason.ZIP))
 
 
 def contents(path: Path, size: int) -> Contents:

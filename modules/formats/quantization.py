@@ -33,7 +33,10 @@ _CHECKED = frozenset({"gptq", "awq", "exl2", "exl3", "bitsandbytes"})
 
 @dataclass(frozen=True, slots=True)
 class Quantization:
-    """`format` for ModelFacts, `words` for people, bits per weight, and what does not fit together ("" = nothing)."""
+    """`format` for ModelFacts, `words` for people, bits per weight.
+
+    conflict  the method that config.json states though the weights are plain; "" = none
+    """
 
     format: str
     words: str = ""
@@ -66,7 +69,7 @@ def quantization(
                 method,
                 _words(method, values, marks),
                 _bits(method, values, marks),
-                f"config.json says that it is quantised ({method}), but its weights are not.",
+                method,
             )
     return Quantization(method, _words(method, values, marks), _bits(method, values, marks))
 

@@ -1,7 +1,7 @@
 """Reads the header of a safetensors file: which tensors of which kind, without opening the weights.
 
-The file is untrusted. The header is walked entry by entry, never parsed as a whole, so that it costs its own size
-and no more; a reader ends within about a second of work and gives a SafetensorsHeader or raises SafetensorsError.
+The file is untrusted. Its length and the number of its values are bounded before the JSON reader sees it, so that the
+reader ends within about a second and some hundred megabytes; it gives a SafetensorsHeader or raises SafetensorsError.
 Format: https://github.com/huggingface/safetensors (8 bytes length, JSON, data without gaps)
 """
 
@@ -16,28 +16,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modules.errors import Unsupported
-from modules.formats.bad_file import AGAIN, START, bad_file
+from modules.formats.bad_file import START, bad_file
 from modules.formats.gguf import megabytes
+from modules.formats.plain_json import text_of
+from modules.formats.problems import ModelFileError, Problem, Reason
 from modules.formats.weights import Groups, Tally
 
 MAX_HEADER = 32 * 1024 * 1024  # the largest real ones have about 15 MB
 MAX_SECONDS = 1.5
-MAX_METADATA = 64 * 1024
+MAX_KEPT = 64  # entries of __metadata__
+MAX_TEXT = 4096
+MAX_SIDES = 16
 MAX_NAME = 4096
+MAX_TENSORS = 200_000  # the largest real models have about 100,000
+MAX_VALUES = 12 * MAX_TENSORS  # commas: a usual entry has five to eight
 BITS: Mapping[str, int] = {
     "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32,
     "U16": 16, "U8": 8, "BOOL": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
     "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4, "C64": 64,
 }  # fmt: skip
-# Possessive throughout: no input makes these go back and try again.
-_ENTRY = re.compile(
-    rb'\s*+"((?:[^"\\]++|\\.)*+)"\s*+:\s*+\{((?:[^{}"]++|"(?:[^"\\]++|\\.)*+")*+)\}\s*+([,}])', re.DOTALL
-)
-_USUAL = re.compile(
-    rb'\s*+"dtype"\s*+:\s*+"(\w{1,20})"\s*+,\s*+"shape"\s*+:\s*+\[([\d,\s]{0,200})\]\s*+,'
-    rb'\s*+"data_offsets"\s*+:\s*+\[\s*+(\d{1,18})\s*+,\s*+(\d{1,18})\s*+\]\s*+'
-)
 _MARKS = re.compile(
     r"lora_[AB]|lora_(?:up|down)|lora_magnitude_vector|hada_w|oft_|ia3_|lokr_"
     r"|(?:q_weight|qweight|qzeros|g_idx|trellis|SCB|W_q|weight_packed|weight_scale_inv|weight_scale|weight_shape)$"
@@ -48,10 +45,8 @@ _MARKS = re.compile(
 )
 
 
-class SafetensorsError(Unsupported):
-    """The file is not one that can be opened; the message says what it is instead."""
-
-    code = "bad_model_file"
+class SafetensorsError(ModelFileError):
+    """The file is not one that can be opened; `problem` says what it is instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +66,7 @@ class SafetensorsHeader:
     elements  numbers stored, by dtype ("BF16")
     weights   bytes of the data
     marks     telling parts of tensor names, see _MARKS
-    metadata  texts of __metadata__; empty when it is very long
+    metadata  texts of __metadata__, without very long ones
     """
 
     size: int
@@ -93,14 +88,14 @@ def read_safetensors(path: Path) -> SafetensorsHeader:
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
-            raise SafetensorsError("This is not an ordinary file.")
+            raise SafetensorsError(Problem.of(Reason.NOT_ORDINARY))
         with path.open("rb") as file:
             start = file.read(START)
             length = _length(start, found.st_size, path.suffix)
             file.seek(8)
             raw = file.read(length)
     except OSError as error:
-        raise SafetensorsError(f"The file cannot be opened: {error.strerror or error}.") from error
+        raise SafetensorsError(Problem.of(Reason.CANNOT_OPEN, error=error.strerror or error)) from error
     if len(raw) < length:
         raise _cut(found.st_size, length + 8)
     return _Reader(raw, found.st_size).header()
@@ -109,11 +104,11 @@ def read_safetensors(path: Path) -> SafetensorsHeader:
 def _length(start: bytes, size: int, ending: str) -> int:
     """Bytes of the header of a file that begins so."""
     if bad := bad_file(start, size, ending):
-        raise SafetensorsError(bad.message, hint=bad.hint)
+        raise SafetensorsError(bad.problem)
     if start[:4] == b"GGUF":
-        raise SafetensorsError("This is a GGUF file.", hint="Rename it to .gguf.")
+        raise SafetensorsError(Problem.of(Reason.IS_GGUF))
     if not is_safetensors(start):
-        raise SafetensorsError("This is not a safetensors file.", hint=AGAIN)
+        raise SafetensorsError(Problem.of(Reason.NOT_SAFETENSORS))
     length = int.from_bytes(start[:8], "little")
     if length > size - 8:
         raise _cut(size, length + 8)
@@ -123,13 +118,11 @@ def _length(start: bytes, size: int, ending: str) -> int:
 
 
 def _damaged(what: str) -> SafetensorsError:
-    return SafetensorsError(f"The header is damaged: {what}.", hint=AGAIN)
+    return SafetensorsError(Problem.of(Reason.DAMAGED, what=what))
 
 
 def _cut(there: int, whole: int) -> SafetensorsError:
-    return SafetensorsError(
-        f"The file is cut short: {megabytes(there)} of at least {megabytes(whole)} are there.", hint=AGAIN
-    )
+    return SafetensorsError(Problem.of(Reason.CUT_SHORT_AT_LEAST, there=megabytes(there), whole=megabytes(whole)))
 
 
 class _Reader:
@@ -150,9 +143,9 @@ class _Reader:
         data = self._size - 8 - len(self._raw)
         if self._end > data:
             raise SafetensorsError(
-                f"The file is cut short: {megabytes(self._size)} of {megabytes(self._size - data + self._end)} are "
-                "there.",
-                hint=AGAIN,
+                Problem.of(
+                    Reason.CUT_SHORT, there=megabytes(self._size), whole=megabytes(self._size - data + self._end)
+                )
             )
         if self._sum != self._end:
             raise _damaged("its tensors overlap or leave gaps")
@@ -163,42 +156,24 @@ class _Reader:
         )
 
     def _walk(self) -> None:
-        raw, at, more = self._raw, 1, b","
         until = time.thread_time() + MAX_SECONDS
-        if raw.rstrip() == b"{}":
-            return
-        while more == b",":
-            match = _ENTRY.match(raw, at)
-            if match is None:
-                raise _damaged("it is not the JSON it should be")
-            if self._tensors % 512 == 0 and time.thread_time() > until:
+        entries = _parsed(self._raw)
+        self._keep_metadata(entries.pop("__metadata__", None))
+        for number, (name, entry) in enumerate(entries.items()):
+            if number % 512 == 0 and time.thread_time() > until:
                 raise _damaged("it is far larger than that of any real model")
-            at, more = match.end(), match[3]
-            if match[1] == b"__metadata__":
-                self._keep_metadata(match[2])
-            else:
-                self._tensor(_name(match[1]), match[2])
-        if raw[at:].strip(b" \n\r\t\0"):
-            raise _damaged("something follows its end")
+            if len(name) > MAX_NAME:
+                raise _damaged(f"a name in it is {len(name)} characters long")
+            self._tensor(name, entry)
 
-    def _keep_metadata(self, body: bytes) -> None:
+    def _keep_metadata(self, values: Any) -> None:
         """What the maker wrote; long texts of a training are of no use here."""
-        if len(body) > MAX_METADATA:
-            return
-        values = _parsed(body)
-        self._metadata = {key: text for key, text in values.items() if isinstance(text, str)}
+        if isinstance(values, dict):
+            kept = {key: text for key, text in values.items() if isinstance(text, str) and len(text) < MAX_TEXT}
+            self._metadata = {text_of(key): text_of(text) for key, text in list(kept.items())[:MAX_KEPT]}
 
-    def _tensor(self, name: str, body: bytes) -> None:
-        usual = _USUAL.fullmatch(body)
-        if usual:
-            dtype = usual[1].decode()
-            try:
-                shape = tuple(int(side) for side in usual[2].split(b",")) if usual[2].strip() else ()
-            except ValueError:
-                raise _damaged(f"the shape of {name[:80]!r} is not a list of numbers") from None
-            begin, end = int(usual[3]), int(usual[4])
-        else:
-            dtype, shape, begin, end = _unusual(name, body)
+    def _tensor(self, name: str, entry: Any) -> None:
+        dtype, shape, begin, end = _described(name, entry)
         self._tensors += 1
         count = 1
         for side in shape:
@@ -207,7 +182,7 @@ class _Reader:
                 raise _damaged("a tensor claims to be larger than any model")
         taken = end - begin
         if taken < 0 or (dtype in BITS and taken * 8 != -(-count * BITS[dtype] // 8) * 8):
-            raise _damaged(f"the size of {name[:80]!r} does not fit its shape")
+            raise _damaged(f"the size of {text_of(name[:80])!r} does not fit its shape")
         self._sum += taken
         self._end = max(self._end, end)
         if len(self._elements) < 64 or dtype in self._elements:
@@ -221,37 +196,23 @@ class _Reader:
                 self._marks[mark] = Mark(1, count, dtype, shape)
 
 
-def _name(raw: bytes) -> str:
-    if len(raw) > MAX_NAME:
-        raise _damaged(f"a name in it is {len(raw)} bytes long")
-    if b"\\" in raw:
-        try:
-            return str(json.loads(b'"' + raw + b'"'))
-        except ValueError:
-            raise _damaged("a name in it is not text") from None
-    return raw.decode("utf-8", "replace")
-
-
-def _parsed(body: bytes) -> dict[str, Any]:
+def _parsed(raw: bytes) -> dict[str, Any]:
+    """The header's object. Counted first: each value takes up to a hundred bytes once it is read."""
+    if raw.count(b"{") > MAX_TENSORS + 2 or raw.count(b",") > MAX_VALUES or raw.count(b"[") > 2 * MAX_TENSORS + 2:
+        raise _damaged("it is far larger than that of any real model")
     try:
-        values = json.loads(b"{" + body + b"}")
+        values = json.loads(raw.rstrip(b"\0"))
     except (ValueError, RecursionError):
         raise _damaged("it is not the JSON it should be") from None
-    return values if isinstance(values, dict) else {}
+    if not isinstance(values, dict):
+        raise _damaged("it is not the JSON it should be")
+    return values
 
 
-def _unusual(name: str, body: bytes) -> tuple[str, tuple[int, ...], int, int]:
-    """The same entry with its parts in another order."""
-    if len(body) > 4096:
-        raise _damaged(f"the entry {name[:80]!r} is {len(body)} bytes long")
-    values = _parsed(body)
-    dtype, shape, offsets = values.get("dtype"), values.get("shape"), values.get("data_offsets")
-    if (
-        not isinstance(dtype, str)
-        or not isinstance(shape, list)
-        or not isinstance(offsets, list)
-        or len(offsets) != 2
-        or not all(type(one) is int and 0 <= one < 2**62 for one in (*shape, *offsets))
-    ):
-        raise _damaged(f"the entry {name[:80]!r} is not the description of a tensor")
-    return dtype[:20], tuple(shape), offsets[0], offsets[1]
+def _described(name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
+    """Type, shape, and where the numbers begin and end."""
+    match entry:
+        case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [begin, end]}:
+            if len(shape) <= MAX_SIDES and all(type(one) is int and 0 <= one < 2**62 for one in (*shape, begin, end)):
+                return dtype[:20], tuple(shape), begin, end
+    raise _damaged(f"the entry {text_of(name[:80])!r} is not the description of a tensor")

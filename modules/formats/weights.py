@@ -26,6 +26,7 @@ class Groups:
     """Bytes of a model's weights by where they stand. `blocks` and `experts` are by block number.
 
     towers   image and sound parts
+    labels   classes of the head that sorts or ranks, 0 without one (GGUF: cls.*)
     other    what is outside the blocks and nothing of the rest
     widths   sides of the tensors that touch the model's hidden state, in companions
     """
@@ -37,6 +38,7 @@ class Groups:
     towers: int = 0
     other: int = 0
     widths: frozenset[int] = frozenset()
+    labels: int = 0
 
     @property
     def total(self) -> int:
@@ -60,11 +62,12 @@ class Groups:
 
 def merged(groups: Iterable[Groups]) -> Groups:
     """The sums of several files of one model."""
+    parts = tuple(groups)
     blocks: dict[int, int] = {}
     experts: dict[int, int] = {}
     sums = [0, 0, 0, 0]
     widths: set[int] = set()
-    for one in groups:
+    for one in parts:
         for number, size in one.blocks.items():
             blocks[number] = blocks.get(number, 0) + size
         for number, size in one.experts.items():
@@ -72,7 +75,8 @@ def merged(groups: Iterable[Groups]) -> Groups:
         for at, size in enumerate((one.embedding, one.output, one.towers, one.other)):
             sums[at] += size
         widths |= one.widths
-    return Groups(blocks, experts, sums[0], sums[1], sums[2], sums[3], frozenset(widths))
+    labels = max((one.labels for one in parts), default=0)
+    return Groups(blocks, experts, sums[0], sums[1], sums[2], sums[3], frozenset(widths), labels)
 
 
 class Tally:
@@ -84,9 +88,12 @@ class Tally:
         self._embedding = self._output = self._towers = self._other = 0
         self._widths: set[int] = set()
         self._sure: set[int] = set()
+        self._labels = 0
 
     def add(self, name: str, size: int, shape: tuple[int, ...]) -> None:
         """One tensor of `size` bytes."""
+        if name.startswith("cls."):
+            self._labels = max(self._labels, shape[-1] if name == "cls.output.weight" and len(shape) > 1 else 1)
         if _TOWER.search(name):
             self._towers += size
             if name.startswith("mm.") and len(self._widths) < MAX_WIDTHS:
@@ -123,4 +130,5 @@ class Tally:
             self._towers,
             self._other,
             frozenset(self._sure or self._widths),
+            self._labels,
         )

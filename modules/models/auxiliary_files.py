@@ -13,8 +13,7 @@ from typing import Any
 
 from loaders.base import LoaderSpec, LoadParam, NamedFile
 from modules.errors import BadParameter, NotFound
-from modules.formats.auxiliary_reasons import COMPANION_WORDS
-from modules.formats.pickle_weights import DANGER
+from modules.formats.problems import GOES_WITH_A_MODEL, Reason
 from modules.models.catalog import Catalog, near_names
 from modules.models.catalog_fit import beside, mismatch
 from modules.models.model_file import ModelFile
@@ -173,10 +172,9 @@ def _format(spec: LoaderSpec, kind: str) -> str:
 
 def _problem(file: ModelFile, allow_pickle: bool) -> str:
     """Why a companion cannot be used at all; "" when it can."""
-    sound = COMPANION_WORDS.get(file.kind, ("", ""))[0]
-    if file.facts.reason == sound or (allow_pickle and file.facts.reason == DANGER):
-        return ""
-    return file.reason
+    code = None if file.facts.problem is None else file.facts.problem.code
+    is_sound = code is GOES_WITH_A_MODEL.get(file.kind)
+    return "" if is_sound or (allow_pickle and code is Reason.PICKLE) else file.reason
 
 
 def _check(

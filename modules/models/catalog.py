@@ -18,6 +18,7 @@ from modules.errors import NotFound, Unsupported
 from modules.formats.detect import UNREADABLE, detect
 from modules.formats.facts import ModelFacts
 from modules.formats.gguf import GgufHeader, read_header
+from modules.formats.problems import Problem, Reason
 from modules.models.catalog_fit import beside
 from modules.models.catalog_walk import Found, walk
 from modules.models.loadability import verdict
@@ -25,8 +26,6 @@ from modules.models.model_file import ModelFile
 
 logger = logging.getLogger(__name__)
 Stamp = tuple[str, int, int]
-_SILENT = (".bin",)
-"""Endings that anything may have: a file with one is listed only when its content is known."""
 
 
 class Catalog:
@@ -85,7 +84,7 @@ class Catalog:
                 known = _detected(found)
             if UNREADABLE not in known.extra:  # permissions change without a trace in the file
                 facts[marks] = known
-            if known.format == "unknown" and found.path.name.lower().endswith(_SILENT):
+            if known.format == "unknown" and found.silent:
                 continue
             name = _free(found, stamps)
             model = self._described(name, found, known, sum(mark[1] for mark in marks[: len(found.parts)]), here)
@@ -103,12 +102,13 @@ class Catalog:
 
     def _described(self, name: str, found: Found, facts: ModelFacts, size: int, here: Mapping[str, bool]) -> ModelFile:
         judged = verdict(facts, self._registry.for_format(facts.format), here, self.allow_pickle)
-        reason = "It is still being downloaded." if found.unfinished else judged.reason
+        problem = Problem.of(Reason.DOWNLOADING) if found.unfinished else judged.problem
         return ModelFile(
             name=name, path=found.path, size=facts.size or size, format=facts.format, arch=facts.arch,
             quant=facts.quant, context_length=facts.context_length, parameters=facts.parameters, layers=facts.layers,
-            chat_template="template" in facts.capabilities or facts.format == "endpoint", runnable=not reason,
-            reason=reason, loaders=judged.loaders, kind=facts.kind, capabilities=facts.capabilities,
+            chat_template="template" in facts.capabilities or facts.format == "endpoint", runnable=problem is None,
+            reason="" if problem is None else problem.text, reason_code="" if problem is None else problem.code.value,
+            loaders=judged.loaders, kind=facts.kind, capabilities=facts.capabilities,
             languages=facts.languages, installs=judged.installs, facts=facts,
         )  # fmt: skip
 
@@ -157,8 +157,7 @@ def _detected(found: Found) -> ModelFacts:
         return detect(found.path, found.parts)
     except Exception as error:
         logger.exception("looking at %s", found.path)
-        return ModelFacts("unknown", reason=f"It could not be understood: {type(error).__name__}.",
-                          hint="Please report this, with the log.")  # fmt: skip
+        return ModelFacts("unknown", problem=Problem.of(Reason.NOT_UNDERSTOOD, error=type(error).__name__))
 
 
 def near_names(name: str, names: list[str]) -> str:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from modules.formats.auxiliary_reasons import COMPANION_WORDS
 from modules.formats.facts import ModelFacts
+from modules.formats.problems import Reason
 from modules.models.model_file import ModelFile
 
 COMPANIONS = ("adapter", "mmproj", "control-vector")
@@ -42,7 +42,7 @@ def beside(companions: Iterable[ModelFile], model: ModelFile, root: Path) -> tup
     words = _words(model.path.name)
     found = []
     for one in companions:
-        if one.kind != "mmproj" or one.facts.reason != COMPANION_WORDS["mmproj"][0]:
+        if one.kind != "mmproj" or one.facts.problem is None or one.facts.problem.code is not Reason.MMPROJ:
             continue
         if one.path.parent != model.path.parent or mismatch(one.facts, model.facts):
             continue

@@ -10,13 +10,15 @@ from pathlib import Path
 from modules.formats.adapter import CONFIG as ADAPTER_CONFIG
 from modules.formats.detect import SPLIT
 from modules.formats.endpoint import ENDING as ENDPOINT
+from modules.formats.foreign import FOREIGN, is_piece
 from modules.formats.hf_folder import NO_WEIGHTS_OF_PICKLES, PICKLES, READ_FILES
+from modules.formats.pipeline_folder import is_pipeline, part_folders
 
 MAX_DEPTH = 8
 MAX_ENTRIES = 50_000
 LOOSE = (
     ".gguf", ".safetensors", *PICKLES, ".ggml", ".onnx", ".engine", ".plan", ".h5", ".llamafile",
-    ".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".xz", ".zst", ".bz2",
+    *FOREIGN, ".npz", ".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".xz", ".zst", ".bz2",
 )  # fmt: skip
 """Endings of single files that are looked into."""
 UNFINISHED = (".part", ".crdownload", ".download", ".incomplete", ".aria2", ".tmp")
@@ -34,6 +36,7 @@ class Found:
     parts   every file of it, in order
     also    further files that decide what a folder is
     unfinished  a download tool still works on it
+    silent      it is a model only if its content says so: its name has an ending that anything may have, or none
     """
 
     name: str
@@ -41,6 +44,7 @@ class Found:
     parts: tuple[Path, ...]
     also: tuple[Path, ...] = ()
     unfinished: bool = False
+    silent: bool = False
 
 
 def printable(name: str) -> str:
@@ -60,13 +64,15 @@ def walk(root: Path) -> Iterator[Found]:
         here = Path(folder)
         depth = len(here.relative_to(root).parts)
         files = sorted(name for name in files if not name.startswith("."))[:left]
-        if "model_index.json" in files or "modules.json" in files:  # its parts look like models of their own
-            subfolders.clear() if depth else None
+        is_pipe = depth > 0 and "model_index.json" in files and is_pipeline(here)
+        if depth and ("model_index.json" in files or "modules.json" in files):
+            parts = part_folders(here)  # they look like models of their own
+            subfolders[:] = [name for name in subfolders if name not in parts]
         subfolders[:] = sorted(name for name in subfolders if depth < MAX_DEPTH and _is_new(here / name, seen))
         left -= len(files)
         if left <= 0:
             subfolders.clear()
-        is_folder = depth > 0 and is_model_folder(files)
+        is_folder = is_pipe or (depth > 0 and is_model_folder(files))
         if is_folder or here in owned:
             owned.update(here / name for name in subfolders)
         if is_folder:
@@ -92,7 +98,7 @@ def _is_new(folder: Path, seen: set[tuple[int, int]]) -> bool:
 
 def is_model_folder(files: Sequence[str]) -> bool:
     """Whether a folder with these files is one model rather than a place where files lie."""
-    if ADAPTER_CONFIG in files or "model_index.json" in files:
+    if ADAPTER_CONFIG in files:
         return True
     if "config.json" not in files:
         return False
@@ -124,10 +130,12 @@ def _loose(root: Path, here: Path, files: Sequence[str], around: Sequence[str]) 
             splits.setdefault((match["stem"], match["count"], match["ending"].lower()), []).append(name)
         elif lowered.endswith(ENDPOINT):
             yield Found(printable(prefix + name[: -len(ENDPOINT)]), here / name, (here / name,))
+        elif is_piece(name) or "." not in name:
+            yield Found(printable(prefix + name), here / name, (here / name,), silent="." not in name)
         elif lowered.endswith(LOOSE) and not NO_WEIGHTS_OF_PICKLES.match(name):
             unfinished = any(name + ending in there for ending in UNFINISHED)
             stem = name.rsplit(".", 1)[0].removesuffix(".tar")
-            yield Found(printable(prefix + stem), here / name, (here / name,), unfinished=unfinished)
+            yield Found(printable(prefix + stem), here / name, (here / name,), (), unfinished, lowered.endswith(".bin"))
     for (stem, _, _), parts in splits.items():
         unfinished = any(name + ending in there for name in parts for ending in UNFINISHED)
         paths = tuple(here / name for name in sorted(parts))

@@ -45,6 +45,9 @@ def pick_loader(
     for name in model.loaders:
         spec = registry.get(name)
         problem = refusal(spec, hardware, is_installed)
+        if problem is None and spec.name in model.installs:  # the loader is there, a package for this format is not
+            remedy = f"Install it with: {model.installs[spec.name]}"
+            problem = Refusal(spec.name, "a package for this format is not installed", remedy)
         if problem is None:
             ready.append(spec)
         else:

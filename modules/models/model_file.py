@@ -18,7 +18,8 @@ class ModelFile:
     context_length  tokens it was trained for
     parameters      weights of all parts
     chat_template   whether it brings one
-    runnable        whether a loader that is installed opens it; if not, `reason` says why
+    runnable        whether a loader that is installed opens it; if not, `reason` says why to people
+    reason_code     the same for programs: a modules.formats.problems.Reason, "" when it is runnable
     loaders         names of the loaders that open it, best first
     kind            what it is; see ModelFacts.kind. "adapter", "mmproj" and "control-vector" are named in a model's
                     settings and never loaded by themselves
@@ -43,6 +44,7 @@ class ModelFile:
     reason: str
     loaders: tuple[str, ...]
     builtin: bool = False
+    reason_code: str = ""
     kind: str = "model"
     capabilities: tuple[str, ...] = ()
     languages: tuple[str, ...] = ()

@@ -24,6 +24,8 @@ from tests.model_maker import (
     torch_zip,
 )
 
+PIPELINE = '{"_class_name": "StableDiffusionPipeline", "text_encoder": ["transformers", "CLIPTextModel"]}'
+
 
 def test_a_folder_gives_the_same_facts_in_one_part_and_in_three(tmp_path: Path) -> None:
     one, three = detect(hf_folder(tmp_path / "one")), detect(hf_folder(tmp_path / "three", parts=3))
@@ -102,7 +104,7 @@ def test_an_adapter_folder_is_an_adapter(tmp_path: Path) -> None:
         ({"architectures": ["BertForSequenceClassification"], "id2label": {"0": "a", "1": "b"}}, {}, "classifier"),
         ({"architectures": ["WhisperForConditionalGeneration"], "model_type": "whisper"}, {}, "speech"),
         ({"architectures": ["CLIPModel"], "model_type": "clip"}, {}, "other"),
-        ({}, {"model_index__json": "{}"}, "image"),
+        ({}, {"model_index__json": PIPELINE}, "model"),
         ({"architectures": ["T5ForConditionalGeneration"], "model_type": "t5"}, {}, "model"),
     ],
 )

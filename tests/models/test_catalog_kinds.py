@@ -16,6 +16,8 @@ from modules.models.model_file import ModelFile
 from tests.gguf_maker import LLAMA, write
 from tests.model_maker import LFS, LLAMA_CONFIG, hf_folder, old_ggml, peft_folder, safetensors, torch_zip
 
+PIPELINE = '{"_class_name": "StableDiffusionPipeline", "text_encoder": ["transformers", "CLIPTextModel"]}'
+
 
 def spec(name: str, *formats: str, needs: str = "") -> LoaderSpec:
     return LoaderSpec(name, name, formats, (), {}, frozenset(), f"loaders.{name}:load", needs, name)
@@ -37,11 +39,11 @@ def found(catalog: Catalog) -> dict[str, ModelFile]:
 
 def test_a_folder_is_one_entry_whatever_lies_below_it(catalog: Catalog) -> None:
     root = catalog.models_dir
-    embedder = hf_folder(root / "maker/embedder", modules__json="[]")
+    embedder = hf_folder(root / "maker/embedder", modules__json='[{"path": "2_Dense", "type": "x.Dense"}]')
     hf_folder(embedder / "2_Dense")
     picture = root / "picture"
     hf_folder(picture / "text_encoder")
-    (picture / "model_index.json").write_text("{}")
+    (picture / "model_index.json").write_text(PIPELINE)
     llama = hf_folder(root / "llama", parts=2)
     (llama / "original").mkdir()
     (llama / "original/consolidated.00.pth").write_bytes(torch_zip())

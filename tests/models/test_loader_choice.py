@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ class Model:
     format: str = "gguf"
     builtin: bool = False
     loaders: tuple[str, ...] = ("first", "second")
+    installs: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def spec(name: str, **more: Any) -> LoaderSpec:
