@@ -12,8 +12,8 @@ from typing import Any
 
 from loaders.base import Feature, LoaderSpec, LoadParam, LoadRequest
 from loaders.served.backend import EndpointBackend
-from loaders.served.probe import Found, address_of, probe
-from loaders.served.probe_http import Asker, Unanswered
+from loaders.served.probe import ServerFacts, address_of, probe
+from loaders.served.probe_http import ProbeHttp, Unanswered
 from loaders.served.server_kinds import all_samplers
 from modules.errors import EngineError, LoadFailed
 from modules.formats.endpoint import DEFAULT_PARALLEL, EndpointError, EndpointFile, read_endpoint
@@ -52,7 +52,7 @@ def load(request: LoadRequest, progress: Callable[[float, str], None]) -> Endpoi
     except EndpointError as error:
         raise LoadFailed(error.message, hint=error.hint, code=error.code) from error
     address = address_of(file.url, file.flavour)
-    asker = Asker(address.root, key, file.headers, tls_of(file.verify, file.ca_file), min(file.timeout, 10.0))
+    asker = ProbeHttp(address.root, key, file.headers, tls_of(file.verify, file.ca_file), min(file.timeout, 10.0))
     progress(0.05, f"asking {asker.shown}")
     try:
         found = probe(asker, address, file.flavour, file.model, bool(request.settings["adapters"]))
@@ -65,7 +65,7 @@ def load(request: LoadRequest, progress: Callable[[float, str], None]) -> Endpoi
     return EndpointBackend(info)
 
 
-def _info(request: LoadRequest, file: EndpointFile, key: str, found: Found) -> EngineInfo:
+def _info(request: LoadRequest, file: EndpointFile, key: str, found: ServerFacts) -> EngineInfo:
     llama = found.flavour.value == LLAMA
     context = _context(int(_number(request.settings["context"])), file, found)
     features = found.features
@@ -91,7 +91,7 @@ def _info(request: LoadRequest, file: EndpointFile, key: str, found: Found) -> E
     )  # fmt: skip
 
 
-def _context(asked: int, file: EndpointFile, found: Found) -> Decision[int]:
+def _context(asked: int, file: EndpointFile, found: ServerFacts) -> Decision[int]:
     """Tokens one request may use; 0 = not known."""
     told = found.context
     wanted = asked or file.context
@@ -104,7 +104,7 @@ def _context(asked: int, file: EndpointFile, found: Found) -> Decision[int]:
     return Decision(0, "The server does not tell its context, so nothing is left out for it. Set context in the file.")
 
 
-def _details(file: EndpointFile, found: Found, context: Decision[int]) -> dict[str, Any]:
+def _details(file: EndpointFile, found: ServerFacts, context: Decision[int]) -> dict[str, Any]:
     details: dict[str, Any] = {
         "engine": f"server of kind {found.flavour.value}",
         "kind_why": found.flavour.why,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from loaders.exllama.folder import ModelFolder
-from loaders.exllama.grammar import Guide
+from loaders.exllama.grammar import GrammarTokenizer
 from loaders.exllama.model_thread import Event, Generator, ModelThread, Outlet
 from loaders.text.template import ChatTemplate
 from modules.errors import BadRequest, ContextOverflow, EngineError, Unsupported
@@ -56,7 +56,7 @@ class Library(Protocol):
     """One of the two libraries with a loaded model. `job` and the texts run on any thread, `see` on the model's."""
 
     generator: Generator
-    guide: Guide
+    guide: GrammarTokenizer
 
     def encode(self, text: str, bos: bool, embeddings: tuple[Any, ...]) -> Any: ...
     def tensor(self, tokens: list[int]) -> Any: ...

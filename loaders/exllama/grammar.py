@@ -11,7 +11,7 @@ from modules.errors import BadParameter, LoadFailed
 from modules.types import GenerationRequest
 
 
-class Guide:
+class GrammarTokenizer:
     """One per loaded model. Reading a large vocabulary takes about a second, so it waits for the first need."""
 
     def __init__(self, folder: Path, ends: tuple[int, ...]) -> None:

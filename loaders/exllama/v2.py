@@ -12,7 +12,7 @@ from exllamav2 import attn, generator
 
 from loaders.base import LoadRequest, NamedFile
 from loaders.exllama.backend import Asked, adapter_folder
-from loaders.exllama.grammar import Guide
+from loaders.exllama.grammar import GrammarTokenizer
 from loaders.exllama.model_thread import Event
 from loaders.exllama.v2_filter import GuidanceFilter
 from loaders.exllama.v2_sampler import settings_for
@@ -43,7 +43,7 @@ class ExLlamaV2Library:
         self.tokenizer = exl2.ExLlamaV2Tokenizer(config)
         own = self.tokenizer.eos_token_id
         self.ends = tuple(dict.fromkeys([*ends, *([int(own)] if own is not None else [])]))
-        self.guide = Guide(Path(request.path), self.ends)
+        self.guide = GrammarTokenizer(Path(request.path), self.ends)
         self.generator = generator.ExLlamaV2DynamicGenerator(
             self._model, self._cache, self.tokenizer, max_batch_size=self.slots, max_seq_len=self._tokens,
             max_chunk_size=config.max_input_len if self.paged else None, draft_model=self._draft,

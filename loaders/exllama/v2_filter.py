@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from exllamav2.generator.filters import ExLlamaV2Filter
 
-from loaders.exllama.grammar import Guide
+from loaders.exllama.grammar import GrammarTokenizer
 
 
 class GuidanceFilter(ExLlamaV2Filter):  # type: ignore[misc]
     """Masks the logits of every step. One per job."""
 
-    def __init__(self, model: Any, tokenizer: Any, guide: Guide, grammar: str) -> None:
+    def __init__(self, model: Any, tokenizer: Any, guide: GrammarTokenizer, grammar: str) -> None:
         super().__init__(model, tokenizer)
         self._guide = guide
         self._grammar = grammar

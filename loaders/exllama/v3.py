@@ -13,7 +13,7 @@ from exllamav3.model.lora import LoRA
 
 from loaders.base import LoadRequest, NamedFile
 from loaders.exllama.backend import Asked, adapter_folder
-from loaders.exllama.grammar import Guide
+from loaders.exllama.grammar import GrammarTokenizer
 from loaders.exllama.model_thread import Event
 from loaders.exllama.v3_sampler import sampler
 from modules.errors import LoadFailed
@@ -43,7 +43,7 @@ class ExLlamaV3:
         self._load(progress)
         self.tokenizer = exl3.Tokenizer.from_config(config)
         self.ends = tuple(dict.fromkeys(int(token) for token in config.eos_token_id_list))
-        self.guide = Guide(Path(request.path), self.ends)
+        self.guide = GrammarTokenizer(Path(request.path), self.ends)
         self._adapters = [  # kept: an adapter that is collected takes its weights along
             LoRA.from_directory(self._model, adapter_folder(file.path), file.scale)
             for file in request.files.get("lora", ()) if file.scale

@@ -13,14 +13,14 @@ from loaders.base import Feature, LoaderSpec, LoadRequest, NamedFile
 from loaders.hf.adapters import Switch
 from loaders.hf.chunked_prefill import goes_on
 from loaders.hf.forward import Forward
-from loaders.hf.loading import Opened, main_device, open_model, read_model_config
+from loaders.hf.loading import OpenModel, main_device, open_model, read_model_config
 from loaders.hf.out_of_memory import trim
-from loaders.hf.prefix_cache import Prefixes
+from loaders.hf.prefix_cache import PrefixCache
 from loaders.hf.scheduler import Scheduler
-from loaders.hf.sequence import Adapters, Part, Row
-from loaders.hf.speculative import Draft, Guesser, PromptLookup
+from loaders.hf.sequence import Adapters, Part, SequenceState
+from loaders.hf.speculative import Draft, PromptLookup, Speculator
 from loaders.hf.tokenizer import HfTokenizer
-from loaders.hf.vision import Pictures
+from loaders.hf.vision import ImageProcessor
 from loaders.text.hf_folder import choose_context
 from loaders.text.template import ChatTemplate
 from loaders.torch_sampling.chain import Sampler
@@ -39,7 +39,7 @@ class HfEngine:
 
     def __init__(
         self, info: EngineInfo, words: HfTokenizer, template: ChatTemplate, scheduler: Scheduler, switch: Switch,
-        device: torch.device, pictures: Pictures | None = None,
+        device: torch.device, pictures: ImageProcessor | None = None,
     ) -> None:  # fmt: skip
         self._pictures = pictures
         self.info = info
@@ -55,7 +55,7 @@ class HfEngine:
         self._scheduler.submit(row)
         yield from row.chunks()
 
-    def _row(self, request: GenerationRequest, cancelled: Callable[[], bool]) -> Row:
+    def _row(self, request: GenerationRequest, cancelled: Callable[[], bool]) -> SequenceState:
         """What the request asks for, made ready to compute. Raises a BadRequest for what cannot be done."""
         part, images = self._part(request)
         prompt = part.prompt
@@ -70,7 +70,7 @@ class HfEngine:
             parts.append(Part(self._negative(request, prompt)))
         room = self.info.context - max(len(part.prompt) for part in parts)
         limit = int(_number(params.get("max_tokens", 0))) or room
-        return Row(
+        return SequenceState(
             self._words, sampler, parts, max(1, min(limit, room)), self.info.context, cancelled,
             self._switch.wanted(request.lora), guidance, fresh=isinstance(seed, int) and seed >= 0,
             images=images,
@@ -142,7 +142,7 @@ class HfEngine:
 
 
 def build(
-    request: LoadRequest, spec: LoaderSpec, opened: Opened, threads: int, progress: Callable[[float, str], None]
+    request: LoadRequest, spec: LoaderSpec, opened: OpenModel, threads: int, progress: Callable[[float, str], None]
 ) -> HfEngine:
     """The engine around a model. Raises LoadFailed for adapters or a draft that do not fit it."""
     settings, model = request.settings, opened.model
@@ -159,13 +159,13 @@ def build(
     source = chat_template(opened.tokenizer)
     tokenizer = opened.tokenizer
     template = ChatTemplate(source, str(tokenizer.bos_token or ""), str(tokenizer.eos_token or ""))
-    pictures = None if opened.processor is None else Pictures(opened.processor, device, opened.dtype)
+    pictures = None if opened.processor is None else ImageProcessor(opened.processor, device, opened.dtype)
     progress(0.98, "compiling, which can take minutes" if settings["compile"] else "trying it out")
     _try_out(forward, words)
     pieces = goes_on(forward, len(opened.tokenizer))
     trim()
     kept = 0 if static or not pieces.value else int(_number(settings["prompt_cache_mib"])) << 20
-    prefixes: Prefixes[Adapters] = Prefixes(forward, kept)
+    prefixes: PrefixCache[Adapters] = PrefixCache(forward, kept)
     info = EngineInfo(
         model=request.model, loader=spec.name, context=context.value, slots=int(_number(settings["parallel"])),
         chat_template=bool(source), adapters=switch.scales,
@@ -186,7 +186,7 @@ def build(
     return HfEngine(info, words, template, scheduler, switch, device, pictures)
 
 
-def tokenizer_of(opened: Opened) -> HfTokenizer:
+def tokenizer_of(opened: OpenModel) -> HfTokenizer:
     """The tokenizer, with all ids that end a reply: the model's, its generation settings' and the tokenizer's."""
     model, tokenizer = opened.model, opened.tokenizer
     found: set[int] = set()
@@ -209,9 +209,9 @@ def _has_head(model: Any) -> bool:
 
 
 def _guesser(
-    request: LoadRequest, forward: Forward, words: HfTokenizer, opened: Opened, progress: Callable[[float, str], None],
-    piece: int,
-) -> Guesser | None:  # fmt: skip
+    request: LoadRequest, forward: Forward, words: HfTokenizer, opened: OpenModel,
+    progress: Callable[[float, str], None], piece: int,
+) -> Speculator | None:  # fmt: skip
     settings, ahead = request.settings, int(_number(request.settings["draft_tokens"]))
     drafts: tuple[NamedFile, ...] = request.files.get("draft_model", ())
     if not drafts and not settings["prompt_lookup"]:

@@ -25,7 +25,7 @@ _READ, _LOADED = 0.1, 0.95  # where the weights begin and end on the way to read
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenModel:
     """A model, ready to compute. `notes` says what was chosen, for the Model tab."""
 
     model: Any
@@ -48,7 +48,7 @@ _BOTH_WAYS = frozenset({"paligemma"})
 
 def open_model(
     path: Path, config: Any, settings: Mapping[str, ParamValue], place: Place, scratch: str, progress: Report
-) -> Opened:
+) -> OpenModel:
     """Load tokenizer and weights. Raises LoadFailed for what is known not to work, and what the library raises."""
     if config.model_type in _BOTH_WAYS:
         raise LoadFailed(f"{config.model_type} models read a prompt in both directions, which is not done here.",
@@ -86,7 +86,7 @@ def open_model(
     }  # fmt: skip
     if spread := getattr(model, "hf_device_map", None):
         notes["spread"] = _counted(spread)
-    return Opened(model, tokenizer, place, dtype.value, notes, processor)
+    return OpenModel(model, tokenizer, place, dtype.value, notes, processor)
 
 
 def sees(config: Any) -> bool:

@@ -31,7 +31,7 @@ def in_common(first: Sequence[int], second: Sequence[int]) -> int:
 
 
 @dataclass(slots=True)
-class Prefixes(Generic[Key]):
+class PrefixCache(Generic[Key]):
     """Caches with one line each, latest used last. `key` tells what they were computed with (the adapters).
 
     limit  bytes that may be kept; 0 = nothing is

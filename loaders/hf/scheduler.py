@@ -22,11 +22,11 @@ from loaders.hf.cache import Line, SharedCache
 from loaders.hf.cancellation import Asked, Stopped
 from loaders.hf.forward import AnyCache, Forward, OwnCache
 from loaders.hf.out_of_memory import explained, give_back, out_of_memory
-from loaders.hf.prefix_cache import Prefixes
-from loaders.hf.sequence import Adapters, Row
-from loaders.hf.speculative import Guesser
+from loaders.hf.prefix_cache import PrefixCache
+from loaders.hf.sequence import Adapters, SequenceState
+from loaders.hf.speculative import Speculator
 from loaders.torch_sampling.chain import pick_rows
-from loaders.torch_sampling.sampled_token import Picked
+from loaders.torch_sampling.sampled_token import SampledToken
 from modules.errors import EngineError
 from modules.types import Progress
 
@@ -38,7 +38,7 @@ class Group:
     """The replies that have the same adapters and are past their prompt; `shared` is empty where caches are not."""
 
     adapters: Adapters
-    rows: list[Row] = field(default_factory=list)
+    rows: list[SequenceState] = field(default_factory=list)
     shared: SharedCache | None = None
 
 
@@ -51,21 +51,21 @@ class Scheduler:
     """
 
     def __init__(
-        self, forward: Forward, prefixes: Prefixes[Adapters], piece: int,
-        switch: Callable[[Adapters], None], guesser: Guesser | None = None,
+        self, forward: Forward, prefixes: PrefixCache[Adapters], piece: int,
+        switch: Callable[[Adapters], None], guesser: Speculator | None = None,
     ) -> None:  # fmt: skip
         self._forward = forward
         self._prefixes = prefixes
         self._piece = piece
         self._switch = switch
         self._guesser = guesser
-        self._inbox: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
-        self._reading: list[Row] = []
+        self._inbox: queue.SimpleQueue[SequenceState | None] = queue.SimpleQueue()
+        self._reading: list[SequenceState] = []
         self._groups: dict[Adapters, Group] = {}
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
         self._thread.start()
 
-    def submit(self, row: Row) -> None:
+    def submit(self, row: SequenceState) -> None:
         """Have a reply computed; it ends through `row.end` or `row.fail`, whatever happens."""
         self._inbox.put(row)
 
@@ -112,13 +112,13 @@ class Scheduler:
             row.end("cancelled")  # before its line is taken out, which a card that failed refuses
             self._leave(group, row)
 
-    def _guarded(self, work: Callable[[Any], None], what: Row | Group) -> None:
+    def _guarded(self, work: Callable[[Any], None], what: SequenceState | Group) -> None:
         """Do it; what goes wrong ends these replies and no others."""
         try:
             work(what)
         except Exception as error:
             traceback.print_exc()
-            rows = [what] if isinstance(what, Row) else list(what.rows)
+            rows = [what] if isinstance(what, SequenceState) else list(what.rows)
             if isinstance(what, Group):
                 what.rows, what.shared = [], None
             self._reading = [row for row in self._reading if row not in rows]
@@ -142,7 +142,7 @@ class Scheduler:
 
     # ── prompts ─────────────────────────────────────────────────────────────────────────────────────
 
-    def _read(self, row: Row) -> None:
+    def _read(self, row: SequenceState) -> None:
         """Compute one piece of a prompt; the last one gives the reply's first token."""
         if not row.begun:
             self._begin(row)
@@ -164,7 +164,7 @@ class Scheduler:
             self._reading.remove(row)
             self._enter(row)
 
-    def _begin(self, row: Row) -> None:
+    def _begin(self, row: SequenceState) -> None:
         row.begun = time.monotonic()
         row.say()
         for part in row.parts:
@@ -180,11 +180,11 @@ class Scheduler:
         row.cached = len(row.parts[0].prompt) - row.parts[0].left
         self._tell(row)
 
-    def _tell(self, row: Row) -> None:
+    def _tell(self, row: SequenceState) -> None:
         total = sum(len(part.prompt) for part in row.parts)
         row.put(Progress("prompt", total - sum(part.left for part in row.parts), total, row.cached))
 
-    def _enter(self, row: Row) -> None:
+    def _enter(self, row: SequenceState) -> None:
         """The first token; then the reply goes on with the others of its group."""
         logits = [part.logits for part in row.parts if part.logits is not None]
         if not row.took(row.sampler.pick(guided(row, logits))):
@@ -228,12 +228,12 @@ class Scheduler:
             elif not one.took(picked):
                 self._leave(group, one)
 
-    def _picked(self, group: Group, logits: Tensor) -> list[tuple[Row, Picked | Exception]]:
+    def _picked(self, group: Group, logits: Tensor) -> list[tuple[SequenceState, SampledToken | Exception]]:
         """A token for each reply; a sampler or grammar that fails is its own reply's fault."""
         samplers = [row.sampler for row in group.rows]
         if all(sampler.takes_the_likeliest for sampler in samplers):
             return list(zip(group.rows, pick_rows(samplers, logits), strict=True))
-        out: list[tuple[Row, Picked | Exception]] = []
+        out: list[tuple[SequenceState, SampledToken | Exception]] = []
         for row, own in zip(group.rows, logits, strict=True):
             try:
                 out.append((row, row.sampler.pick(own)))
@@ -261,7 +261,7 @@ class Scheduler:
             guided(row, [logits[places[id(part.line)]] for part in row.parts]) for row in group.rows
         ])  # fmt: skip
 
-    def _guessed(self, group: Group, row: Row) -> bool:
+    def _guessed(self, group: Group, row: SequenceState) -> bool:
         """Have several tokens checked in one call; each is still drawn by the sampler, so the text is the same."""
         cache, guesser = group.shared, self._guesser
         most = row.limit - row.count - 1
@@ -287,7 +287,7 @@ class Scheduler:
             self._leave(group, row)
         return True
 
-    def _leave(self, group: Group, row: Row, keep: bool = True) -> None:
+    def _leave(self, group: Group, row: SequenceState, keep: bool = True) -> None:
         """A reply is over: what was computed for it is kept for the next turn."""
         group.rows.remove(row)
         if group.shared is not None:
@@ -311,19 +311,19 @@ class Scheduler:
         shared.drop(line)
         return None
 
-    def _keep(self, row: Row) -> None:
+    def _keep(self, row: SequenceState) -> None:
         cache = row.parts[0].cache
         if cache is not None:
             self._prefixes.keep(row.adapters, cache)
 
 
-def next_to_read(rows: list[Row], number: int) -> Row:
+def next_to_read(rows: list[SequenceState], number: int) -> SequenceState:
     """Whose prompt the piece of that number belongs to: the shortest rest, and every other time who waits longest, so
     that a stream of short prompts does not hold up a long one for ever. `rows` in the order they came."""
     return rows[0] if number % 2 == 0 else min(rows, key=lambda one: sum(part.left for part in one.parts))
 
 
-def guided(row: Row, logits: list[Tensor]) -> Tensor:
+def guided(row: SequenceState, logits: list[Tensor]) -> Tensor:
     """The logits of a reply: with guidance, moved away from those of the negative prompt."""
     if len(logits) == 1:
         return logits[0]

@@ -15,7 +15,7 @@ from loaders.hf.forward import AnyCache
 from loaders.hf.tokenizer import HfTokenizer
 from loaders.text.utf8_stream import TextPieces
 from loaders.torch_sampling.chain import Sampler
-from loaders.torch_sampling.sampled_token import Picked
+from loaders.torch_sampling.sampled_token import SampledToken
 from modules.errors import EnginehouseError
 from modules.types import Chunk, Done, Failed, FinishReason, Stats, Text, TokenLogprob
 
@@ -56,7 +56,7 @@ class Part:
 
 
 @dataclass(slots=True, eq=False)
-class Row:
+class SequenceState:
     """Written by the model's thread once it has been handed over, until `end`.
 
     limit     tokens the reply may have
@@ -102,7 +102,7 @@ class Row:
             if isinstance(chunk, (Done, Failed)):
                 return
 
-    def took(self, picked: Picked) -> bool:
+    def took(self, picked: SampledToken) -> bool:
         """One more token of the reply. False when it was the last one."""
         self.last = time.monotonic()
         self.first = self.first or self.last

@@ -13,7 +13,7 @@ from loaders.hf.forward import Forward
 from loaders.hf.prefix_cache import in_common
 
 
-class Guesser(Protocol):
+class Speculator(Protocol):
     """Guesses what comes next. On the model's thread only.
 
     guess  at most `most` tokens that may follow `tokens`; [] where it has no idea, or no time for one yet

@@ -34,7 +34,7 @@ class Read:
     mark: str
 
 
-class Pictures:
+class ImageProcessor:
     """Wraps a model's processor. Thread-safe, as processors keep nothing.
 
     in_parts  the chat template wants a message as a list of texts and images, not as one text

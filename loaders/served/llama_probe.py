@@ -12,7 +12,7 @@ from typing import Any
 
 from loaders.base import Feature
 from loaders.served.llama_adapters import ROUTE, adapters_of
-from loaders.served.probe_http import Asker, Unanswered, finite, object_of
+from loaders.served.probe_http import ProbeHttp, Unanswered, finite, object_of
 
 _WORD = "a"
 _NOT_THERE = (400, 404, 405, 500, 501)
@@ -39,7 +39,7 @@ class Heard:
     why: str = ""
 
 
-def can(asker: Asker, props: Mapping[str, Any], choose: bool = True) -> Can:
+def can(asker: ProbeHttp, props: Mapping[str, Any], choose: bool = True) -> Can:
     """Ask. `props` is the answer to /props; `choose` = requests are to choose among the server's adapters."""
     ranks = _heard(asker, "/v1/rerank", {"query": _WORD, "documents": [_WORD]}, _a_score)
     if ranks.yes:
@@ -61,7 +61,7 @@ def can(asker: Asker, props: Mapping[str, Any], choose: bool = True) -> Can:
     return Can(frozenset(features), adapters, (*said, *notes))
 
 
-def _adapters(asker: Asker, props: Mapping[str, Any], choose: bool) -> tuple[Mapping[str, float], list[str]]:
+def _adapters(asker: ProbeHttp, props: Mapping[str, Any], choose: bool) -> tuple[Mapping[str, float], list[str]]:
     """The adapters a request may choose among, and what is said of them."""
     try:
         found = adapters_of(asker.get(ROUTE))
@@ -82,7 +82,9 @@ def _adapters(asker: Asker, props: Mapping[str, Any], choose: bool) -> tuple[Map
                    "the cache is used."]  # fmt: skip
 
 
-def _heard(asker: Asker, route: str, body: Mapping[str, Any], fault_of: Callable[[Mapping[str, Any]], str]) -> Heard:
+def _heard(
+    asker: ProbeHttp, route: str, body: Mapping[str, Any], fault_of: Callable[[Mapping[str, Any]], str]
+) -> Heard:
     """Whether the route gives what it has to; `fault_of` says of an answer what is wrong with it, "" = nothing."""
     try:
         answer = asker.post(route, body)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from loaders.base import Feature
 from loaders.served.llama_probe import can
-from loaders.served.probe_http import Asker, Unanswered, count_of, object_of
+from loaders.served.probe_http import ProbeHttp, Unanswered, count_of, object_of
 from loaders.served.server_kinds import FLAVOURS
 from modules.errors import LoadFailed
 from modules.sampling.params import LLAMA, OPENAI, SGLANG, TRTLLM, VLLM
@@ -30,7 +30,7 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ServerFacts:
     """What one server turned out to be. `context` and `slots` are 0 where it does not tell.
 
     adapters  those a request may choose, with the strength each has by itself
@@ -60,7 +60,7 @@ def address_of(url: str, flavour: str) -> Address:
     return Address(url, "/v1")
 
 
-def probe(asker: Asker, address: Address, flavour: str, model: str, choose: bool = True) -> Found:
+def probe(asker: ProbeHttp, address: Address, flavour: str, model: str, choose: bool = True) -> ServerFacts:
     """Ask the server. `choose` = requests are to choose among a llama.cpp server's adapters.
 
     Raises Unanswered when it cannot be used, LoadFailed when it has another model.
@@ -89,7 +89,7 @@ def probe(asker: Asker, address: Address, flavour: str, model: str, choose: bool
     if not adapters:
         features.discard(Feature.LORA)
     context = card.get("max_model_len") or card.get("context_length") or card.get("context_window") or 0
-    return Found(kind, name, address, count_of(context), 0, adapters, frozenset(features), facts)
+    return ServerFacts(kind, name, address, count_of(context), 0, adapters, frozenset(features), facts)
 
 
 def _cards(answer: Any) -> list[dict[str, Any]]:
@@ -131,7 +131,7 @@ def _card(listed: list[dict[str, Any]], model: str, where: str) -> dict[str, Any
                      hint=f"Add one of them to the endpoint file, as model: {shown}.")  # fmt: skip
 
 
-def _llama(asker: Asker, address: Address, kind: Decision[str], model: str, choose: bool) -> Found:
+def _llama(asker: ProbeHttp, address: Address, kind: Decision[str], model: str, choose: bool) -> ServerFacts:
     """llama.cpp's server tells the rest at /props, and what it can do when it is asked for it."""
     props = asker.get("/props")
     if not isinstance(props, dict):
@@ -140,10 +140,12 @@ def _llama(asker: Asker, address: Address, kind: Decision[str], model: str, choo
     found = can(asker, props, choose)
     facts = {"version": str(props.get("build_info", "not told")), "chat_template": bool(props.get("chat_template"))}
     context, slots = count_of(defaults.get("n_ctx")), count_of(props.get("total_slots"))
-    return Found(kind, model, address, context, slots, found.adapters, found.features, facts, found.notes, found.writes)
+    return ServerFacts(
+        kind, model, address, context, slots, found.adapters, found.features, facts, found.notes, found.writes
+    )
 
 
-def _version(asker: Asker) -> str:
+def _version(asker: ProbeHttp) -> str:
     """vLLM's version, "" when it does not tell."""
     try:
         answer = asker.get("/version")

@@ -37,7 +37,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 @dataclass(frozen=True, slots=True)
-class Asker:
+class ProbeHttp:
     """Asks one server. `url` is its root."""
 
     url: str

@@ -21,8 +21,8 @@ from loaders.base import Feature, LoadRequest
 from loaders.served import load_errors
 from loaders.served.backend import EndpointBackend
 from loaders.served.child import ServerChild
-from loaders.served.probe import Address, Found, probe
-from loaders.served.probe_http import Asker, Unanswered
+from loaders.served.probe import Address, ServerFacts, probe
+from loaders.served.probe_http import ProbeHttp, Unanswered
 from loaders.served.server_kinds import FLAVOURS
 from modules.errors import LoadFailed
 from modules.types import Endpoint, EngineInfo
@@ -141,9 +141,9 @@ def _free_port() -> int:
         return int(probe_socket.getsockname()[1])
 
 
-def _wait(child: ServerChild, address: BindAddress, served: Served, progress: Progress) -> Found:
+def _wait(child: ServerChild, address: BindAddress, served: Served, progress: Progress) -> ServerFacts:
     """Until it answers. Whoever waits for us sees progress only while there is some: a line, or work being done."""
-    asker = Asker(address.url, address.key, timeout=5.0)
+    asker = ProbeHttp(address.url, address.key, timeout=5.0)
     seen = worked = 0.0
     fraction, says, looked = 0.02, f"starting {served.title}", 0.0
     while True:
@@ -205,7 +205,9 @@ def _end_with(child: ServerChild, title: str) -> None:
     os._exit(code if code > 0 else 1)
 
 
-def _info(request: LoadRequest, served: Served, start: LaunchPlan, address: BindAddress, found: Found) -> EngineInfo:
+def _info(
+    request: LoadRequest, served: Served, start: LaunchPlan, address: BindAddress, found: ServerFacts
+) -> EngineInfo:
     features = found.features - start.missing_features - {Feature.LORA}
     features |= {Feature.LORA} if start.adapters else set()
     return EngineInfo(

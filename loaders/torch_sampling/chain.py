@@ -13,7 +13,7 @@ from loaders.torch_sampling.candidates import NEVER, Candidates, best
 from loaders.torch_sampling.grammar import Grammar
 from loaders.torch_sampling.history import History
 from loaders.torch_sampling.logprobs import logprob_of
-from loaders.torch_sampling.sampled_token import Picked
+from loaders.torch_sampling.sampled_token import SampledToken
 from loaders.torch_sampling.selection import Plain, draw, no_numbers
 from loaders.torch_sampling.settings import Settings
 from loaders.torch_sampling.steps import build
@@ -55,7 +55,7 @@ class Sampler:
         self.notices: tuple[Notice, ...] = self._chain.notices
         self._read_bias(settings, device)
 
-    def pick(self, logits: Tensor) -> Picked:
+    def pick(self, logits: Tensor) -> SampledToken:
         """The next token. `logits`: one row, [vocabulary], any float type; it is left as it is.
 
         Raises EngineError when the model computed no numbers or the grammar cannot be followed further.
@@ -80,7 +80,7 @@ class Sampler:
         """Whether a token is simply the largest logit, so that a batch of rows can be asked at once."""
         return self._chain.greedy and not self._chain.steps and not self._has_bias and self._grammar is None
 
-    def take(self, token: int, logits: Tensor) -> Picked:
+    def take(self, token: int, logits: Tensor) -> SampledToken:
         """What `pick` gives for a row when this token was chosen elsewhere: for a whole batch, or in another engine."""
         raw = self._row(logits)
         if not isinstance(self._chain.chooser, Plain):
@@ -112,7 +112,7 @@ class Sampler:
             step(c)
         return c
 
-    def _taken(self, token: int, raw: Tensor) -> Picked:
+    def _taken(self, token: int, raw: Tensor) -> SampledToken:
         """Remember a token, and say what it is."""
         if not math.isfinite(float(raw[token])):
             raise no_numbers()
@@ -124,7 +124,7 @@ class Sampler:
             self._grammar.accept(token)
         ended = ends or (self._grammar is not None and self._grammar.complete)
         logprob = None if self._logprobs is None else logprob_of(token, raw, self._logprobs, self._vocabulary)
-        return Picked(token, logprob, ended, ends)
+        return SampledToken(token, logprob, ended, ends)
 
     def _read_bias(self, settings: Settings, device: str | torch.device) -> None:
         bias = dict(settings.bias)
@@ -166,7 +166,7 @@ class Sampler:
         return float(torch.rand((), generator=self._random, dtype=torch.float64))
 
 
-def pick_rows(samplers: Sequence[Sampler], logits: Tensor) -> list[Picked]:
+def pick_rows(samplers: Sequence[Sampler], logits: Tensor) -> list[SampledToken]:
     """One token for each of several requests. `logits`: [requests, vocabulary], a row for each sampler.
 
     Raises as `pick` does, for the first row that fails; the other requests' samplers are then not in step any more,

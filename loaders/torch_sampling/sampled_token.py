@@ -8,7 +8,7 @@ from modules.types import TokenLogprob
 
 
 @dataclass(frozen=True, slots=True)
-class Picked:
+class SampledToken:
     """One token.
 
     logprob    of the model's own distribution, before any sampler; None when not asked for

@@ -15,7 +15,7 @@ _ESTIMATE = 100  # likeliest tokens from which mirostat 1 estimates how steep th
 _WIDTH, _PEAK, _SHARPNESS = 0.3, 5.0, 10.0  # of adaptive-p's hill round its target; llama.cpp's numbers
 
 
-class Chooser(Protocol):
+class Selection(Protocol):
     """`weights` gives the final probability of every candidate, which it may have cut further; `chose` tells which
     of them was taken."""
 

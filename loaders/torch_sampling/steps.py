@@ -12,7 +12,7 @@ from loaders.torch_sampling.dry import Dry
 from loaders.torch_sampling.history import History
 from loaders.torch_sampling.order import step_order
 from loaders.torch_sampling.repetition import NoRepeat, Penalties, PromptPenalty
-from loaders.torch_sampling.selection import AdaptiveP, Chooser, Mirostat, Plain
+from loaders.torch_sampling.selection import AdaptiveP, Mirostat, Plain, Selection
 from loaders.torch_sampling.settings import Settings
 from loaders.torch_sampling.vocabulary import Vocabulary
 from modules.types import Notice
@@ -34,7 +34,7 @@ class Chain:
 
     steps: tuple[Callable[[Candidates], None], ...]
     remembering: tuple[Remembering, ...]
-    chooser: Chooser
+    chooser: Selection
     greedy: bool
     notices: tuple[Notice, ...]
 

@@ -13,7 +13,7 @@ from modules.api.auth import Auth
 from modules.api.origins import OriginPolicy
 from modules.api.security import Security
 from modules.api.static import WebFiles
-from modules.api.ui_placeholder import Late
+from modules.api.ui_placeholder import UiPlaceholder
 from modules.app import App
 from modules.version import VERSION
 
@@ -23,7 +23,7 @@ class Built:
     """`asgi` is what the server runs; `page` takes the web page when its library is imported."""
 
     asgi: Security
-    page: Late
+    page: UiPlaceholder
 
 
 def build(app: App) -> Built:
@@ -53,7 +53,7 @@ def build(app: App) -> Built:
     for router in app.extensions.routers():  # these may have dependencies and lifespans
         api.include_router(router)
     api.mount("/web", WebFiles())
-    page = Late(expected=settings.ui)
+    page = UiPlaceholder(expected=settings.ui)
     api.router.default = page  # not a mount at "/": that would hide "405, wrong method"
     policy = OriginPolicy.of(settings.bind_host, settings.allowed_hosts, settings.cors_origins, auth.needed)
     return Built(Security(api, policy, auth), page)

@@ -19,7 +19,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from modules.api.headers import LARGEST_HEAD
-from modules.api.ui_placeholder import Late
+from modules.api.ui_placeholder import UiPlaceholder
 
 GRACE_SECONDS = 1  # for answers that are still going out when the server ends
 # Longer than clients keep an idle connection (httpx: 5 s, as uvicorn's default): the one who closes it first must be
@@ -126,7 +126,7 @@ async def _logged(work: Callable[[], Awaitable[None]]) -> None:
         _log.exception("work beside the server ended with an error; the server goes on")
 
 
-async def fill_page(page: Late, make: Callable[[], FastAPI]) -> None:
+async def fill_page(page: UiPlaceholder, make: Callable[[], FastAPI]) -> None:
     """Import the web page's library in a thread while requests are answered, then let the page in.
 
     Runs until it is cancelled: it holds the page's own lifespan. When the page cannot be made, `/` says why and

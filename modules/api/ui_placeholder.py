@@ -29,7 +29,7 @@ def page(text: str, status: int, refresh: bool = False) -> Response:
     return response
 
 
-class Late:
+class UiPlaceholder:
     """An ASGI application that is filled in later, or never."""
 
     def __init__(self, expected: bool) -> None:

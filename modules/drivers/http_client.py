@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from modules.engine.idle_timeout import Silence
+from modules.engine.idle_timeout import IdleTimeout
 
 if TYPE_CHECKING:
     import aiohttp
@@ -91,7 +91,7 @@ class _Patience:
         self.given_up = False
         self.response: aiohttp.ClientResponse | None = None
         self._waiting: asyncio.Task[Any] | None = None
-        self._silence = Silence(seconds, self._give_up) if seconds else None
+        self._silence = IdleTimeout(seconds, self._give_up) if seconds else None
 
     async def wait(self, coming: Any) -> Any:
         """Await what the other side sends. Raises ConnectionLost when it was silent for too long."""

@@ -25,7 +25,7 @@ from modules.drivers.llama_errors import refusal
 from modules.drivers.llama_reader import Reader
 from modules.drivers.llama_request import Prompting, completion_body
 from modules.drivers.slots import Place, Prompt, Slots
-from modules.engine.in_flight import Turn
+from modules.engine.in_flight import InFlight
 from modules.engine.process import WorkerProcess
 from modules.errors import BadRequest, EngineCrashed, EngineError, EnginehouseError, Unsupported
 from modules.messages.images import placed
@@ -83,7 +83,7 @@ class LlamaServerEngine:
         """See Engine. Hanging up is the cancel; text that arrives together is yielded together."""
         connection: Connection | None = None
         inside = begun = False
-        turn = Turn(self._process)
+        turn = InFlight(self._process)
         reader = Reader(request, self.info.context, self._slots)
         try:
             turn.pause()  # also while others have all the room, which they may keep as long as their readers like

@@ -20,7 +20,7 @@ from modules.drivers.endpoint_client import client_of
 from modules.drivers.http_client import Connection, ConnectionLost, read_all
 from modules.drivers.openai_reply import Reply, sse
 from modules.drivers.openai_request import Ask, ask_for, unit, without
-from modules.engine.in_flight import Turn
+from modules.engine.in_flight import InFlight
 from modules.engine.process import WorkerProcess
 from modules.errors import BadRequest, EngineError, EnginehouseError, Unsupported
 from modules.types import (
@@ -70,7 +70,7 @@ class OpenAIServerEngine:
         connection: Connection | None = None
         reply: Reply | None = None
         inside = False
-        turn = Turn(self._process)
+        turn = InFlight(self._process)
         turn.pause()  # a server's silence is told by its connection; the worker has nothing to show meanwhile
         try:
             if self._room.locked():

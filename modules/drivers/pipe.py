@@ -9,8 +9,8 @@ from typing import Any
 
 from loaders.base import LoaderSpec
 from modules.engine import protocol
-from modules.engine.chunk_buffer import Backlog
-from modules.engine.in_flight import Turn
+from modules.engine.chunk_buffer import ChunkBuffer
+from modules.engine.in_flight import InFlight
 from modules.engine.process import WorkerProcess
 from modules.errors import BadRequest, EnginehouseError, Unsupported, from_dict
 from modules.sampling.params import BY_NAME, without_neutral
@@ -27,7 +27,7 @@ class PipeEngine:
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         """See Engine. Pieces of text that wait for a slow reader are joined; too much else ends the reply."""
-        chunks = Backlog()
+        chunks = ChunkBuffer()
         key = 0
 
         def arrived(line: protocol.Line) -> None:
@@ -49,7 +49,7 @@ class PipeEngine:
             self._process.close_key(key)
             yield Failed(BadRequest(f"This cannot be sent to the engine: {error}").as_dict())
             return
-        turn = Turn(self._process)
+        turn = InFlight(self._process)
         self._process.send(line)
         try:
             while True:

@@ -14,7 +14,7 @@ MOST_WAITING = 100_000
 """Chunks and candidates of log probabilities that may wait: these cannot be joined, and take some 300 bytes each."""
 
 
-class Backlog:
+class ChunkBuffer:
     """Chunks in their order: neighbouring pieces of text become one, of steps of progress the latest is kept.
 
     Text alone has no limit, as it takes little more than its letters. Of what cannot be joined MOST_WAITING may

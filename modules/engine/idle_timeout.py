@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 
-class Silence:
+class IdleTimeout:
     """Counts the time a request waits for its server. `heard` and `rest` only set a number.
 
     limit   seconds a wait may last

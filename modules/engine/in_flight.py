@@ -5,7 +5,7 @@ from __future__ import annotations
 from modules.engine.process import WorkerProcess
 
 
-class Turn:
+class InFlight:
     """Counts a request in its worker, from here to `end`. Without a worker of ours it counts nothing.
 
     Whoever streams a reply calls `pause` before handing a piece over and `resume` when the next one is wanted:

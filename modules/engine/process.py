@@ -20,7 +20,7 @@ from typing import Any, Literal
 from loaders.base import LoadRequest
 from modules.engine import crash, protocol
 from modules.engine.child import Child
-from modules.engine.watchdog import Limits, Watch
+from modules.engine.watchdog import Limits, Watchdog
 from modules.engine.worker_log import WorkerLog
 from modules.errors import EngineCrashed, EngineError, LoadFailed, from_dict
 from modules.types import EngineInfo
@@ -74,7 +74,7 @@ class WorkerProcess:
         self._next_key = 0
         self._ended = asyncio.Event()
         self._started: asyncio.Future[EngineInfo] | None = None
-        self._watch = Watch(request.path)
+        self._watch = Watchdog(request.path)
 
     # ── messages from outside ───────────────────────────────────────────────────────────────────────
 

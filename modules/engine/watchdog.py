@@ -37,7 +37,7 @@ class Limits:
 
 
 @dataclass(slots=True)
-class Watch:
+class Watchdog:
     """Looks at one worker from outside, once a tick.
 
     fraction    how much of the model is in memory already, 0..0.95; an estimate: resident bytes over file size

@@ -13,14 +13,14 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from modules.api.serving import fill_page
-from modules.api.ui_placeholder import Late
+from modules.api.ui_placeholder import UiPlaceholder
 
 
 async def page(scope: Scope, receive: Receive, send: Send) -> None:
     await PlainTextResponse("the page")(scope, receive, send)
 
 
-def get(app: Late, path: str = "/") -> httpx.Response:
+def get(app: UiPlaceholder, path: str = "/") -> httpx.Response:
     async def go() -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
             return await client.get(path)
@@ -29,15 +29,15 @@ def get(app: Late, path: str = "/") -> httpx.Response:
 
 
 def test_until_the_page_is_there_a_line_reloads_itself() -> None:
-    answer = get(Late(expected=True))
+    answer = get(UiPlaceholder(expected=True))
     assert answer.status_code == 503
     assert "location.reload()" in answer.text  # also where the address names a chat, unlike a refresh
     assert 'http-equiv="refresh"' in answer.text
-    assert "refresh" not in get(Late(expected=True), "/assets/x.js").text
+    assert "refresh" not in get(UiPlaceholder(expected=True), "/assets/x.js").text
 
 
 def test_the_page_answers_once_it_is_there() -> None:
-    late = Late(expected=True)
+    late = UiPlaceholder(expected=True)
     late.fill(page)
     assert get(late).text == "the page"
     assert get(late, "/anything").text == "the page"
@@ -45,7 +45,7 @@ def test_the_page_answers_once_it_is_there() -> None:
 
 @pytest.mark.parametrize("path", ["/api/x", "/v1/x", "/web/x"])
 def test_a_wrong_api_address_is_never_handed_to_the_page(path: str) -> None:
-    late = Late(expected=True)
+    late = UiPlaceholder(expected=True)
     late.fill(page)
     answer = get(late, path)
     assert answer.status_code == 404
@@ -53,7 +53,7 @@ def test_a_wrong_api_address_is_never_handed_to_the_page(path: str) -> None:
 
 
 def test_without_a_page_the_root_says_so_and_the_rest_is_not_found() -> None:
-    late = Late(expected=False)
+    late = UiPlaceholder(expected=False)
     assert "--no-ui" in get(late).text
     assert get(late, "/x").status_code == 404
 
@@ -63,7 +63,7 @@ async def test_a_page_that_cannot_be_made_is_said_and_ends_nothing(caplog: pytes
     def broken() -> FastAPI:
         raise ImportError("no module named gradio")
 
-    late = Late(expected=True)
+    late = UiPlaceholder(expected=True)
     await fill_page(late, broken)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(late), base_url="http://localhost") as client:
         answer = await client.get("/")
@@ -85,7 +85,7 @@ async def test_the_pages_own_lifespan_runs_as_long_as_it_is_there() -> None:
         yield
         seen.append("end")
 
-    task = asyncio.create_task(fill_page(Late(expected=True), lambda: FastAPI(lifespan=lifespan)))
+    task = asyncio.create_task(fill_page(UiPlaceholder(expected=True), lambda: FastAPI(lifespan=lifespan)))
     await asyncio.wait_for(started.wait(), 5)
     await asyncio.sleep(0)
     task.cancel()

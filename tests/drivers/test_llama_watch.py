@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from modules.engine.watchdog import Watch
+from modules.engine.watchdog import Watchdog
 from modules.engine.worker_log import WorkerLog
 
 pytestmark = pytest.mark.timeout(60)
@@ -29,7 +29,7 @@ def test_what_runs_below_the_worker_counts(tmp_path: Path, below: str, works: bo
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
         assert worker.stdout is not None
         worker.stdout.readline()
-        watch, log = Watch(str(tmp_path)), WorkerLog(tmp_path / "engine.log")
+        watch, log = Watchdog(str(tmp_path)), WorkerLog(tmp_path / "engine.log")
         found: list[bool] = []
         until = time.monotonic() + 20
         while time.monotonic() < until and found[-3:] != [works] * 3:

@@ -6,14 +6,14 @@ import asyncio
 
 import pytest
 
-from modules.engine.chunk_buffer import MOST_JOINED, MOST_WAITING, Backlog
+from modules.engine.chunk_buffer import MOST_JOINED, MOST_WAITING, ChunkBuffer
 from modules.types import Chunk, Done, Failed, Notice, Progress, Text, TokenLogprob, TopLogprob
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 MARK = TokenLogprob(TopLogprob("a", -1.0), tuple(TopLogprob("b", -2.0) for _ in range(9)))
 
 
-async def all_of(backlog: Backlog) -> list[Chunk]:
+async def all_of(backlog: ChunkBuffer) -> list[Chunk]:
     """What waits, in its order."""
     out = []
     while backlog:
@@ -22,7 +22,7 @@ async def all_of(backlog: Backlog) -> list[Chunk]:
 
 
 async def test_a_reader_that_pauses_finds_all_of_the_text_in_few_pieces() -> None:
-    backlog = Backlog()
+    backlog = ChunkBuffer()
     count = 50 * MOST_JOINED
     for number in range(count):
         assert backlog.put(Text(f"{number} ")), "text alone has no limit"
@@ -36,7 +36,7 @@ async def test_a_reader_that_pauses_finds_all_of_the_text_in_few_pieces() -> Non
 
 
 async def test_the_order_stays_and_every_log_probability_comes_along() -> None:
-    backlog = Backlog()
+    backlog = ChunkBuffer()
     notice = Notice("sampler_ignored", "so it is")
     for chunk in (Text("a", 1, (MARK,)), Text("b"), notice, Text("c", 2), Text("d", 1, (MARK, MARK))):
         backlog.put(chunk)
@@ -44,7 +44,7 @@ async def test_the_order_stays_and_every_log_probability_comes_along() -> None:
 
 
 async def test_of_steps_of_the_same_work_the_latest_is_kept() -> None:
-    backlog = Backlog()
+    backlog = ChunkBuffer()
     for chunk in (Progress("queued", 0, 1), *(Progress("prompt", done, 900) for done in range(900)), Text("a"),
                   Progress("prompt", 5, 5)):  # fmt: skip
         backlog.put(chunk)
@@ -53,7 +53,7 @@ async def test_of_steps_of_the_same_work_the_latest_is_kept() -> None:
 
 
 async def test_too_many_log_probabilities_end_the_reply_with_a_reason_behind_what_was_there() -> None:
-    backlog = Backlog()
+    backlog = ChunkBuffer()
     room = MOST_WAITING // 10
     answers = [backlog.put(Text("a", 1, (MARK,))) for _ in range(room + 500)]
     assert answers.index(False) == room
@@ -66,14 +66,14 @@ async def test_too_many_log_probabilities_end_the_reply_with_a_reason_behind_wha
 
 
 async def test_a_reader_that_keeps_up_may_have_any_number_of_log_probabilities() -> None:
-    backlog = Backlog()
+    backlog = ChunkBuffer()
     for _ in range(MOST_WAITING // 10 + 500):
         assert backlog.put(Text("a", 1, (MARK,)))
         assert await backlog.take() == Text("a", 1, (MARK,))
 
 
 async def test_a_reader_that_waits_is_woken() -> None:
-    backlog = Backlog()
+    backlog = ChunkBuffer()
     reading = asyncio.create_task(backlog.take())
     await asyncio.sleep(0)
     backlog.put(Text("a"))

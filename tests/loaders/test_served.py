@@ -22,7 +22,7 @@ from loaders import sglang, tensorrt_llm, vllm
 from loaders.base import Feature, LoaderSpec, features_of
 from loaders.served import load_errors
 from loaders.served.child import ServerChild
-from loaders.served.probe_http import Asker, Unanswered
+from loaders.served.probe_http import ProbeHttp, Unanswered
 from modules.drivers.connect import ConnectedEngine, connect
 from modules.engine.child import Child
 from modules.engine.process import WorkerProcess
@@ -119,7 +119,7 @@ async def test_the_port_is_on_loopback_and_closed_without_the_key(tmp_path: Path
         assert endpoint.key not in process.log.tail_bytes().decode()
         assert endpoint.key not in repr(engine.info)
         with pytest.raises(Unanswered) as caught:
-            await asyncio.to_thread(Asker(endpoint.url).get, "/v1/models")
+            await asyncio.to_thread(ProbeHttp(endpoint.url).get, "/v1/models")
         assert caught.value.status == 401
 
 
