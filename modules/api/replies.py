@@ -36,12 +36,14 @@ class RevisionBody(Body):
 class RegenerateBody(RevisionBody):
     """`model` and `preset`: for this reply only; without them what is in use.
 
-    `smaller`: load the model first with what its failed load offered (the error's `fallback`).
+    `smaller`: load the model first with what its failed load offered (the error's `fallback`); `larger`: with the
+    context that was offered for a prompt that did not fit (the error's `offers`).
     """
 
     model: str = Field(default="", max_length=500)
     preset: str = Field(default="", max_length=200)
     smaller: bool = False
+    larger: bool = False
 
 
 def message_routes(app: App) -> APIRouter:
@@ -70,7 +72,7 @@ def message_routes(app: App) -> APIRouter:
         """A further version of a reply, or a reply to a message that has none; by another model or preset if named."""
         body = body or RegenerateBody()
         by = Overrides(body.model, body.preset)
-        return (await conversations.regenerate(chat_id, message_id, body.rev, by, body.smaller)).as_dict()
+        return (await conversations.regenerate(chat_id, message_id, body.rev, by, body.smaller, body.larger)).as_dict()
 
     @router.post("/api/chats/{chat_id}/messages/{message_id}/continue", status_code=201)
     async def continue_reply(chat_id: str, message_id: str, body: RevisionBody | None = None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ further children of the same parent.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -17,8 +18,9 @@ from loaders import Registry
 from modules.chats.store import ChatStore
 from modules.chats.values import Chat, MessageNode
 from modules.conversation.chat_replies import ChatSink
+from modules.conversation.context_offer import overflow_offers
 from modules.conversation.prompt import AS_IN_USE, Overrides, PromptBuilder
-from modules.errors import BadRequest, NotFound
+from modules.errors import BadRequest, ContextOverflow, EnginehouseError, NotFound
 from modules.events import Events
 from modules.generation.pipeline import Generation
 from modules.generation.stop_signal import StopSignal
@@ -27,6 +29,8 @@ from modules.models.pool import ModelPool
 from modules.replies.offer import BeginLoad, Offer, confirmed, loaded_with, no_offer
 from modules.replies.running import Replies
 from modules.types import Chunk, Failed, GenerationRequest, Role
+
+_log = logging.getLogger("enginehouse.conversation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +85,15 @@ class Conversations:
         return await self.send(chat.id, node.parent, node.role, text, rev, with_reply)
 
     async def regenerate(
-        self, chat_id: str, message_id: str, rev: int | None, by: Overrides = AS_IN_USE, smaller: bool = False
-    ) -> ChatChange:
+        self, chat_id: str, message_id: str, rev: int | None, by: Overrides = AS_IN_USE, smaller: bool = False,
+        larger: bool = False,
+    ) -> ChatChange:  # fmt: skip
         """A further version of a reply, or a new reply below a person's message.
 
-        With `smaller` its model is loaded first, with the settings offered when it did not fit.
+        With `smaller` its model is loaded first, with the settings offered when it did not fit; with `larger`, with the
+        context offered when the prompt did not fit.
         Raises: NotFound for a model or preset that is not there, Unsupported for a model that cannot run, BadRequest
-        when nothing smaller was offered, or for another model than `by` names.
+        when nothing such was offered, or for another model than `by` names.
         """
         if by.model:
             model = await asyncio.to_thread(self._catalog.get, by.model)
@@ -97,17 +103,20 @@ class Conversations:
         parent = node.parent if node.role == "assistant" else node.id
         if parent is None:
             raise BadRequest("There is nothing to answer: this message is the first of the chat.")
-        offer = await self._offer(node) if smaller else None
+        if smaller and larger:
+            raise BadRequest("A model can be loaded with less memory or with a larger context, not both.",
+                             hint="Send smaller or larger.", param="larger")  # fmt: skip
+        offer = await self._offer(node, larger) if smaller or larger else None
         if offer is not None and by.model and by.model != offer.model:
             raise BadRequest(f"What was offered is for {offer.model}, not for {by.model}.", code="nothing_smaller")
         answer = await self._reply(chat_id, parent, rev, by=by, offer=offer)
         return ChatChange(answer.rev, None, answer)
 
-    async def _offer(self, node: MessageNode) -> Offer:
+    async def _offer(self, node: MessageNode, larger: bool) -> Offer:
         """What to try instead: as the model's last load offered it, else as this reply's own did. Raises BadRequest."""
         status = self._models.status
-        own = Offer.of(node.error)
-        last = Offer.of(status.error) if status.state == "failed" else None
+        own = Offer.larger_of(node.error) if larger else Offer.of(node.error)
+        last = Offer.of(status.error) if status.state == "failed" and not larger else None
         if last is not None and last.model == (own.model if own else node.model or last.model):
             return last
         if own is None:
@@ -144,15 +153,19 @@ class Conversations:
         model = by.model or self._models.status.model
         chat = await asyncio.to_thread(self._chats.get, chat_id)
         request = await asyncio.to_thread(self._prompts.build, chat, parent, tail, by)
+        message = parent if chat.messages[parent].role == "user" else None
         sink = ChatSink(self._chats, self._events, chat_id, parent, model, None if tail is None else tail.id, rev)
-        await self._replies.start(sink, partial(self._stream, request, offer))
+        await self._replies.start(sink, partial(self._stream, request, offer, message))
         assert sink.node is not None
         return sink.node
 
     async def _stream(
-        self, request: GenerationRequest, offer: Offer | None, stop: StopSignal
+        self, request: GenerationRequest, offer: Offer | None, message: str | None, stop: StopSignal
     ) -> AsyncGenerator[Chunk, None]:
-        """The reply; before it the load of what was offered, which ends it when it fails."""
+        """The reply to `message`; before it the load of what was offered, which ends it when it fails.
+
+        A prompt that does not fit comes with offers of what to do.
+        """
         if offer is not None:
             async with aclosing(loaded_with(offer, self._models, self._begin_load)) as steps:
                 async for chunk in steps:
@@ -161,7 +174,18 @@ class Conversations:
                         return
         async with aclosing(self._generation.stream(request, stop)) as chunks:
             async for chunk in chunks:
-                yield chunk
+                yield chunk if type(chunk) is not Failed else await self._with_offers(chunk, request, message)
+
+    async def _with_offers(self, failed: Failed, request: GenerationRequest, message: str | None) -> Failed:
+        if failed.error.get("code") != ContextOverflow.code:
+            return failed
+        models = None if request.model not in (None, self._models.status.model) else self._models
+        try:
+            offers = await asyncio.to_thread(overflow_offers, failed.error, message, models)
+        except EnginehouseError as error:
+            _log.warning("no larger context can be offered: %s", error.message)
+            offers = await asyncio.to_thread(overflow_offers, failed.error, message, None)
+        return replace(failed, error={**failed.error, "offers": offers})
 
     def _changed(self, chat_id: str, rev: int) -> None:
         self._events.publish({"type": "chat", "id": chat_id, "rev": rev, "kind": "changed"})

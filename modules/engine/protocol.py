@@ -171,7 +171,7 @@ _READERS: Mapping[str, Callable[[dict[str, Any]], Chunk]] = {
     "ledger": _ledger,
     "stats": lambda value: Stats(**value),
     "done": _done,
-    "failed": lambda value: Failed(value["error"], Stats(**value["stats"])),
+    "failed": lambda value: Failed(value["error"], Stats(**value.get("stats", {}))),
 }
 
 

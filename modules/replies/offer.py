@@ -1,10 +1,10 @@
-"""What a load that did not fit offered instead: taken for a reply, and said with it."""
+"""Other settings to load a model with for a reply: less memory where it did not fit, or a larger context."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 from loaders.base import LoaderSpec
@@ -27,24 +27,45 @@ class Watched(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A model with complete settings for one of its loaders, what they change, and what else there is to say."""
+    """A model with complete settings for one of its loaders, what they change, and what else there is to say.
+
+    larger   a larger context, offered for a prompt that did not fit; else less memory, for a load that did not fit
+    """
 
     model: str
     loader: str
     settings: Mapping[str, Any]
     changes: tuple[Change, ...]
     more: tuple[str, ...] = ()
+    larger: bool = False
 
     @classmethod
     def of(cls, error: Any) -> Offer | None:
         """The offer in an error (`as_dict`), also one read from a chat's file; None where there is none to take."""
-        offered: Any = error.get("fallback") if isinstance(error, Mapping) else None
+        return cls._read(error.get("fallback") if isinstance(error, Mapping) else None)
+
+    @classmethod
+    def larger_of(cls, error: Any) -> Offer | None:
+        """The larger context among an error's `offers`, as `of`."""
+        offers = error.get("offers") if isinstance(error, Mapping) else None
+        rows = offers if isinstance(offers, (list, tuple)) else ()
+        found = next((row for row in rows if isinstance(row, Mapping) and row.get("kind") == "reload"), None)
+        offer = cls._read(found)
+        return None if offer is None else replace(offer, larger=True)
+
+    @classmethod
+    def _read(cls, offered: Any) -> Offer | None:
         match offered:
             case {"model": str(model), "loader": str(loader), "settings": dict(settings), "changes": [_, *_] as rows}:
                 words = [one if isinstance(one, Mapping) else {} for one in rows]
                 changes = (Change(*(str(one.get(name)) for name in ("name", "label", "was", "now"))) for one in words)
                 return cls(model, loader, settings, tuple(changes))
         return None
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready, as `of` reads it."""
+        changes = [asdict(change) for change in self.changes]
+        return {"model": self.model, "loader": self.loader, "settings": dict(self.settings), "changes": changes}
 
     @property
     def words(self) -> str:
@@ -68,7 +89,7 @@ def confirmed(offer: Offer, spec: LoaderSpec, usual: Mapping[str, ParamValue]) -
         for one in offer.changes
         if one.name in params
     ]
-    if not spec.ladder or true != list(offer.changes):
+    if not (offer.larger or spec.ladder) or true != list(offer.changes):
         raise no_offer()
     told = {one.name for one in true}
     more = [
@@ -117,4 +138,5 @@ async def loaded_with(offer: Offer, models: Watched, begin: BeginLoad) -> AsyncG
         return
     finally:
         models.on_change.remove(heard)
-    yield Notice("load_fallback", f"{offer.model} was loaded with less, as you chose. {offer.words}.")
+    code, how = ("context_enlarged", "a larger context") if offer.larger else ("load_fallback", "less")
+    yield Notice(code, f"{offer.model} was loaded with {how}, as you chose. {offer.words}.")

@@ -136,6 +136,6 @@ class Reply:
 
 
 def failed_event(error: Mapping[str, Any], rev: int) -> dict[str, Any]:
-    """The last event of a reply that failed; with what to try instead, where its model did not fit."""
-    offer = {"fallback": error["fallback"]} if error.get("fallback") else {}
-    return {"failed": {**{key: error.get(key, "") for key in ("message", "hint", "code")}, **offer, "rev": rev}}
+    """The last event of a reply that failed; with its figures, and what to try instead."""
+    more = {key: error[key] for key in ("fallback", "figures", "offers") if error.get(key)}
+    return {"failed": {**{key: error.get(key, "") for key in ("message", "hint", "code")}, **more, "rev": rev}}

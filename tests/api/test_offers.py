@@ -75,3 +75,28 @@ def test_a_reply_that_waits_for_the_smaller_load_can_be_stopped(tight: LiveServe
     assert tight.call("POST", f"/api/chats/{chat['id']}/replies/{turn['reply']['id']}/stop") == {"stopped": True}
     assert ended(tight, chat, turn)[1]["state"] == "stopped"
     tight.call("POST", "/api/models/unload", {})
+
+
+def test_a_message_that_does_not_fit_is_refused_with_offers_and_the_chat_goes_on(tmp_path: Path) -> None:
+    large = "word " * 3000
+    with running_server(tmp_path) as live:
+        live.load_echo(context=1024)
+        chat, turn = live.chat("My name is Ada.")
+        ended(live, chat, turn)
+        events, refused = ended(live, chat, turn := live.chat(large, live.call("GET", f"/api/chats/{chat['id']}"))[1])
+        failed = events[-1]["failed"]
+        assert failed["code"] == refused["error"]["code"] == "context_length_exceeded"
+        assert failed["figures"]["limit"] == 1024 < failed["figures"]["needed"]
+        edit, larger = failed["offers"]
+        assert (edit["kind"], edit["message"]) == ("edit_message", turn["message"]["id"])
+        _, node = ended(live, chat, live.chat("Who am I?", live.call("GET", f"/api/chats/{chat['id']}"))[1])
+        assert (node["state"], node["text"]) == ("done", "Who am I?")
+        assert (node["ledger"]["oversized_messages"], node["ledger"]["kept_messages"]) == (1, 3)
+        path = f"/api/chats/{chat['id']}/messages/{turn['reply']['id']}/regenerate"
+        _, node = ended(live, chat, live.call("POST", path, {"larger": True}))
+        assert (node["state"], node["text"][:10]) == ("done", large[:10])
+        assert [notice["code"] for notice in node["notices"]] == ["context_enlarged"]
+        assert live.call("GET", "/api/state")["model"]["settings"]["context"] == larger["settings"]["context"]
+        assert live.call("POST", path, {"larger": True, "smaller": True}, status=400)["error"]["param"] == "larger"
+        other = f"/api/chats/{chat['id']}/messages/{node['id']}/regenerate"
+        assert live.call("POST", other, {"larger": True}, status=400)["error"]["code"] == "nothing_smaller"
