@@ -9,6 +9,7 @@
     ├── NotFound              404  a name that is not there
     ├── Conflict              409  somebody else changed it first (a stale tab)
     ├── TooLarge              413  a body over its limit
+    ├── UnsupportedMediaType  415  a body that is not marked as JSON
     ├── Unsupported           422  understood, but this loader or model cannot do it
     ├── Cancelled             499  stopped by the person or the client
     ├── EngineError           500  an engine failed
@@ -103,6 +104,19 @@ class TooLarge(EnginehouseError):
     status, code = 413, "too_large"
 
 
+class UnsupportedMediaType(BadRequest):
+    status, code = 415, "unsupported_media_type"
+
+    @classmethod
+    def for_body(cls, content_type: str) -> UnsupportedMediaType:
+        """The error for a body that is not marked as JSON."""
+        came = f"as {content_type.split(';')[0].strip()[:80]}" if content_type.strip() else "without a type"
+        return cls(
+            f"The body has to be JSON, but it came {came}.",
+            hint="Add the header Content-Type: application/json (with curl: -H 'Content-Type: application/json').",
+        )
+
+
 class Unsupported(EnginehouseError):
     status, code = 422, "unsupported"
 
@@ -140,15 +154,15 @@ BY_CODE: dict[str, type[EnginehouseError]] = {
     for cls in (
         EnginehouseError, BadRequest, BadParameter, ContextOverflow, Unauthorized, Forbidden,
         NotFound, Conflict, TooLarge, Unsupported, Cancelled, EngineError, EngineCrashed,
-        LoadFailed, NotReady, RateLimited, StorageError,
+        LoadFailed, NotReady, RateLimited, StorageError, UnsupportedMediaType,
     )
 }  # fmt: skip
 
 BY_STATUS: dict[int, type[EnginehouseError]] = {
     cls.status: cls
     for cls in (
-        BadRequest, Unauthorized, Forbidden, NotFound, Conflict, TooLarge, Unsupported, Cancelled, EngineError,
-        NotReady, RateLimited, StorageError,
+        BadRequest, UnsupportedMediaType, Unauthorized, Forbidden, NotFound, Conflict, TooLarge, Unsupported,
+        Cancelled, EngineError, NotReady, RateLimited, StorageError,
     )
 }  # fmt: skip
 

@@ -9,6 +9,18 @@ server's rights. The server's own checks (key, Host, Origin, body size) stand be
 from __future__ import annotations
 
 from loaders.base import Feature, LoaderSpec, LoadParam
+from modules.dialects.answers import ErrorResponse, EventAnswer, JsonAnswer, LineAnswer, json_response
+from modules.dialects.body import Body
+from modules.dialects.constraints import Constraint, read_constraint
+from modules.dialects.dialect import Dialect, DialectRouter
+from modules.dialects.encoding import encoded
+from modules.dialects.endpoint import answered
+from modules.dialects.lora import read_lora
+from modules.dialects.model_choice import ModelChoice
+from modules.dialects.parallel import chunks, results
+from modules.dialects.sampling import read_sampling, read_stop, seeded
+from modules.dialects.socket import serve_socket
+from modules.dialects.usage import Ended, TokenCounts, reply_facts
 from modules.errors import (
     BadParameter,
     BadRequest,
@@ -27,8 +39,10 @@ from modules.errors import (
     TooLarge,
     Unauthorized,
     Unsupported,
+    UnsupportedMediaType,
     from_dict,
     seconds_to_wait,
+    shown_value,
 )
 from modules.generation.embeddings import Embedded, Ranked
 from modules.generation.pipeline import Generation, Result
@@ -58,11 +72,15 @@ from modules.version import VERSION
 from modules.web.sse import send_answer, send_events, unless_disconnected
 
 __all__ = [
-    "BY_NAME", "CANONICAL", "MEDIA_MARK", "PARAMS", "VERSION", "BadParameter", "BadRequest", "Cancelled", "Chunk",
-    "Conflict", "ContextOverflow", "Done", "Embedded", "EngineCrashed", "EngineError", "EnginehouseError",
-    "ExtensionContext", "Failed", "Feature", "Forbidden", "Generation", "GenerationRequest", "Ledger",
-    "LoadFailed", "LoadParam", "LoaderSpec", "Message", "ModelAccess", "NotFound", "NotReady", "Notice", "Param",
-    "Presets", "Progress", "Ranked", "RateLimited", "Reasoning", "Result", "Services", "Stats", "StorageError", "Text",
-    "TokenLogprob", "TooLarge", "TopLogprob", "Unauthorized", "Unsupported", "check_values", "from_dict",
-    "hookimpl", "seconds_to_wait", "send_answer", "send_events", "token_spans", "unless_disconnected", "without_marks",
+    "BY_NAME", "CANONICAL", "MEDIA_MARK", "PARAMS", "VERSION", "BadParameter", "BadRequest", "Body", "Cancelled",
+    "Chunk", "Conflict", "Constraint", "ContextOverflow", "Dialect", "DialectRouter", "Done", "Embedded", "Ended",
+    "EngineCrashed", "EngineError", "EnginehouseError", "ErrorResponse", "EventAnswer", "ExtensionContext",
+    "Failed", "Feature", "Forbidden", "Generation", "GenerationRequest", "JsonAnswer", "Ledger", "LineAnswer",
+    "LoadFailed", "LoadParam", "LoaderSpec", "Message", "ModelAccess", "ModelChoice", "NotFound", "NotReady",
+    "Notice", "Param", "Presets", "Progress", "Ranked", "RateLimited", "Reasoning", "Result", "Services", "Stats",
+    "StorageError", "Text", "TokenCounts", "TokenLogprob", "TooLarge", "TopLogprob", "Unauthorized", "Unsupported",
+    "UnsupportedMediaType", "answered", "check_values", "chunks", "encoded", "from_dict", "hookimpl",
+    "json_response", "read_constraint", "read_lora", "read_sampling", "read_stop", "reply_facts", "results",
+    "seconds_to_wait", "seeded", "send_answer", "send_events", "serve_socket", "shown_value", "token_spans",
+    "unless_disconnected", "without_marks",
 ]  # fmt: skip

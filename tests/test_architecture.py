@@ -44,6 +44,7 @@ LAYERS: tuple[tuple[str, int], ...] = (
     ("modules.engine", 4),
     ("modules.drivers", 4),
     ("modules.extension_api", 6),
+    ("modules.dialects", 6),
     ("modules.extensions", 6),
     ("modules.hooks", 6),
     ("modules.generation", 6),
@@ -168,7 +169,7 @@ def test_heavy_and_edge_libraries_stay_where_they_belong(path: Path) -> None:
         if top == "gradio" and not name.startswith(("modules.ui", "extensions.")):
             wrong.append(where)
         if top in ("fastapi", "starlette") and not name.startswith(
-            ("modules.api", "server", "extensions.", "modules.ui.build")
+            ("modules.api", "modules.dialects", "server", "extensions.", "modules.ui.build")
         ):
             wrong.append(where)
         if top in ENGINE_LIBRARIES and not name.startswith(WORKER_ONLY) and not (

@@ -7,14 +7,21 @@ from typing import Any
 
 from fastapi.responses import Response
 
-from modules.extension_api import BadParameter, BadRequest, ExtensionContext, GenerationRequest, Result
+from modules.extension_api import (
+    BadParameter,
+    BadRequest,
+    Body,
+    ExtensionContext,
+    GenerationRequest,
+    ModelChoice,
+    Result,
+    seeded,
+)
 
-from .body import Body
 from .extras import finish_reason
-from .fields import SEEDS, Common, read_common, unknown_fields
+from .fields import read_common, unknown_fields
 from .logprobs import chat_logprobs
 from .messages import read_messages
-from .models import ModelList
 from .response import reply_with
 from .schemas import CHAT_SCHEMA
 from .streaming import CHAT
@@ -26,13 +33,12 @@ TEMPLATE_FIELDS = ("enable_thinking", "reasoning_effort", "preserve_thinking", "
 class Chat:
     """Answers a conversation."""
 
-    def __init__(self, context: ExtensionContext, models: ModelList) -> None:
+    def __init__(self, context: ExtensionContext, models: ModelChoice) -> None:
         self._context = context
         self._models = models
 
-    async def answer(self, values: dict[str, Any]) -> Response:
+    async def answer(self, body: Body) -> Response:
         """The response to one request. Raises EnginehouseError for a request that cannot be answered."""
-        body = Body(values)
         messages, said = read_messages(body.take("messages"))
         logprobs = _logprobs(body)
         variables = _variables(body)
@@ -47,8 +53,8 @@ class Chat:
         requests = [
             GenerationRequest(
                 id=f"{ident}-{number}", model=common.model, messages=messages,
-                params=seeded(common, number), stop=common.stop, logprobs=logprobs, continue_last=goes_on,
-                overflow=common.overflow, grammar=common.grammar, json_schema=common.schema,  # type: ignore[arg-type]
+                params=seeded(common.params, number), stop=common.stop, logprobs=logprobs, continue_last=goes_on,
+                overflow=common.overflow, grammar=common.constraint.grammar, json_schema=common.constraint.schema,  # type: ignore[arg-type]
                 template_vars=variables, lora=common.lora, negative_prompt=common.negative_prompt, origin="openai",
             )
             for number in range(common.n)
@@ -58,14 +64,6 @@ class Chat:
             return _choice(index, reply, logprobs is not None)
 
         return reply_with(self._context.generation, requests, CHAT, ident, common, notices, choice)
-
-
-def seeded(common: Common, number: int) -> dict[str, Any]:
-    """The values for one of several choices: the same seed would give the same reply n times."""
-    seed = common.params.get("seed", -1)
-    if not number or seed < 0:
-        return dict(common.params)
-    return {**common.params, "seed": (seed + number) % SEEDS}
 
 
 def _choice(index: int, reply: Result, with_logprobs: bool) -> dict[str, Any]:

@@ -7,20 +7,26 @@ from typing import Any
 
 from fastapi.responses import Response
 
-from modules.extension_api import BadParameter, ExtensionContext, GenerationRequest, Result
+from modules.extension_api import (
+    BadParameter,
+    Body,
+    ExtensionContext,
+    GenerationRequest,
+    ModelChoice,
+    Result,
+    seeded,
+)
 
-from .body import Body
-from .chat import seeded
 from .extras import finish_reason
 from .fields import read_common, refuse, unknown_fields
 from .logprobs import CompletionLogprobs
-from .models import ModelList
 from .response import reply_with
 from .schemas import COMPLETION_SCHEMA
 from .streaming import COMPLETION
 
 KNOWN = tuple(COMPLETION_SCHEMA["properties"])
 MOST_REPLIES = 64
+MOST_TOKENS = 2_000_000
 TOKENS = 2**31  # engines keep ids in 32 bits with a sign, and larger ones would come out as other tokens
 Prompt = str | tuple[int, ...]
 
@@ -28,13 +34,12 @@ Prompt = str | tuple[int, ...]
 class Completions:
     """Continues texts."""
 
-    def __init__(self, context: ExtensionContext, models: ModelList) -> None:
+    def __init__(self, context: ExtensionContext, models: ModelChoice) -> None:
         self._context = context
         self._models = models
 
-    async def answer(self, values: dict[str, Any]) -> Response:
+    async def answer(self, body: Body) -> Response:
         """The response to one request. Raises EnginehouseError for a request that cannot be answered."""
-        body = Body(values)
         prompts = read_prompts(body.take("prompt"))
         refuse(bool(body.take("suffix")), "suffix", "suffix is not offered: no loader here fills in the middle yet.")
         echo = body.flag("echo")
@@ -50,8 +55,9 @@ class Completions:
         ident = f"cmpl-{uuid.uuid4().hex}"
         requests = [
             GenerationRequest(
-                id=f"{ident}-{place}-{number}", model=common.model, prompt=prompt, params=seeded(common, number),
-                stop=common.stop, logprobs=logprobs, grammar=common.grammar, json_schema=common.schema, echo=echo,
+                id=f"{ident}-{place}-{number}", model=common.model, prompt=prompt, params=seeded(common.params, number),
+                stop=common.stop, logprobs=logprobs, grammar=common.constraint.grammar,
+                json_schema=common.constraint.schema, echo=echo,
                 lora=common.lora, negative_prompt=common.negative_prompt, origin="openai",
             )
             for place, prompt in enumerate(prompts)
@@ -77,6 +83,8 @@ def read_prompts(value: Any, name: str = "prompt") -> list[Prompt]:
     """A text, token ids, or a list of either. Raises BadParameter naming the field."""
     if value is None:
         raise BadParameter(f"{name} is missing.", param=name)
+    if isinstance(value, list) and len(value) > MOST_TOKENS:
+        raise BadParameter(f"{name} has {len(value):,} items, but {MOST_TOKENS:,} is the most.", param=name)
     if isinstance(value, str) or (isinstance(value, list) and value and all(map(_is_number, value))):
         value = [value]
     if not isinstance(value, list) or not value:

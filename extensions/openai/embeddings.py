@@ -11,13 +11,11 @@ from typing import Any
 
 from fastapi.responses import Response
 
-from modules.extension_api import BadParameter, Embedded, ExtensionContext, Notice
+from modules.extension_api import BadParameter, Body, Embedded, ExtensionContext, JsonAnswer, ModelChoice, Notice
 
-from .body import Body
 from .completions import Prompt, read_prompts
-from .endpoint import Whole
-from .fields import model_of, unknown_fields
-from .models import ModelList
+from .errors import OPENAI
+from .fields import unknown_fields
 from .schemas import EMBEDDING_SCHEMA
 
 KNOWN = tuple(EMBEDDING_SCHEMA["properties"])
@@ -28,18 +26,17 @@ WIDEST = 1 << 16
 class Embedding:
     """Answers with one vector per input."""
 
-    def __init__(self, context: ExtensionContext, models: ModelList) -> None:
+    def __init__(self, context: ExtensionContext, models: ModelChoice) -> None:
         self._context = context
         self._models = models
 
-    async def answer(self, values: dict[str, Any]) -> Response:
+    async def answer(self, body: Body) -> Response:
         """The response to one request. Raises EnginehouseError for a request that cannot be answered."""
-        body = Body(values)
         inputs = _inputs(body.take("input"))
         form = body.choice("encoding_format", ("float", "base64"), "float")
         width = body.integer("dimensions", 0, 1, WIDEST) if body.has("dimensions") else 0
         body.take("user")
-        model = model_of(body, self._context)
+        model = self._models.read(body)
         notices = unknown_fields(body, KNOWN)
         await self._models.check(model)
 
@@ -47,7 +44,7 @@ class Embedding:
             found = await self._context.models.embed(model, inputs)
             return await asyncio.to_thread(_shaped, found, form, width, notices)
 
-        return Whole(work)
+        return JsonAnswer(OPENAI, work)
 
 
 def _inputs(value: Any) -> list[Prompt]:

@@ -12,12 +12,16 @@ ROLES = {"system": "system", "developer": "system", "user": "user", "assistant":
 KNOWN = frozenset({"role", "content", "name", "refusal", "audio", "annotations", "reasoning_content", "tool_calls",
                    "function_call"})  # fmt: skip
 MOST_NAMED = 20
+MOST_MESSAGES = 10_000
 
 
 def read_messages(value: Any) -> tuple[tuple[Message, ...], tuple[Notice, ...]]:
     """The messages and what of them had no effect. Raises BadParameter naming the place."""
     if not isinstance(value, list) or not value:
         raise BadParameter("messages has to be a list of at least one message.", param="messages")
+    if len(value) > MOST_MESSAGES:
+        raise BadParameter(f"messages has {len(value):,} messages, but {MOST_MESSAGES:,} is the most.",
+                           param="messages")  # fmt: skip
     notices: dict[str, Notice] = {}
     messages = tuple(_message(item, f"messages.{place}", notices) for place, item in enumerate(value))
     return messages, tuple(notices.values())

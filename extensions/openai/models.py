@@ -1,4 +1,4 @@
-"""/v1/models: what there is; and which model a request means."""
+"""/v1/models: what there is."""
 
 from __future__ import annotations
 
@@ -7,57 +7,35 @@ from typing import Any
 
 from fastapi.responses import Response
 
-from modules.extension_api import ExtensionContext, NotFound
+from modules.extension_api import ErrorResponse, ExtensionContext, ModelChoice, json_response
 
-from .encoding import encoded
-from .endpoint import Problem
-
-MOST_NAMED = 20
+from .errors import OPENAI
 
 
 class ModelList:
     """The catalogue in OpenAI's shape. Built-in test models are listed only while they are loaded."""
 
-    def __init__(self, context: ExtensionContext) -> None:
+    def __init__(self, context: ExtensionContext, models: ModelChoice) -> None:
         self._models = context.models
+        self._choice = models
 
     async def all(self) -> Response:
         """GET /v1/models"""
         status = self._models.status
         try:
-            files = await self._models.list()
+            shown = await self._choice.shown()
         except Exception as error:
-            return Problem(error)
-        shown = [file for file in files if file.runnable and (not file.builtin or file.name == status.model)]
+            return ErrorResponse(OPENAI, error)
         cards = await asyncio.to_thread(lambda: [_card(file, status) for file in shown])
-        return _json({"object": "list", "data": cards})
+        return json_response({"object": "list", "data": cards})
 
     async def one(self, name: str) -> Response:
         """GET /v1/models/{name}"""
         try:
-            file = await self.find(name)
+            file = await self._choice.find(name)
         except Exception as error:
-            return Problem(error)
-        return _json(await asyncio.to_thread(_card, file, self._models.status))
-
-    async def check(self, name: str | None) -> None:
-        """Raise NotFound (404, model_not_found) for a name that is no model, with the names there are."""
-        if name is not None and name != self._models.status.model:
-            await self.find(name)
-
-    async def find(self, name: str) -> Any:
-        """One model of the catalogue, or NotFound that lists what there is."""
-        try:
-            return await self._models.get(name)
-        except NotFound as error:
-            names = [file.name for file in await self._models.list() if file.runnable and not file.builtin]
-            there = ", ".join(names[:MOST_NAMED]) + (", …" if len(names) > MOST_NAMED else "")
-            raise NotFound(
-                f"There is no model called {name[:200]!r}. There are: {there or 'none yet'}.",
-                hint=error.hint if "Did you mean" in error.hint else "",
-                code="model_not_found",
-                param="model",
-            ) from None
+            return ErrorResponse(OPENAI, error)
+        return json_response(await asyncio.to_thread(_card, file, self._models.status))
 
 
 def _card(file: Any, status: Any) -> dict[str, Any]:
@@ -105,7 +83,3 @@ def _running(info: Any) -> dict[str, Any]:
         "adapters": dict(info.adapters),
         "sends_to": info.sends_to,
     }
-
-
-def _json(value: Any) -> Response:
-    return Response(encoded(value), media_type="application/json")

@@ -8,8 +8,11 @@ from typing import Any
 from modules.extension_api import MEDIA_MARK, BadParameter, Notice, without_marks
 
 TEXTS = frozenset({"text", "input_text", "output_text"})
+MOST_NAMED = 20
 IMAGES = frozenset({"image_url", "input_image"})
 NOT_UNDERSTOOD = {"input_audio": "Audio is", "file": "Files are", "input_file": "Files are", "video_url": "Videos are"}
+MOST_PARTS = 1000
+KNOWN = frozenset({"type", "text", "refusal", "image_url", "detail"})
 _DATA_URL = re.compile(r"data:[\w.+/;=-]{0,100};base64,", re.IGNORECASE)
 
 
@@ -24,6 +27,8 @@ def read_content(value: Any, where: str, role: str, notices: dict[str, Notice]) 
         raise BadParameter(f"{where} has to be a string or a list of parts.", param=where)
     texts = [""]  # around the images; neutralised when joined, because two parts can make a mark together
     images: list[str] = []
+    if len(value) > MOST_PARTS:
+        raise BadParameter(f"{where} has {len(value):,} parts, but {MOST_PARTS:,} is the most.", param=where)
     for place, part in enumerate(value):
         at = f"{where}.{place}"
         kind = part.get("type") if isinstance(part, dict) else None
@@ -34,9 +39,18 @@ def read_content(value: Any, where: str, role: str, notices: dict[str, Notice]) 
             texts.append("")
         else:
             texts[-1] += _text(part, kind, at)
+        _unknown(part, KNOWN, at, notices)
     if not any(texts[:-1]):  # all images stand before the text, which is where they belong anyway
         return without_marks(texts[-1]), tuple(images)
     return MEDIA_MARK.join(map(without_marks, texts)), tuple(images)
+
+
+def _unknown(part: dict[str, Any], known: frozenset[str], where: str, notices: dict[str, Notice]) -> None:
+    """Name the fields of a part that nobody reads."""
+    for name in part.keys() - known if len(notices) < MOST_NAMED else ():
+        if part[name] is not None:
+            said = f"{name[:80]} in a part of a message is not known here and was ignored."
+            notices.setdefault(f"part {name[:80]}", Notice("unknown_field", said, param=f"{where}.{name[:80]}"))
 
 
 def _text(part: Any, kind: Any, where: str) -> str:
@@ -56,6 +70,8 @@ def _text(part: Any, kind: Any, where: str) -> str:
 def _image(part: dict[str, Any], where: str, notices: dict[str, Notice]) -> str:
     """The image of a part as base64, not looked at yet. Raises BadParameter for anything but a data: URL."""
     given = part.get("image_url")
+    if isinstance(given, dict):
+        _unknown(given, frozenset({"url", "detail"}), f"{where}.image_url", notices)
     url = given.get("url") if isinstance(given, dict) else given
     detail = given.get("detail") if isinstance(given, dict) else part.get("detail")
     if detail not in (None, "auto"):

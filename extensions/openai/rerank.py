@@ -11,12 +11,10 @@ from typing import Any
 
 from fastapi.responses import Response
 
-from modules.extension_api import BadParameter, ExtensionContext
+from modules.extension_api import BadParameter, Body, ExtensionContext, JsonAnswer, ModelChoice
 
-from .body import Body
-from .endpoint import Whole
-from .fields import model_of, unknown_fields
-from .models import ModelList
+from .errors import OPENAI
+from .fields import unknown_fields
 from .schemas import RERANK_SCHEMA
 
 KNOWN = tuple(RERANK_SCHEMA["properties"])
@@ -26,13 +24,12 @@ MOST_DOCUMENTS = 1024
 class Rerank:
     """Answers with the documents' places, best first."""
 
-    def __init__(self, context: ExtensionContext, models: ModelList) -> None:
+    def __init__(self, context: ExtensionContext, models: ModelChoice) -> None:
         self._context = context
         self._models = models
 
-    async def answer(self, values: dict[str, Any]) -> Response:
+    async def answer(self, body: Body) -> Response:
         """The response to one request. Raises EnginehouseError for a request that cannot be answered."""
-        body = Body(values)
         query = body.text("query")
         if not query.strip():
             raise BadParameter("query is missing or empty.", param="query")
@@ -40,7 +37,7 @@ class Rerank:
         top = body.integer("top_n", len(documents), 1, 1 << 31)
         with_text = body.flag("return_documents")
         body.take("user")
-        model = model_of(body, self._context)
+        model = self._models.read(body)
         notices = unknown_fields(body, KNOWN)
         await self._models.check(model)
 
@@ -63,7 +60,7 @@ class Rerank:
                 "enginehouse": {"notices": [asdict(one) for one in dict.fromkeys((*notices, *found.notices))]},
             }
 
-        return Whole(work)
+        return JsonAnswer(OPENAI, work)
 
 
 def _documents(value: Any) -> list[str]:

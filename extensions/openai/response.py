@@ -8,12 +8,20 @@ from typing import Any
 
 from fastapi.responses import Response
 
-from modules.extension_api import Generation, GenerationRequest, Notice, Result
+from modules.extension_api import (
+    EventAnswer,
+    Generation,
+    GenerationRequest,
+    JsonAnswer,
+    Notice,
+    Result,
+    reply_facts,
+    results,
+)
 
-from .endpoint import Events, Whole
-from .extras import enginehouse, usage
+from .errors import OPENAI
+from .extras import usage
 from .fields import Common
-from .parallel import results
 from .streaming import Shape, Streaming
 
 
@@ -24,7 +32,7 @@ def reply_with(
     """The response; `choice` makes one choice of a whole answer, `notices` is what was decided before the replies."""
     if common.stream:
         stream = Streaming(generation, requests, shape, ident, common.n, common.usage, notices)
-        return Events(stream.events(), stream.comment)
+        return EventAnswer(OPENAI, stream.events(), stream.comment)
 
     async def work() -> dict[str, Any]:
         replies = await results(generation, requests)
@@ -37,7 +45,7 @@ def reply_with(
             "system_fingerprint": None,
             "choices": [choice(index, reply) for index, reply in enumerate(replies)],
             "usage": usage(ended, common.n),
-            "enginehouse": enginehouse(ended, [*notices, *(n for reply in replies for n in reply.notices)]),
+            "enginehouse": reply_facts(ended, [*notices, *(n for reply in replies for n in reply.notices)]),
         }
 
-    return Whole(work)
+    return JsonAnswer(OPENAI, work)

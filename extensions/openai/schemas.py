@@ -31,7 +31,7 @@ _COMMON = {
         {"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
     "n": _field("integer", "How many replies, 1 to 16; they run in parallel, with the seeds seed, seed + 1, …"),
     "preset": _field("string", "A preset's name; its values count where the request names none."),
-    "response_format": _field("object", "text, json_object or json_schema."),
+    "response_format": _field("object", "text, json_object, json_schema or grammar; forms: docs/api.md."),
     "grammar": _field("string", "A GBNF grammar the reply has to follow."),
     "context_overflow": _field("string", "What to do when it does not fit.", enum=["error", "drop_oldest"]),
     "lora": {

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response
 
-from modules.extension_api import ExtensionContext, hookimpl
+from modules.extension_api import DialectRouter, ExtensionContext, ModelChoice, answered, hookimpl
 
 from .chat import Chat
 from .completions import Completions
 from .embeddings import Embedding
-from .endpoint import answered
+from .errors import OPENAI
 from .models import ModelList
 from .rerank import Rerank
 from .schemas import CHAT_SCHEMA, COMPLETION_SCHEMA, EMBEDDING_SCHEMA, RERANK_SCHEMA
@@ -31,10 +31,11 @@ def _takes(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 @hookimpl
-def routes(context: ExtensionContext) -> APIRouter:
+def routes(context: ExtensionContext) -> DialectRouter:
     """All routes below /v1."""
-    router = APIRouter(tags=["OpenAI API"])
-    models = ModelList(context)
+    router = DialectRouter(OPENAI, tags=["OpenAI API"])
+    models = ModelChoice(context)
+    listed = ModelList(context, models)
     chats = Chat(context, models)
     completions = Completions(context, models)
     embedding = Embedding(context, models)
@@ -43,31 +44,31 @@ def routes(context: ExtensionContext) -> APIRouter:
     @router.post("/v1/chat/completions", response_model=None, openapi_extra=_takes(CHAT_SCHEMA))
     async def chat_completions(request: Request) -> Response:
         """Answer a conversation."""
-        return await answered(chats.answer, request)
+        return await answered(OPENAI, chats.answer, request)
 
     @router.post("/v1/completions", response_model=None, openapi_extra=_takes(COMPLETION_SCHEMA))
     async def text_completions(request: Request) -> Response:
         """Continue a text, without a chat template."""
-        return await answered(completions.answer, request)
+        return await answered(OPENAI, completions.answer, request)
 
     @router.post("/v1/embeddings", response_model=None, openapi_extra=_takes(EMBEDDING_SCHEMA))
     async def embeddings(request: Request) -> Response:
         """Make vectors of texts."""
-        return await answered(embedding.answer, request)
+        return await answered(OPENAI, embedding.answer, request)
 
     @router.post("/v1/rerank", response_model=None, openapi_extra=_takes(RERANK_SCHEMA))
     async def rerank(request: Request) -> Response:
         """Order documents by how well they fit a query."""
-        return await answered(ranking.answer, request)
+        return await answered(OPENAI, ranking.answer, request)
 
     @router.get("/v1/models", response_model=None)
     async def all_models() -> Response:
         """The models there are."""
-        return await models.all()
+        return await listed.all()
 
     @router.get("/v1/models/{name:path}", response_model=None)
     async def one_model(name: str) -> Response:
         """One model."""
-        return await models.one(name)
+        return await listed.one(name)
 
     return router

@@ -19,13 +19,14 @@ from modules.extension_api import (
     Progress,
     Reasoning,
     Text,
+    chunks,
+    encoded,
     from_dict,
+    reply_facts,
 )
 
-from .encoding import encoded
-from .extras import enginehouse, finish_reason, usage
+from .extras import finish_reason, usage
 from .logprobs import CompletionLogprobs, chat_logprobs
-from .parallel import chunks
 
 DONE = b"data: [DONE]\n\n"
 
@@ -177,7 +178,7 @@ class Streaming:
     def _last(self) -> bytes:
         last = self._slowest
         ended = [(choice.ledger, choice.done) for choice in self._choices if choice.done is not None]
-        more = b',"enginehouse":' + encoded(enginehouse(ended, self._notices))
+        more = b',"enginehouse":' + encoded(reply_facts(ended, self._notices))
         if not self._with_usage:
             return self._finish(last) + more + b"}\n\n" + DONE
         counts = encoded({**self._base, "choices": [], "usage": usage(ended, self._n)})[:-1]

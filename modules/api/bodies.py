@@ -22,12 +22,6 @@ class ClientGone(Exception):
     """The client hung up before its body was complete; there is nobody to answer."""
 
 
-class WrongContentType(BadRequest):
-    """A body in a format the routes do not take; browsers can send those without asking first."""
-
-    status, code = 415, "unsupported_media_type"
-
-
 def too_large(limit: int = LIMIT) -> TooLarge:
     """The error for a body over `limit` bytes."""
     size = f"{limit // (1024 * 1024)} MB" if limit >= 1024 * 1024 else f"{limit // 1024} KB"

@@ -15,6 +15,7 @@ from modules.api.security import Security
 from modules.api.static import WebFiles
 from modules.api.ui_placeholder import UiPlaceholder
 from modules.app import App
+from modules.dialects.dialect import DialectRouter
 from modules.version import VERSION
 
 
@@ -40,7 +41,9 @@ def build(app: App) -> Built:
     api = FastAPI(
         title="Enginehouse", version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
     )
-    errors.install(api)
+    routers = app.extensions.routers()
+    dialects = tuple(router.dialect for router in routers if isinstance(router, DialectRouter))
+    errors.install(api, dialects)
     settings = app.settings
     auth = Auth(settings.access_key().value)
     for router in (
@@ -50,10 +53,10 @@ def build(app: App) -> Built:
     ):  # fmt: skip
         # Not include_router: for every request FastAPI then asks each router and route through layers of their own.
         api.router.routes.extend(router.routes)
-    for router in app.extensions.routers():  # these may have dependencies and lifespans
+    for router in routers:  # these may have dependencies and lifespans
         api.include_router(router)
     api.mount("/web", WebFiles())
-    page = UiPlaceholder(expected=settings.ui)
+    page = UiPlaceholder(expected=settings.ui, dialects=dialects)
     api.router.default = page  # not a mount at "/": that would hide "405, wrong method"
     policy = OriginPolicy.of(settings.bind_host, settings.allowed_hosts, settings.cors_origins, auth.needed)
-    return Built(Security(api, policy, auth), page)
+    return Built(Security(api, policy, auth, dialects), page)

@@ -10,8 +10,9 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
+from modules.dialects.dialect import Dialect, dialect_of
 from modules.errors import BadParameter, BadRequest, EnginehouseError, NotFound, seconds_to_wait
 
 _log = logging.getLogger("enginehouse.api")
@@ -36,6 +37,21 @@ def answer(error: EnginehouseError) -> JSONResponse:
     elif wait := seconds_to_wait(error):
         headers["retry-after"] = str(wait)
     return JSONResponse(content(error), error.status, headers)
+
+
+def answer_at(error: EnginehouseError, path: str, dialects: Sequence[Dialect]) -> Response:
+    """The error as a response in the shape of the API dialect that an address is under, else in ours."""
+    dialect = dialect_of(path, dialects)
+    if dialect is None:
+        return answer(error)
+    ours = answer(error)
+    try:
+        body = dialect.error(error).body
+    except Exception:  # an extension's own function; an error is answered all the same
+        _log.exception("the API dialect %s could not put an error in its shape", dialect.name)
+        return ours
+    kept = {name: ours.headers[name] for name in ("www-authenticate", "retry-after") if name in ours.headers}
+    return Response(body, error.status, kept, media_type="application/json")
 
 
 def from_validation(problems: Sequence[Any]) -> BadRequest:
@@ -74,30 +90,24 @@ def unexpected() -> EnginehouseError:
     return EnginehouseError("Something went wrong inside the server.", hint="The log has the details.")
 
 
-async def _ours(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, EnginehouseError)
-    return answer(error)
+def known(error: Exception) -> EnginehouseError:
+    """Our error for anything a route or the framework raises."""
+    if isinstance(error, EnginehouseError):
+        return error
+    if isinstance(error, RequestValidationError):
+        return from_validation(error.errors())
+    return from_http(error) if isinstance(error, HTTPException) else unexpected()
 
 
-async def _validation(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)
-    return answer(from_validation(error.errors()))
+def install(api: FastAPI, dialects: Sequence[Dialect] = ()) -> None:
+    """Give every error of these routes our shape, or that of the API dialect its address is under."""
 
+    async def answered(request: Request, error: Exception) -> Response:
+        found = known(error)
+        if found is not error and not isinstance(error, (RequestValidationError, HTTPException)):
+            # The framework raises it again after this answer, and the server logs it with its traceback.
+            _log.error("%s %s failed: %s", request.method, request.url.path, type(error).__name__)
+        return answer_at(found, request.url.path, dialects)
 
-async def _http(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
-    return answer(from_http(error))
-
-
-async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    # The framework raises it again after this answer, and the server logs it with its traceback.
-    _log.error("%s %s failed: %s", request.method, request.url.path, type(error).__name__)
-    return answer(unexpected())
-
-
-def install(api: FastAPI) -> None:
-    """Give every error of these routes our shape."""
-    api.add_exception_handler(EnginehouseError, _ours)
-    api.add_exception_handler(RequestValidationError, _validation)
-    api.add_exception_handler(HTTPException, _http)
-    api.add_exception_handler(Exception, _unexpected)
+    for kind in (EnginehouseError, RequestValidationError, HTTPException, Exception):
+        api.add_exception_handler(kind, answered)

@@ -8,7 +8,7 @@ answer is touched, so a streamed token costs one call.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 from starlette.datastructures import Headers
@@ -19,7 +19,8 @@ from modules.api import bodies, errors
 from modules.api.auth import Auth
 from modules.api.headers import SECURITY_HEADERS, cors_headers, preflight_headers
 from modules.api.origins import SAFE_METHODS, OriginPolicy
-from modules.errors import EnginehouseError, Unauthorized
+from modules.dialects.dialect import Dialect
+from modules.errors import EnginehouseError, Unauthorized, UnsupportedMediaType
 
 _QUICK = 256 * 1024  # bytes of JSON that are checked right here; more goes to a thread
 
@@ -27,8 +28,9 @@ _QUICK = 256 * 1024  # bytes of JSON that are checked right here; more goes to a
 class Security:
     """Wraps the whole application."""
 
-    def __init__(self, app: ASGIApp, policy: OriginPolicy, auth: Auth) -> None:
+    def __init__(self, app: ASGIApp, policy: OriginPolicy, auth: Auth, dialects: Sequence[Dialect] = ()) -> None:
         self.app = app
+        self.dialects = dialects
         self.policy = policy
         self.auth = auth
 
@@ -72,12 +74,19 @@ class Security:
         except bodies.ClientGone:
             return
         except EnginehouseError as error:
-            await _refusal(error, scope, headers)(scope, receive, send)
+            await self._refusal(error, scope, headers)(scope, receive, send)
             return
         if isinstance(receive, bodies.Counted):
-            await limited(self.app, scope, receive, send)
+            await limited(self.app, scope, receive, send, self.dialects)
         else:
             await self.app(scope, receive, send)
+
+    def _refusal(self, error: EnginehouseError, scope: Scope, headers: Mapping[str, str]) -> Response:
+        """The error as JSON; a person who opens a page without a key is shown the login page instead."""
+        wants_page = scope["method"] == "GET" and "text/html" in headers.get("accept", "")
+        if isinstance(error, Unauthorized) and wants_page:
+            return RedirectResponse("/login?next=" + quote(scope["path"], safe="/"), 303)
+        return errors.answer_at(error, scope["path"], self.dialects)
 
 
 def with_headers(send: Send, extra: tuple[tuple[bytes, bytes], ...]) -> Send:
@@ -97,7 +106,7 @@ async def checked_body(scope: Scope, headers: Mapping[str, str], receive: Receiv
     """A `receive` whose body is within the limits.
 
     JSON is read in full and checked before any route sees it; uploads are counted while they stream.
-    Raises TooLarge, BadRequest, WrongContentType or ClientGone.
+    Raises TooLarge, BadRequest, UnsupportedMediaType or ClientGone.
     """
     limit = bodies.limit_of(scope["path"])
     length = bodies.declared_length(headers.get("content-length"), limit)
@@ -114,12 +123,12 @@ async def checked_body(scope: Scope, headers: Mapping[str, str], receive: Receiv
     if bodies.takes_other_bodies(scope) or kind.lower().startswith("multipart/form-data"):
         return bodies.Counted(receive, limit)
     # A page of another site can make a browser send forms and plain text unasked, but never JSON.
-    raise bodies.WrongContentType(
-        "The body is not marked as JSON.", hint="Send the header Content-Type: application/json."
-    )
+    raise UnsupportedMediaType.for_body(kind)
 
 
-async def limited(app: ASGIApp, scope: Scope, receive: bodies.Counted, send: Send) -> None:
+async def limited(
+    app: ASGIApp, scope: Scope, receive: bodies.Counted, send: Send, dialects: Sequence[Dialect] = ()
+) -> None:
     """Run the app; when its body turns out too large, the answer is 413, whatever the app makes of it."""
     started = False
 
@@ -136,18 +145,11 @@ async def limited(app: ASGIApp, scope: Scope, receive: bodies.Counted, send: Sen
         if not receive.over:
             raise
     if receive.over and not started:
-        await errors.answer(bodies.too_large(receive.limit))(scope, receive, send)
+        answer = errors.answer_at(bodies.too_large(receive.limit), scope["path"], dialects)
+        await answer(scope, receive, send)
 
 
 def _preflight(origin: str, asked: str) -> Response:
     response = Response(status_code=204)
     response.raw_headers.extend(preflight_headers(origin, asked))
     return response
-
-
-def _refusal(error: EnginehouseError, scope: Scope, headers: Mapping[str, str]) -> Response:
-    """The error as JSON; a person who opens a page without a key is shown the login page instead."""
-    wants_page = scope["method"] == "GET" and "text/html" in headers.get("accept", "")
-    if isinstance(error, Unauthorized) and wants_page:
-        return RedirectResponse("/login?next=" + quote(scope["path"], safe="/"), 303)
-    return errors.answer(error)

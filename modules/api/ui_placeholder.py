@@ -1,15 +1,18 @@
 """A place in the server for the web page, whose library takes seconds to import.
 
 The server listens at once; until the page is there, `/` shows a line that reloads by itself. What lies under
-/api and /v1 is never handed to the page, so a wrong address there gets our error.
+/api, or where an API dialect is, is never handed to the page: a wrong address there gets an error in its shape.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modules.api import errors
+from modules.dialects.dialect import Dialect, dialect_of
 from modules.errors import NotFound
 
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -19,7 +22,7 @@ min-height:90vh;text-align:center;padding:1rem}}</style><h1>Enginehouse</h1><p r
 # A refresh alone does not leave an address that names a chat (/#/chat/…): to the browser it is the same page.
 _REFRESH = """<script>setTimeout(() => location.reload(), 1000)</script>
 <noscript><meta http-equiv="refresh" content="1"></noscript>"""
-_OURS = ("/api/", "/v1/", "/web/")
+_OURS = ("/api/", "/web/")
 
 
 def page(text: str, status: int, refresh: bool = False) -> Response:
@@ -32,8 +35,9 @@ def page(text: str, status: int, refresh: bool = False) -> Response:
 class UiPlaceholder:
     """An ASGI application that is filled in later, or never."""
 
-    def __init__(self, expected: bool) -> None:
+    def __init__(self, expected: bool, dialects: Sequence[Dialect] = ()) -> None:
         self._expected = expected
+        self._dialects = dialects
         self._app: ASGIApp | None = None
         self._problem = ""
 
@@ -46,15 +50,17 @@ class UiPlaceholder:
         self._problem = problem
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket" and (self._app is None or scope["path"].startswith(_OURS)):
+        path = str(scope.get("path", ""))
+        ours = path.startswith(_OURS) or dialect_of(path, self._dialects) is not None
+        if scope["type"] == "websocket" and (self._app is None or ours):
             await receive()
             await send({"type": "websocket.close", "code": 1008})
-        elif scope["type"] == "http" and scope["path"].startswith(_OURS):
-            await _nothing()(scope, receive, send)
+        elif scope["type"] == "http" and ours:
+            await errors.answer_at(_nothing(), path, self._dialects)(scope, receive, send)
         elif self._app is not None:
             await self._app(scope, receive, send)
         else:
-            await self._instead(scope["path"])(scope, receive, send)
+            await self._instead(path)(scope, receive, send)
 
     def _instead(self, path: str) -> Response:
         if self._problem:
@@ -65,8 +71,8 @@ class UiPlaceholder:
             return response
         if path == "/":
             return page("The API is running. This server was started without its web page (--no-ui).", 200)
-        return _nothing()
+        return errors.answer(_nothing())
 
 
-def _nothing() -> Response:
-    return errors.answer(NotFound("There is nothing at this address.", hint="See docs/http-api.md for the addresses."))
+def _nothing() -> NotFound:
+    return NotFound("There is nothing at this address.", hint="See docs/http-api.md for the addresses.")

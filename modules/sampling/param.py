@@ -67,7 +67,7 @@ class Param:
         """Whether `value` is a way to write "off" or "left out": null, an empty text, or one of `off`."""
         if value is None or (isinstance(value, str) and not value.strip() and self.kind not in ("text", "list")):
             return True
-        number = _number(value)
+        number = as_number(value)
         return number is not None and number in self.off
 
     def check(self, value: Any) -> ParamValue:
@@ -104,7 +104,7 @@ def _bad(param: Param, value: Any, wanted: str) -> BadParameter:
     )
 
 
-def _number(value: Any) -> int | float | None:
+def as_number(value: Any) -> int | float | None:
     """A number, also one in a string; None for anything else."""
     if isinstance(value, str):
         text = value.strip()
@@ -115,14 +115,14 @@ def _number(value: Any) -> int | float | None:
 
 
 def _as_float(param: Param, value: Any) -> ParamValue:
-    number = _number(value)
+    number = as_number(value)
     if number is None or abs(number) > 1e300:
         raise _bad(param, value, "a number")
     return float(number)
 
 
 def _as_int(param: Param, value: Any) -> ParamValue:
-    number = _number(value)
+    number = as_number(value)
     if number is None or number != number or number % 1:
         raise _bad(param, value, "a whole number")
     return int(number)
@@ -220,7 +220,7 @@ def _as_map(param: Param, value: Any) -> ParamValue:
         if isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= _HIGHEST:
             number = str(number)
         token = number if isinstance(number, str) else ""
-        bias = NEVER if bias is False else _number(bias)
+        bias = NEVER if bias is False else as_number(bias)
         known = len(token) <= 10 and token.isascii() and token.isdigit()
         if not known or bias is None or not -100 <= bias <= 100:
             raise _bad(param, {token[:20]: pair[1]}, wanted)

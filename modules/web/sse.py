@@ -1,4 +1,4 @@
-"""Sending an answer over ASGI while watching for the client's hang-up; pure ASGI, no web framework.
+"""Streams of server-sent events and of JSON lines over ASGI, watching for the client's hang-up. No web framework.
 
 Server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.html . The headers go out with
 the first event, so that an error before it still gets its own HTTP status; when the first event is long in
@@ -8,7 +8,8 @@ coming, they go out with a comment line that keeps proxies and clients from givi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, MutableMapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from modules.errors import seconds_to_wait
@@ -24,11 +25,33 @@ SSE_HEADERS = [
 KEEP_ALIVE_S = 5.0
 
 
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """How pieces of a stream are told apart.
+
+    comment  makes a keep-alive of a word; None where the format has no room for one
+    error    makes the last piece of an error's JSON
+    """
+
+    headers: Sequence[tuple[bytes, bytes]]
+    comment: Callable[[str], bytes] | None
+    error: Callable[[bytes], bytes]
+
+
+SSE = Framing(
+    SSE_HEADERS,
+    lambda word: b": " + word.replace("\n", " ").encode() + b"\n\n",
+    lambda body: b"data: " + body + b"\n\n",
+)
+NDJSON = Framing([(b"content-type", b"application/x-ndjson"), *SSE_HEADERS[1:]], None, lambda body: body + b"\n")
+
+
 class _Line:
     """The one response being written. `started` = headers are out."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, framing: Framing) -> None:
         self._send = send
+        self._framing = framing
         self.started = False
         self.ended = False
         self.last = asyncio.get_running_loop().time()
@@ -41,7 +64,7 @@ class _Line:
 
     async def _begin(self) -> None:
         self.started = True
-        await self._send({"type": "http.response.start", "status": 200, "headers": SSE_HEADERS})
+        await self._send({"type": "http.response.start", "status": 200, "headers": [*self._framing.headers]})
 
     async def finish(self) -> None:
         if not self.started:
@@ -50,13 +73,16 @@ class _Line:
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def keep_alive(self, every_s: float, comment: Callable[[], str]) -> None:
+        made = self._framing.comment
+        if made is None:
+            return
         loop = asyncio.get_running_loop()
         while not self.ended:
             wait = self.last + every_s - loop.time()
             if wait > 0:
                 await asyncio.sleep(wait)
             elif not self.ended:
-                await self.event(b": " + comment().replace("\n", " ").encode() + b"\n\n")
+                await self.event(made(comment()))
 
 
 async def disconnected(receive: Receive) -> None:
@@ -88,12 +114,25 @@ async def send_events(
     comment: Callable[[], str] = lambda: "keep-alive",
     keep_alive_s: float = KEEP_ALIVE_S,
 ) -> None:
-    """Send each of `events` (complete SSE events as bytes) at once.
+    """Send each of `events` (complete SSE events as bytes) at once; see `send_stream`."""
+    await send_stream(receive, send, events, SSE, error_answer, comment, keep_alive_s)
+
+
+async def send_stream(
+    receive: Receive,
+    send: Send,
+    events: AsyncGenerator[bytes, None],
+    framing: Framing,
+    error_answer: Callable[[Exception], Answer],
+    comment: Callable[[], str] = lambda: "keep-alive",
+    keep_alive_s: float = KEEP_ALIVE_S,
+) -> None:
+    """Send each of `events` (complete pieces in this framing, as bytes) at once.
 
     A hang-up closes `events`. An exception in `events` becomes `error_answer(exception)`: a JSON answer with
-    that status while nothing has been sent, one `data:` event afterwards.
+    that status while nothing has been sent, one last piece afterwards.
     """
-    line = _Line(send)
+    line = _Line(send, framing)
 
     async def pump() -> None:
         try:
@@ -105,7 +144,7 @@ async def send_events(
                 line.ended = line.started = True
                 await send_answer(send, status, body, seconds_to_wait(error))
                 return
-            await line.event(b"data: " + body + b"\n\n")
+            await line.event(framing.error(body))
         await line.finish()
 
     beat = asyncio.ensure_future(line.keep_alive(keep_alive_s, comment))

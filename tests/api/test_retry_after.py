@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from extensions.openai.endpoint import Events, Problem, Whole
-from modules.api.errors import answer
+from modules.api.errors import answer, answer_at
+from modules.dialects.answers import ErrorResponse, EventAnswer, JsonAnswer, LineAnswer
+from modules.dialects.dialect import Dialect
 from modules.errors import BadRequest, EnginehouseError, NotReady, RateLimited, from_dict, seconds_to_wait
 
 pytestmark = pytest.mark.anyio
+DIALECT = Dialect("test", ("/x",), lambda error: error.message)
 
 
 def limited(seconds: float | None) -> RateLimited:
@@ -31,7 +33,10 @@ def failing(error: EnginehouseError) -> list[Any]:
         raise error
         yield b""
 
-    return [answer(error), Problem(error), Whole(work), Events(events(), lambda: "")]
+    return [
+        answer(error), answer_at(error, "/x/y", [DIALECT]), ErrorResponse(DIALECT, error), JsonAnswer(DIALECT, work),
+        EventAnswer(DIALECT, events()), LineAnswer(DIALECT, events()),
+    ]  # fmt: skip
 
 
 async def sent_by(response: Any) -> tuple[int, dict[bytes, bytes]]:
@@ -49,7 +54,7 @@ async def sent_by(response: Any) -> tuple[int, dict[bytes, bytes]]:
     return started[0]["status"], dict(started[0]["headers"])
 
 
-@pytest.mark.parametrize("kind", range(4))
+@pytest.mark.parametrize("kind", range(6))
 @pytest.mark.parametrize(
     ("error", "status", "header"),
     [

@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from modules.api.serving import fill_page
 from modules.api.ui_placeholder import UiPlaceholder
+from modules.dialects.dialect import Dialect
 
 
 async def page(scope: Scope, receive: Receive, send: Send) -> None:
@@ -45,7 +46,9 @@ def test_the_page_answers_once_it_is_there() -> None:
 
 @pytest.mark.parametrize("path", ["/api/x", "/v1/x", "/web/x"])
 def test_a_wrong_api_address_is_never_handed_to_the_page(path: str) -> None:
-    late = UiPlaceholder(expected=True)
+    late = UiPlaceholder(
+        expected=True, dialects=[Dialect("some", ("/v1",), lambda error: {"error": {"code": error.code}})]
+    )
     late.fill(page)
     answer = get(late, path)
     assert answer.status_code == 404

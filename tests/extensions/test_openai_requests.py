@@ -16,11 +16,11 @@ from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from extensions.openai.body import Body
-from extensions.openai.encoding import encoded
 from extensions.openai.fields import read_common
 from extensions.openai.schemas import CHAT_SCHEMA, COMPLETION_SCHEMA
 from extensions.openai.script import routes
+from modules.dialects.body import Body
+from modules.dialects.encoding import encoded
 from modules.errors import BadParameter, EnginehouseError, NotFound
 from modules.extension_api import PARAMS, ExtensionContext, ModelAccess, check_values
 from modules.generation.pipeline import Generation
@@ -240,5 +240,5 @@ def test_a_body_that_is_not_called_json_is_refused() -> None:
             return await http.post("/v1/completions", content=b'{"prompt":"x"}', headers={"content-type": "text/plain"})
 
     answer = asyncio.run(send())
-    assert answer.status_code == 400
-    assert "Content-Type" in answer.json()["error"]["message"]
+    assert answer.status_code == 415
+    assert "-H 'Content-Type: application/json'" in answer.json()["error"]["message"]

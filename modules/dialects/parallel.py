@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
-from modules.extension_api import Chunk, Done, Failed, Generation, GenerationRequest, Result
+from modules.generation.pipeline import Generation, Result
+from modules.types import Chunk, Done, Failed, GenerationRequest
 
 WAITING = 64  # chunks that may wait for a slow client before the engines are slowed down
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .body import Body, wrong
+from modules.dialects.body import Body, wrong
 
 FORM = 'an object {"name": scale} or a list of {"name": …, "scale": …}'
 MOST = 64
