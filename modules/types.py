@@ -29,14 +29,16 @@ MEDIA_MARK = "<__media__>"
 class Message:
     """One turn of a conversation as the engine sees it.
 
-    images  PNG, JPEG, WebP or GIF files, base64; they stand before the text unless it holds a MEDIA_MARK for each
-    source  where it came from ("system_prompt", "history", …), for the ledger; messages are equal without it
+    images     PNG, JPEG, WebP or GIF files, base64; they stand before the text unless it holds a MEDIA_MARK for each
+    source     where it came from ("system_prompt", "history", …), for the ledger; messages are equal without it
+    reasoning  what an assistant thought before its answer, for templates that keep it
     """
 
     role: Role
     content: str
     images: tuple[str, ...] = ()
     source: str = field(default="", compare=False)
+    reasoning: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +258,33 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class ThinkingSwitch:
+    """The variable of a chat template that turns thinking on and off.
+
+    default  whether the model thinks when the variable is not given; None = neither value gives the same prompt
+    """
+
+    name: str
+    on: bool | str
+    off: bool | str
+    default: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateTraits:
+    """What a chat template takes, found by rendering short chats with it when the model is loaded.
+
+    system_role  whether it takes a system message; otherwise its text goes into the first user message
+    same_role    whether it takes two messages of one role in a row; otherwise they become one
+    thinking     the variable that turns thinking on and off, None = the template has none
+    """
+
+    system_role: bool = True
+    same_role: bool = True
+    thinking: ThinkingSwitch | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class EngineInfo:
     """What a loaded model turned out to be.
 
@@ -267,6 +296,7 @@ class EngineInfo:
     adapters      names of the LoRA adapters a request may use, with the scale each has by default
     features      what this model can do of what its loader can ("images" needs an image part …); None = all of it
     leaves        where text goes when it leaves this machine ("api.example.com"), "" when it stays
+    template      what the chat template takes
     """
 
     model: str
@@ -280,6 +310,7 @@ class EngineInfo:
     adapters: Mapping[str, float] = field(default_factory=dict)
     features: tuple[str, ...] | None = None
     sends_to: str = ""
+    template: TemplateTraits = TemplateTraits()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,9 @@
 """A model's chat template, rendered with Jinja's sandbox. In the worker only: a template is a stranger's program.
 
 The environment is the one templates are written for (transformers, utils/chat_template_utils.py): blocks trimmed,
-`raise_exception`, `strftime_now`, `tojson` without escapes, break and continue, and the `generation` block.
+`raise_exception`, `strftime_now`, `tojson` without escapes, break and continue, and the `generation` block. The prompt
+is what `tokenizer.apply_chat_template` gives for the same template, also for a reply that is continued; where that
+gives none, or breaks the thinking apart, loaders/text/continuation.py says what is done instead.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from jinja2.nodes import Node
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from loaders.text.continuation import continued_prompt
 from modules.errors import BadRequest
 from modules.types import MEDIA_MARK, Message
 
@@ -25,8 +28,8 @@ PLAIN = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 """ChatML: what a chat becomes for a model that brings no template, as in llama.cpp."""
-_HERE = "\ue0c0\ue0c1"
-"""Behind the text that is to be continued while the template runs; characters of no language."""
+REASONING_KEYS = ("reasoning_content", "thinking", "reasoning")
+"""Keys templates read an assistant's reasoning under, as in transformers' chat_template_utils.py."""
 
 
 class ChatTemplate:
@@ -39,9 +42,10 @@ class ChatTemplate:
         environment.filters["tojson"] = _to_json
         environment.globals["raise_exception"] = _raise
         environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+        self.source = source or PLAIN
         self._tokens = {"bos_token": bos, "eos_token": eos}
         try:
-            self._template = environment.from_string(source or PLAIN)
+            self._template = environment.from_string(self.source)
         except jinja2.TemplateError as error:
             raise _unusable(error) from error
 
@@ -52,16 +56,14 @@ class ChatTemplate:
         """
         if not messages:
             raise BadRequest("There is no message.", hint="Send at least one.", param="messages")
-        shown = [{"role": message.role, "content": with_marks(message)} for message in messages]
-        if not continue_last:
-            return self._run(shown, variables, True)
-        last = shown[-1]["content"]
-        marked = last.strip() + _HERE  # else a short text is found in what the template writes behind it
-        text = self._run([*shown[:-1], {**shown[-1], "content": marked}], variables, False)
-        found = text.rfind(marked) if last.strip() else -1
-        if found < 0:  # nothing to continue yet, or the template changes the text: put behind the opened turn
-            return self._run(shown[:-1], variables, True) + last
-        return text[:found] + last.lstrip()
+        shown = [as_dict(message) for message in messages]
+
+        def run(chat: list[dict[str, str]], opened: bool) -> str:
+            return self._run(chat, variables, opened)
+
+        if continue_last:
+            return continued_prompt(shown, messages[-1].reasoning, self.source, run)
+        return run(shown, True)
 
     def _run(self, messages: list[dict[str, str]], variables: Mapping[str, Any], opened: bool) -> str:
         values = {"tools": None, **self._tokens, **variables, "messages": messages, "add_generation_prompt": opened}
@@ -69,6 +71,14 @@ class ChatTemplate:
             return self._template.render(**values)
         except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
             raise _unusable(error) from error
+
+
+def as_dict(message: Message) -> dict[str, str]:
+    """A message as templates read it: images as marks in the text, reasoning under every key in use."""
+    shown = {"role": str(message.role), "content": with_marks(message)}
+    if message.reasoning and message.role == "assistant":
+        shown |= dict.fromkeys(REASONING_KEYS, message.reasoning)
+    return shown
 
 
 def with_marks(message: Message) -> str:

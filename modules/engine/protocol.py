@@ -28,7 +28,9 @@ from modules.types import (
     Progress,
     Reasoning,
     Stats,
+    TemplateTraits,
     Text,
+    ThinkingSwitch,
     TokenLogprob,
     TopLogprob,
 )  # fmt: skip
@@ -183,7 +185,13 @@ def read_info(value: dict[str, Any]) -> EngineInfo:
         **value,
         "endpoint": None if endpoint is None else _endpoint(endpoint),
         "features": None if features is None else tuple(features),
+        "template": _template(value.get("template") or {}),
     })  # fmt: skip
+
+
+def _template(value: dict[str, Any]) -> TemplateTraits:
+    switch = value.get("thinking")
+    return TemplateTraits(**{**value, "thinking": None if switch is None else ThinkingSwitch(**switch)})
 
 
 def _endpoint(value: dict[str, Any]) -> Endpoint:

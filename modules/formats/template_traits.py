@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from modules.messages.reasoning import has_reasoning_marks
+from modules.messages.reasoning import formats_in
 
 _TOOLS = re.compile(r"\btools\b")
 _THINKING = re.compile(r"enable_thinking|reasoning_content|reasoning_effort|thinking_budget|think_begin_token")
@@ -18,6 +18,6 @@ def template_traits(*templates: str) -> tuple[str, ...]:
     found = ["template"]
     if _TOOLS.search(text):
         found.append("tools")
-    if _THINKING.search(text) or has_reasoning_marks(text):
+    if _THINKING.search(text) or formats_in(text):
         found.append("thinking")
     return tuple(found)

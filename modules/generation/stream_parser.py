@@ -88,6 +88,11 @@ class StreamParser:
         self._show(self._finder.flush(), out)
         return out
 
+    @property
+    def is_reasoning(self) -> bool:
+        """Whether what was read so far ends inside the thinking."""
+        return self._ends is not None and self._kind is SectionKind.REASONING
+
     def skip(self, text: str) -> None:
         """Read what the reply goes on from: it counts for nothing but the section it ends in."""
         finder, self._finder = self._finder, StopMatcher(())

@@ -12,7 +12,7 @@ Sources: the models' chat templates and cards, and the reasoning parsers of llam
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -62,6 +62,7 @@ class ReasoningFormat:
     turn           the end of a prompt behind which `turn_start` may begin a reply too
     turn_start     sections whose first mark would be ordinary text with other models
     prompt_start   sections only a prompt opens, because a reply of any model may begin with these words
+    opening        what its models write to begin their thinking
     """
 
     name: str
@@ -70,6 +71,7 @@ class ReasoningFormat:
     turn: str = ""
     turn_start: tuple[Section, ...] = ()
     prompt_start: tuple[Section, ...] = ()
+    opening: str = ""
 
     @property
     def sections(self) -> tuple[Section, ...]:
@@ -118,7 +120,9 @@ def _answer(begin: str, *ends: str) -> Section:
 
 def _tags(name: str, begin: str, end: str, *answers: Section) -> ReasoningFormat:
     """Thinking between two marks; `answers` are marks that may stand around the answer behind it."""
-    return ReasoningFormat(name, (_reasoning(begin, end),), answers)
+    return ReasoningFormat(
+        name, (_reasoning(begin, end),), answers, opening=begin + ("" if begin.endswith(("]", "▷", "|>")) else "\n")
+    )
 
 
 def _channels() -> ReasoningFormat:
@@ -135,7 +139,12 @@ def _channels() -> ReasoningFormat:
     start, channel, recipient = headers
     bare = _answer("<|message|>", *ends)
     return ReasoningFormat(
-        "channels", (start, channel), (start, channel, recipient, bare), "<|start|>assistant", (recipient, bare)
+        "channels",
+        (start, channel),
+        (start, channel, recipient, bare),
+        "<|start|>assistant",
+        (recipient, bare),
+        opening="<|channel|>analysis<|message|>",
     )
 
 
@@ -147,7 +156,12 @@ def _solar() -> ReasoningFormat:
         _answer("<|begin|>assistant<|content|>", "<|end|>"),
     )
     return ReasoningFormat(
-        "solar", (thinking,), (thinking, answer, *following), "<|begin|>assistant", (answer, *following)
+        "solar",
+        (thinking,),
+        (thinking, answer, *following),
+        "<|begin|>assistant",
+        (answer, *following),
+        opening=thinking.begin,
     )
 
 
@@ -155,7 +169,7 @@ def _elements() -> ReasoningFormat:
     """Kimi K3's elements: `<|open|>think<|sep|>` … `<|close|>think<|sep|>`."""
     thinking = _reasoning("<|open|>think<|sep|>", "<|close|>think<|sep|>")
     answer = _answer("<|open|>response<|sep|>", "<|close|>response<|sep|>")
-    return ReasoningFormat("elements", (thinking, answer), (answer,))
+    return ReasoningFormat("elements", (thinking, answer), (answer,), opening=thinking.begin)
 
 
 _APRIEL = _reasoning("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]")
@@ -182,8 +196,9 @@ REASONING_FORMATS: tuple[ReasoningFormat, ...] = (
     _tags("gemma", "<|channel>thought", "<channel|>"),  # Gemma 4
     _tags("open thoughts", "<|begin_of_thought|>", "<|end_of_thought|>",
           _answer("<|begin_of_solution|>", "<|end_of_solution|>")),
-    ReasoningFormat("command", (_reasoning("<|START_THINKING|>", "<|END_THINKING|>"), *_COMMAND), _COMMAND),
-    ReasoningFormat("apriel", (), (), "", (), (_APRIEL,)),
+    ReasoningFormat("command", (_reasoning("<|START_THINKING|>", "<|END_THINKING|>"), *_COMMAND), _COMMAND,
+                    opening="<|START_THINKING|>"),
+    ReasoningFormat("apriel", (), prompt_start=(_APRIEL,), opening=_APRIEL.begin + "\n"),
     _channels(),
     _solar(),
     _elements(),
@@ -238,13 +253,25 @@ def is_header(text: str) -> bool:
     return len(text) <= HEADER_LIMIT and "\n" not in text
 
 
-MARKS_IN_TEMPLATES: Mapping[str, re.Pattern[str]] = {
-    one.name: re.compile("|".join(re.escape(section.begin) for section in (*one.start, *one.prompt_start)))
-    for one in REASONING_FORMATS
-}
-"""What the source of a chat template holds when its model has the format."""
+def formats_in(template: str) -> tuple[ReasoningFormat, ...]:
+    """The formats whose opening marks a chat template's source holds."""
+    return tuple(
+        form for form in REASONING_FORMATS
+        if any(section.begin in template for section in (*form.start, *form.prompt_start))
+    )  # fmt: skip
 
 
-def has_reasoning_marks(template: str) -> bool:
-    """Whether a chat template's source shows a reasoning format."""
-    return any(pattern.search(template) for pattern in MARKS_IN_TEMPLATES.values())
+def without_marks_at_end(prompt: str) -> str:
+    """A generation prompt without the thinking it opens, or opens and closes: it ends with the assistant's header.
+
+    White space behind the marks goes with them; what stands before them stays.
+    """
+    for form in REASONING_FORMATS:
+        for section in (*form.start, *form.prompt_start):
+            if section.header_end or section.kind is not SectionKind.REASONING:
+                continue
+            ends = "|".join(map(re.escape, section.ends))
+            found = re.search(rf"(?:{re.escape(section.begin)}\s*(?:{ends})?|(?:{ends}))\s*\Z", prompt)
+            if found:
+                return prompt[: found.start()]
+    return prompt
