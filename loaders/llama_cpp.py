@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import platform
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from loaders.base import Feature, LoaderSpec, LoadRequest
 from loaders.llama import binding, log_warnings, own_server
@@ -26,8 +27,11 @@ from loaders.served.backend import EndpointBackend
 from modules.disk.slot_files import tidy
 from modules.errors import LoadFailed, StorageError
 from modules.estimates.gguf import estimate_gguf
-from modules.formats.gguf import read_header
+from modules.formats.gguf import GgufHeader, read_header
 from modules.sampling.params import LLAMA, dialect
+
+if TYPE_CHECKING:
+    from loaders.llama.prompt_template import ServerTemplate
 
 __all__ = ["DEFAULT_CONTEXT", "SPEC", "choose_context", "load", "missing_instructions"]
 
@@ -58,8 +62,8 @@ def load(request: LoadRequest, progress: Callable[[float, str], None]) -> Endpoi
     launch = _tidied(decide(request, header))
     key = secrets.token_urlsafe(32)
     if command := str(request.options.get("llama_server", "")).strip():
-        return _own(request, launch, header.quant, command, key, progress)
-    return _bundled(request, launch, header.quant, key, progress)
+        return _own(request, launch, header, command, key, progress)
+    return _bundled(request, launch, header, key, progress)
 
 
 def _tidied(launch: Launch) -> Launch:
@@ -73,8 +77,15 @@ def _tidied(launch: Launch) -> Launch:
     return replace(launch, notes=(*launch.notes, said_of_it)) if said_of_it else launch
 
 
+def _template(header: GgufHeader, address: str, key: str, found: Mapping[str, Any]) -> ServerTemplate:
+    """What renders the chats of the model."""
+    from loaders.llama.prompt_template import server_template  # its library is for workers only
+
+    return server_template(header.chat_template, address, key, found)
+
+
 def _bundled(
-    request: LoadRequest, launch: Launch, quant: str, key: str, progress: Callable[[float, str], None]
+    request: LoadRequest, launch: Launch, header: GgufHeader, key: str, progress: Callable[[float, str], None]
 ) -> EndpointBackend:
     """The engine in this process."""
     if lacking := missing_instructions():
@@ -96,29 +107,36 @@ def _bundled(
     progress(0.03, "loading the model")
     server = xllamacpp.Server(params)
     found = props(server.listening_address, key)
+    template = _template(header, server.listening_address, key, found)
     progress(1.0, "ready")
     notes = [*launch.notes, *binding.notes(launch, cards), *_warnings(launch, start)]
     engine = f"llama.cpp in xllamacpp {xllamacpp.__version__}"
-    info = engine_info(request, launch, quant, server.listening_address, key, found, engine, notes, cards)
+    info = engine_info(
+        request, launch, header.quant, server.listening_address, key, found, engine, notes, cards, template.traits
+    )
     if info.endpoint is not None:  # xllamacpp is built with it; somebody's own llama-server may not be
         info = replace(info, endpoint=replace(info.endpoint, llguidance=True))
     held = [server]  # it stops when its object goes
-    return EndpointBackend(info, held.clear)
+    return EndpointBackend(info, held.clear, template)
 
 
 def _own(
-    request: LoadRequest, launch: Launch, quant: str, command: str, key: str, progress: Callable[[float, str], None]
-) -> EndpointBackend:
+    request: LoadRequest, launch: Launch, header: GgufHeader, command: str, key: str,
+    progress: Callable[[float, str], None],
+) -> EndpointBackend:  # fmt: skip
     """A program of the person's in this worker's care."""
     start = log_warnings.log_size()
     server = own_server.start(launch, command, key, progress)
     found = props(server.address, key)
+    template = _template(header, server.address, key, found)
     progress(1.0, "ready")
     notes = [*launch.notes, *own_server.notes(server), *_warnings(launch, start)]
     engine = f"{server.name} of your own, build {found.get('build_info') or 'unknown'}"
     can_save = "--slot-save-path" in server.known
-    info = engine_info(request, launch, quant, server.address, key, found, engine, notes, None, can_save)
-    return EndpointBackend(info, server.close)
+    info = engine_info(
+        request, launch, header.quant, server.address, key, found, engine, notes, None, template.traits, can_save
+    )
+    return EndpointBackend(info, server.close, template)
 
 
 def _warnings(launch: Launch, start: int) -> list[str]:

@@ -85,6 +85,7 @@ def _info(request: LoadRequest, file: EndpointFile, key: str, found: ServerFacts
         ),
         details=_details(file, found, context),
         renders_templates=llama,
+        worker_renders=False,
         adapters=dict(found.adapters),
         features=tuple(sorted(str(feature) for feature in features)),
         sends_to=file.sends_to,

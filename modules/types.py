@@ -65,6 +65,7 @@ class GenerationRequest:
     images      base64 image files, one for each MEDIA_MARK in `prompt`
     lora        scale by adapter name for this reply; None = as the model was loaded, {} = none
     negative_prompt  raw text for guidance_scale
+    keep_marks  whether control tokens that mark thinking stay in the text, for the stream parser
     prompt_text what a `prompt` of token ids was made of, where that is known, for engines that compare prompts
     """
 
@@ -83,6 +84,7 @@ class GenerationRequest:
     echo: bool = False
     origin: str = ""
     prompt_text: str = ""
+    keep_marks: bool = False
     images: tuple[str, ...] = ()
     lora: Mapping[str, float] | None = None
     negative_prompt: str = ""
@@ -297,6 +299,7 @@ class EngineInfo:
     features      what this model can do of what its loader can ("images" needs an image part …); None = all of it
     leaves        where text goes when it leaves this machine ("api.example.com"), "" when it stays
     template      what the chat template takes
+    worker_renders  whether the worker renders chats for an endpoint; False = the server there does
     """
 
     model: str
@@ -311,6 +314,7 @@ class EngineInfo:
     features: tuple[str, ...] | None = None
     sends_to: str = ""
     template: TemplateTraits = TemplateTraits()
+    worker_renders: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import io
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ from loaders.exllama.folder import ModelFolder
 from loaders.exllama.grammar import GrammarTokenizer
 from loaders.exllama.model_thread import Event, Generator, ModelThread, Outlet
 from loaders.text.template import ChatTemplate
+from loaders.text.template_probe import probe
 from modules.errors import BadRequest, ContextOverflow, EngineError, Unsupported
 from modules.sampling.params import BY_NAME
 from modules.types import (
@@ -75,6 +76,7 @@ class ExLlamaEngine:
         self._library = library
         self._thread = thread
         self._template = ChatTemplate(folder.template, folder.bos, folder.eos)
+        self.info = replace(info, template=probe(self._template))
 
     def generate(self, request: GenerationRequest, cancelled: Callable[[], bool]) -> Iterator[Chunk]:
         """Answer `request.prompt`."""

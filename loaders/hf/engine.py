@@ -23,6 +23,7 @@ from loaders.hf.tokenizer import HfTokenizer
 from loaders.hf.vision import ImageProcessor
 from loaders.text.hf_folder import choose_context
 from loaders.text.template import ChatTemplate
+from loaders.text.template_probe import probe
 from loaders.torch_sampling.chain import Sampler
 from loaders.torch_sampling.grammar import Grammar
 from modules.errors import BadRequest, ContextOverflow, LoadFailed, Unsupported
@@ -168,7 +169,7 @@ def build(
     prefixes: PrefixCache[Adapters] = PrefixCache(forward, kept)
     info = EngineInfo(
         model=request.model, loader=spec.name, context=context.value, slots=int(_number(settings["parallel"])),
-        chat_template=bool(source), adapters=switch.scales,
+        chat_template=bool(source), template=probe(template), adapters=switch.scales,
         features=tuple(sorted(
             feature for feature in spec.features - {Feature.EMBEDDINGS}
             if (feature != Feature.SPECULATION or guesser is not None)

@@ -56,6 +56,8 @@ class ImageProcessor:
 
     def render(self, messages: Sequence[Message], variables: Mapping[str, Any], continue_last: bool) -> str:
         """The prompt of a chat, with a mark for each image. Raises BadRequest when the template refuses it."""
+        if continue_last and not messages[-1].content.strip():  # stopped before its first word
+            messages, continue_last = messages[:-1], False
         shown = [{"role": message.role, "content": self._in_parts(message)} for message in messages]
         try:
             text = str(self._processor.apply_chat_template(

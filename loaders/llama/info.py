@@ -9,12 +9,12 @@ from loaders.base import Feature, LoadRequest
 from loaders.llama.launch import EMBEDDINGS, RERANK, TEXT, Launch
 from loaders.llama.threads import processor_threads
 from modules.sampling.params import LLAMA
-from modules.types import Decision, Endpoint, EngineInfo
+from modules.types import Decision, Endpoint, EngineInfo, TemplateTraits
 
 
 def engine_info(
     request: LoadRequest, launch: Launch, quant: str, address: str, key: str, props: Mapping[str, Any], engine: str,
-    notes: list[str], cards: list[str] | None, can_save: bool = True,
+    notes: list[str], cards: list[str] | None, template: TemplateTraits, can_save: bool = True,
 ) -> EngineInfo:  # fmt: skip
     """`props` is the engine's answer to /props; `cards` the graphics cards it uses, None when that is not known."""
     context = _real_context(launch, props)
@@ -31,6 +31,7 @@ def engine_info(
         details=_details(launch, quant, engine, context, notes, cards),
         adapters={file.name: file.scale for file in launch.files.get("lora", ())} if launch.mode.value == TEXT else {},
         features=_features(launch, images, can_save),
+        template=template,
     )
 
 

@@ -39,6 +39,18 @@ def props(address: str, key: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _open(address: str, path: str, key: str) -> Any:
-    ask = urllib.request.Request(f"{address}{path}", headers={"Authorization": f"Bearer {key}"} if key else {})
+def first_piece(address: str, key: str) -> str:
+    """The text of the token the engine puts before every prompt; "" when there is none, or it does not answer."""
+    body = {"content": "", "add_special": True, "with_pieces": True}
+    try:
+        with _open(address, "/tokenize", key, json.dumps(body).encode()) as answer:
+            piece = json.load(answer)["tokens"][0]["piece"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
+    return piece if isinstance(piece, str) else ""
+
+
+def _open(address: str, path: str, key: str, body: bytes | None = None) -> Any:
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+    ask = urllib.request.Request(f"{address}{path}", body, headers)
     return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(ask, timeout=_TIMEOUT)

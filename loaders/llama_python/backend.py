@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import llama_cpp
@@ -23,6 +24,7 @@ from loaders.llama_python.vocabulary import Vocabulary
 from loaders.text.embedding_queue import turn
 from loaders.text.logprobs import logprob_of
 from loaders.text.template import ChatTemplate
+from loaders.text.template_probe import probe
 from loaders.text.utf8_stream import TextPieces
 from modules.errors import BadParameter, BadRequest, Cancelled, ContextOverflow, EngineError, Unsupported
 from modules.sampling.params import BY_NAME
@@ -57,6 +59,7 @@ class LlamaPythonEngine:
         self._template = ChatTemplate(
             loaded.metadata("tokenizer.chat_template"), vocabulary.name(vocabulary.bos), vocabulary.name(vocabulary.eos)
         )
+        self.info = replace(info, template=probe(self._template))
         self._schemas = Schemas(vocabulary)
         self._embedding = threading.Lock()
 

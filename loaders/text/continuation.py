@@ -48,9 +48,15 @@ def continued_prompt(chat: Chat, reasoning: str, source: str, run: Run) -> str:
         text = ""
     end = text.rfind(MARKER)
     if end >= 0 and written.answer.strip() in text[:end] and written.reasoning.strip() in text[:end]:
-        return text[:end]
-    return without_marks_at_end(run(chat[:-1], True)) + content.lstrip() if written.reasoning \
-        else run(chat[:-1], True) + content  # fmt: skip
+        return _without_empty_block(text[:end], content) if written.reasoning else text[:end]
+    prompt = run(chat[:-1], True)
+    return without_marks_at_end(prompt) + content.lstrip() if written.reasoning else prompt + content
+
+
+def _without_empty_block(prompt: str, content: str) -> str:
+    """The prompt of a text that has its own thinking, without thinking the template put before that."""
+    start = prompt.rfind(content.strip())
+    return without_marks_at_end(prompt[:start]) + prompt[start:] if start >= 0 else prompt
 
 
 def _continued_reasoning(chat: Chat, reasoning: str, source: str, run: Run) -> str:

@@ -55,7 +55,9 @@ class History:
         """See PromptSource."""
         last = asked.path[-1] if asked.continues else None
         return [
-            Message(node.role, node.text) for node in asked.path if node.text or node.role == "user" or node is last
+            Message(node.role, node.text, reasoning=node.reasoning)
+            for node in asked.path
+            if node.text or node.role == "user" or node is last
         ]
 
 

@@ -41,7 +41,7 @@ def _connected(process: WorkerProcess, info: EngineInfo, spec: LoaderSpec) -> Co
         known = {name: wire for name, wire in samplers_of(endpoint.flavour).items() if name in spec.samplers}
         spec = replace(spec, samplers=known)
     if endpoint.flavour == LLAMA:
-        return LlamaServerEngine(endpoint, info, spec, process if endpoint.hosted else None)
+        return LlamaServerEngine(endpoint, info, spec, process)
     if endpoint.flavour in FLAVOURS:
         return OpenAIServerEngine(endpoint, info, spec, process)
     raise LoadFailed(

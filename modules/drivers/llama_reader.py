@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import orjson
@@ -28,12 +29,32 @@ _INCOMPLETE = Notice("logprobs_incomplete", "The engine gives no probabilities f
                      "of a character, so some tokens of this reply have none.", "logprobs")  # fmt: skip
 
 
+@dataclass(slots=True)
+class _Piece:
+    """Text with the tokens it stands for and their probabilities."""
+
+    text: str = ""
+    tokens: int = 0
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+    def add(self, other: _Piece) -> None:
+        """Append."""
+        self.text += other.text
+        self.tokens += other.tokens
+        self.logprobs += other.logprobs
+
+
+_NOTHING = _Piece()
+
+
 class Reader:
     """Turns the events of one /completion stream into chunks, and tells `slots` what becomes of the request."""
 
     def __init__(self, request: GenerationRequest, context: int, slots: Slots | None) -> None:
         self._request = request
         self._top = request.logprobs
+        self._marks: frozenset[str] = frozenset()
+        self._held = _NOTHING  # a mark that may turn out to be the token that ended the reply, which is no text
         self._started = time.monotonic()
         self.seed = -1
         self._context = context
@@ -49,6 +70,7 @@ class Reader:
     def sent(self, body: dict[str, Any]) -> None:
         """The request goes out now: its slot is chosen."""
         self.seed = int(body["seed"])
+        self._marks = frozenset(body.get("preserved_tokens", ()))
         if self._slots is not None:
             mix = tuple(adapter["scale"] for adapter in body.get("lora", ()))
             self.place = self._slots.ask(self._request.prompt_text or self._request.prompt or "", mix)
@@ -67,9 +89,7 @@ class Reader:
     def read(self, batch: list[bytes]) -> list[Chunk]:
         """The chunks of events that arrived together, text joined; the last may be Done or Failed."""
         out: list[Chunk] = []
-        text = ""
-        tokens = 0
-        logprobs: tuple[TokenLogprob, ...] = ()
+        text = _Piece()
         end: Done | Failed | None = None
         for event in batch:
             if event.startswith(b"data: "):
@@ -87,27 +107,36 @@ class Reader:
                 continue
             if content := data["content"]:
                 self._first = self._first or time.monotonic()
-                text += content
-                step = data["tokens_predicted"] - self._tokens
-                tokens += step
-                self._tokens = data["tokens_predicted"]
-                if self._top is not None:
-                    found = data.get("completion_probabilities", ())
-                    logprobs += tuple(map(self._logprob, found))
-                    if len(found) < step and not self._incomplete and not content.isascii():
-                        # llama-server drops them while it waits for the rest of a character, for good: a stream's
-                        # last event has none either (tools/server/server-context.cpp, process_token).
-                        self._incomplete = True
-                        out.append(_INCOMPLETE)
+                text.add(self._held)
+                self._held = self._piece(data, content, out)
+                if content not in self._marks:
+                    text.add(self._held)
+                    self._held = _NOTHING
             if data["stop"]:
+                if data.get("stop_type") != "eos":
+                    text.add(self._held)
                 end = self._done(data)
                 break
-        if text:
-            self._texts.append(text)
-            out.append(Text(text, tokens, logprobs))
+        if text.text:
+            self._texts.append(text.text)
+            out.append(Text(text.text, text.tokens, text.logprobs))
         if end is not None:
             out.append(end)
         return out
+
+    def _piece(self, data: Mapping[str, Any], content: str, out: list[Chunk]) -> _Piece:
+        """What one event brings; a notice about its probabilities goes to `out`."""
+        step = data["tokens_predicted"] - self._tokens
+        self._tokens = data["tokens_predicted"]
+        if self._top is None:
+            return _Piece(content, step)
+        found = data.get("completion_probabilities", ())
+        if len(found) < step and not self._incomplete and not content.isascii():
+            # llama-server drops them while it waits for the rest of a character, for good: a stream's
+            # last event has none either (tools/server/server-context.cpp, process_token).
+            self._incomplete = True
+            out.append(_INCOMPLETE)
+        return _Piece(content, step, tuple(map(self._logprob, found)))
 
     def _failed(self, error: Any) -> Failed:
         self._end = "failed"

@@ -45,6 +45,7 @@ class Prompting:
     adapters  the loaded LoRA adapters in its order, with the strength each has by default
     mark      what stands for an image in a prompt; llama-server draws one at its start
     reuse     False where a prompt in its cache may have been computed with other adapters
+    marks     control tokens of this model that mark thinking; llama-server hides those it is not told to preserve
     context   tokens a request may use: what "the whole context" means
     llguidance  whether grammars are sent in llguidance's language: llama.cpp's own reader of GBNF crashes at deep
               nesting, and computes for minutes on some grammars
@@ -54,6 +55,7 @@ class Prompting:
     mark: str = MEDIA_MARK
     reuse: bool = True
     context: int = 0
+    marks: tuple[str, ...] = ()
     llguidance: bool = False
 
 
@@ -107,6 +109,8 @@ def completion_body(request: GenerationRequest, prompting: Prompting = _PLAIN) -
     if mix := adapter_mix(request, prompting.adapters):
         # All of them each time: a request that names none would take over what was computed with another mix.
         body["lora"] = [{"id": number, "scale": scale} for number, scale in enumerate(mix)]
+    if request.keep_marks and prompting.marks:
+        body["preserved_tokens"] = list(prompting.marks)
     if request.logprobs is not None:
         body["n_probs"] = max(1, request.logprobs)
     if request.grammar:

@@ -25,10 +25,12 @@ from modules.drivers.llama_errors import refusal
 from modules.drivers.llama_reader import Reader
 from modules.drivers.llama_request import Prompting, completion_body
 from modules.drivers.slots import Place, Prompt, Slots
+from modules.drivers.worker_call import call
 from modules.engine.in_flight import InFlight
 from modules.engine.process import WorkerProcess
 from modules.errors import BadRequest, EngineCrashed, EngineError, EnginehouseError, Unsupported
 from modules.messages.images import placed
+from modules.messages.reasoning import MARK_TOKENS, model_marks
 from modules.types import (
     MEDIA_MARK,
     Chunk,
@@ -53,11 +55,13 @@ _NOTICE_DEATH = 2.0
 
 
 class LlamaServerEngine:
-    """`Engine` over HTTP. `process` is the worker that hosts the endpoint, if it is one of ours."""
+    """`Engine` over HTTP. `worker` renders chats, and hosts the endpoint unless that is somebody else's."""
 
     def __init__(
-        self, endpoint: Endpoint, info: EngineInfo, spec: LoaderSpec, process: WorkerProcess | None = None
+        self, endpoint: Endpoint, info: EngineInfo, spec: LoaderSpec, worker: WorkerProcess | None = None
     ) -> None:
+        process = worker if endpoint.hosted else None
+        self._renderer = worker if info.worker_renders else None
         self.info = info
         self.spec = spec
         self._http = client_of(endpoint)
@@ -72,6 +76,7 @@ class LlamaServerEngine:
         self._slots = None if process is None else Slots(info.slots, kept)
         self._asking: set[asyncio.Task[None]] = set()
         self._mark = ""
+        self._marks: tuple[str, ...] | None = None
         # The server does not remember with which adapters a prompt was computed that it put aside.
         mixes = bool(info.adapters)
         reuse = not mixes or (kept and process is not None)
@@ -140,9 +145,14 @@ class LlamaServerEngine:
     async def render(
         self, messages: tuple[Message, ...], variables: Mapping[str, Any], continue_last: bool = False
     ) -> str:
-        """See Engine. The template runs in the engine's process."""
+        """See Engine. The template runs in the worker; where that has none, in the server, by its own rules."""
         if not messages:
             raise BadRequest("There is no message.", hint="Send at least one.", param="messages")
+        if self._renderer is not None:
+            ready = tuple(placed(message) for message in messages)
+            return str(await call(
+                self._renderer, "render", messages=ready, variables=variables, continue_last=continue_last
+            ))  # fmt: skip
         body = {
             "messages": [{"role": message.role, "content": placed(message).content} for message in messages],
             "chat_template_kwargs": dict(variables),
@@ -240,6 +250,8 @@ class LlamaServerEngine:
     async def _prompt_of(self, request: GenerationRequest) -> Prompting:
         """How this request's prompt is sent; the server's own mark for images is asked for once."""
         prompting = self._prompting
+        if request.keep_marks:
+            prompting = replace(prompting, marks=await self._reasoning_marks())
         if prompting.adapters and not self._endpoint.hosted:
             prompting = replace(prompting, adapters=await self._adapters_there())
         if not request.images:
@@ -252,6 +264,14 @@ class LlamaServerEngine:
             found = answer.get("media_marker") if isinstance(answer, dict) else None
             self._mark = str(found or MEDIA_MARK)
         return replace(prompting, mark=self._mark)
+
+    async def _reasoning_marks(self) -> tuple[str, ...]:
+        """Tokens of this model that mark thinking. The server is asked once which of all marks it has as one token."""
+        if self._marks is None:
+            body = {"content": "\n".join(sorted(MARK_TOKENS)), "parse_special": True, "with_pieces": True}
+            pieces = {str(token.get("piece")) for token in (await self._ask("/tokenize", body))["tokens"]}
+            self._marks = model_marks(pieces.__contains__)
+        return self._marks
 
     async def _adapters_there(self) -> tuple[tuple[str, float], ...]:
         """The adapters in the server's order now: started anew, it may count others, and takes any number for one.

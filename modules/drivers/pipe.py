@@ -8,11 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 from loaders.base import LoaderSpec
+from modules.drivers.worker_call import call
 from modules.engine import protocol
 from modules.engine.chunk_buffer import ChunkBuffer
 from modules.engine.in_flight import InFlight
 from modules.engine.process import WorkerProcess
-from modules.errors import BadRequest, EnginehouseError, Unsupported, from_dict
+from modules.errors import BadRequest, EnginehouseError, Unsupported
 from modules.sampling.params import BY_NAME, without_neutral
 from modules.types import Chunk, Done, Embeddings, EngineInfo, Failed, GenerationRequest, Message, Ranking
 
@@ -85,19 +86,21 @@ class PipeEngine:
         self, messages: tuple[Message, ...], variables: Mapping[str, Any], continue_last: bool = False
     ) -> str:
         """See Engine."""
-        return str(await self._call("render", messages=messages, variables=variables, continue_last=continue_last))
+        return str(
+            await call(self._process, "render", messages=messages, variables=variables, continue_last=continue_last)
+        )
 
     async def tokenize(self, text: str, special: bool = True) -> list[int]:
         """See Engine."""
-        return list(await self._call("tokenize", text=text, special=special))
+        return list(await call(self._process, "tokenize", text=text, special=special))
 
     async def detokenize(self, tokens: Sequence[int]) -> str:
         """See Engine."""
-        return str(await self._call("detokenize", tokens=list(tokens)))
+        return str(await call(self._process, "detokenize", tokens=list(tokens)))
 
     async def embed(self, texts: Sequence[str]) -> Embeddings:
         """See Engine. Whoever stops waiting stops the computation too."""
-        found = await self._call("embed", stops=True, texts=list(texts))
+        found = await call(self._process, "embed", stops=True, texts=list(texts))
         return Embeddings(tuple(tuple(vector) for vector in found["vectors"]), int(found["tokens"]))
 
     async def rerank(self, query: str, documents: Sequence[str]) -> Ranking:
@@ -106,32 +109,6 @@ class PipeEngine:
 
     async def close(self) -> None:
         """Nothing to close: the pipes are the worker's."""
-
-    async def _call(self, method: str, stops: bool = False, **arguments: Any) -> Any:
-        """Ask the worker. `stops`: it is told when nobody waits any more."""
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-        def arrived(line: protocol.Line) -> None:
-            self._process.close_key(key)
-            if answer.done():
-                return
-            if (error := line.get("error")) is not None:
-                answer.set_exception(from_dict(error))
-            else:
-                answer.set_result(line.get("result"))
-
-        key = self._process.open(arrived)
-        try:
-            line = protocol.call_line(key, method, arguments)
-        except TypeError as error:
-            self._process.close_key(key)
-            raise BadRequest(f"This cannot be sent to the engine: {error}") from None
-        self._process.send(line)
-        try:
-            return await answer
-        finally:
-            if stops:
-                self._process.cancel(key)  # does nothing once it has answered
 
 
 def _sendable(text: str) -> str:

@@ -9,6 +9,8 @@ from loaders.base import Feature, LoaderSpec, features_of
 from modules.drivers.base import Engine
 from modules.errors import BadParameter, BadRequest, EngineCrashed, EngineError, Unsupported
 from modules.messages.images import all_of, check_images
+from modules.messages.neighbours import merge_neighbours
+from modules.messages.roles import fit_roles
 from modules.sampling import params
 from modules.sampling.params import without_neutral
 from modules.types import EngineInfo, GenerationRequest, Notice
@@ -69,6 +71,9 @@ def checked_against(request: GenerationRequest, engine: Engine) -> list[Notice]:
     if request.negative_prompt and not guided:
         text = "negative_prompt has no effect without guidance_scale (1 is off)."
         notices.append(Notice("without_effect", text, param="negative_prompt"))
+    if request.messages is not None:
+        sent = merge_neighbours(request.messages) if request.merge_neighbours else request.messages
+        notices += fit_roles(sent, info.template)[1]
     if request.messages is not None and info.renders_templates and not info.chat_template:
         text = f"The model {info.model} brings no chat template; a plain one is used instead."
         notices.append(Notice("no_chat_template", text))

@@ -202,6 +202,7 @@ class Generation:
         text = "" if isinstance(fitted.prompt, str) else fitted.text
         ready = replace(
             request, messages=fitted.messages, prompt=fitted.prompt, prompt_text=text, params=values, echo=False,
+            keep_marks=request.messages is not None,
             images=() if fitted.messages is not None else fitted.images,
             negative_prompt=without_marks(request.negative_prompt),
         )  # fmt: skip
@@ -264,7 +265,8 @@ def _parser(request: GenerationRequest, fitted: Fitted) -> StreamParser:
         return StreamParser(request.stop, logprobs=logprobs)
     if not request.continue_last:
         return StreamParser(request.stop, REASONING_FORMATS, reply_start(fitted.text), logprobs)
-    written = request.messages[-1].content
+    last = request.messages[-1]
+    written = last.content if last.content.strip() else last.reasoning
     before = fitted.text[: fitted.text.rfind(written.strip())] if written.strip() in fitted.text else ""
     parser = StreamParser(request.stop, REASONING_FORMATS, reply_start(before), logprobs)
     parser.skip(written)

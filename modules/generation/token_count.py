@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from modules.errors import BadRequest, Unsupported
 from modules.messages.images import all_of, placed, without_marks
 from modules.messages.neighbours import merge_neighbours
+from modules.messages.roles import fit_roles
 from modules.types import MEDIA_MARK, EngineInfo, GenerationRequest, Message
 
 SPECIALS = 8  # begin-of-text and the like, which a tokeniser may add without there being bytes for it
@@ -79,7 +80,8 @@ class Rendering:
 
     async def count(self, messages: tuple[Message, ...], cheap_below: int) -> Counted:
         """Raises what rendering raises, and BadRequest when the template loses an image."""
-        ready = tuple(placed(message) for message in _merged(messages, self._request))
+        taken, _ = fit_roles(_merged(messages, self._request), self._engine.info.template)
+        ready = tuple(placed(message) for message in taken)
         text = await self._engine.render(ready, self._request.template_vars, self._request.continue_last)
         return await count_text(text, all_of(ready), self._engine, cheap_below, "The model's chat template")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from modules.types import (
     Progress,
     Reasoning,
     Stats,
+    TemplateTraits,
     Text,
 )  # fmt: skip
 from tests.engine_stand_in import Lender, StandIn
@@ -125,6 +127,19 @@ async def test_continuing_a_reply_that_was_thinking_goes_on_thinking() -> None:
     messages = (*HELLO, Message("assistant", "<think>so"))
     result = await reply(StandIn([Text(" far</think>yes"), Done("stop")]), messages=messages, continue_last=True)
     assert (result.reasoning, result.text) == (" far", "yes")
+    engine = StandIn([Text(" far</think>yes"), Done("stop")], prompt_end="<think>\nso")
+    messages = (*HELLO, Message("assistant", "", reasoning="so"))
+    result = await reply(engine, messages=messages, continue_last=True)
+    assert (result.reasoning, result.text) == (" far", "yes"), "as a chat keeps it: the thinking apart from the text"
+
+
+async def test_a_system_prompt_is_merged_where_the_model_has_no_role_for_it_and_that_is_said() -> None:
+    engine = StandIn([Text("yes"), Done("stop")])
+    engine.info = replace(engine.info, template=TemplateTraits(system_role=False))
+    result = await reply(engine, messages=(Message("system", "Be brief."), *HELLO))
+    assert [notice.code for notice in result.notices] == ["system_merged"]
+    assert "system" not in str(engine.requests[0].prompt)
+    assert "Be brief." in str(engine.requests[0].prompt)
 
 
 async def test_ignored_samplers_are_named_one_by_one() -> None:
