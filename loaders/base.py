@@ -43,6 +43,7 @@ class LoadParam:
     kind   "files" is text that names files of the models folder, one or several: `name` or `name=scale`, with commas
            between; they reach the load function as LoadRequest.files, found and checked
     files  for kind "files", what each has to be: "adapter", "mmproj", "control-vector", "model"
+    special  what a number stands for instead of an amount: {0: "none"}; `help` says it too
     group  heading it stands under on the Model tab
     """
 
@@ -57,6 +58,7 @@ class LoadParam:
     choices: tuple[str, ...] = ()
     files: str = ""
     group: str = "General"
+    special: Mapping[float, str] = field(default_factory=dict)
 
     def check(self, value: Any) -> ParamValue:
         """`value` as this setting's type. Raises BadParameter naming what is allowed."""

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from loaders.base import Feature, LoaderSpec, LoadParam, LoadRequest
-from modules.errors import Cancelled, ContextOverflow, EngineError, LoadFailed, Unsupported
+from modules.errors import OUT_OF_MEMORY, Cancelled, ContextOverflow, EngineError, LoadFailed, Unsupported
 from modules.estimates.values import Settings, Step
 from modules.formats.facts import ModelFacts
 from modules.sampling.params import ECHO, dialect
@@ -320,5 +320,5 @@ def load(request: LoadRequest, progress: Callable[[float, str], None]) -> EchoEn
         raise LoadFailed(str(reason))
     most, context = request.settings["fails_above"], request.settings["context"]
     if isinstance(most, int) and isinstance(context, int) and 0 < most < context:
-        raise LoadFailed("There was not enough memory.", hint="Try a smaller context.")
+        raise LoadFailed("There was not enough memory.", hint="Try a smaller context.", code=OUT_OF_MEMORY)
     return EchoEngine(request)

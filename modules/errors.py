@@ -32,6 +32,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+OUT_OF_MEMORY = "out_of_memory"
+"""Code of an EngineError whose cause is too little memory: smaller settings may help."""
+
 
 class EnginehouseError(Exception):
     """Base of every error this program raises on purpose."""
@@ -93,7 +96,10 @@ class Forbidden(EnginehouseError):
 
 
 class NotFound(EnginehouseError):
+    """`near` are the names that are nearest to the one asked for; the hint names them to people."""
+
     status, code = 404, "not_found"
+    near: tuple[str, ...] = ()
 
 
 class Conflict(EnginehouseError):

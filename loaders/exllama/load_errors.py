@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from modules.errors import LoadFailed
+from modules.errors import OUT_OF_MEMORY, LoadFailed
 
 
 @contextmanager
@@ -20,4 +20,6 @@ def told_as_failures(title: str) -> Iterator[None]:
         reason = said[0][:300] if said else type(error).__name__
         memory = "out of memory" in str(error).lower() or "insufficient vram" in str(error).lower()
         hint = "Try a smaller context, or a smaller KV cache type." if memory else "The worker's log has the details."
-        raise LoadFailed(f"{title} did not load the model: {reason}", hint=hint) from error
+        raise LoadFailed(
+            f"{title} did not load the model: {reason}", hint=hint, code=OUT_OF_MEMORY if memory else None
+        ) from error

@@ -16,6 +16,7 @@ from loaders.base import Feature, LoaderSpec, LoadRequest
 from loaders.hf.cancellation import Stopped, layers_of, stoppable
 from loaders.hf.device_map import Place, choose_dtype
 from loaders.hf.loading import main_device, weights_reported
+from loaders.hf.missing_index import with_index
 from loaders.hf.out_of_memory import trim
 from loaders.text.embedding_queue import turn
 from loaders.text.hf_folder import choose_context, folder_of
@@ -126,7 +127,7 @@ def open_embedding(
     request: LoadRequest, spec: LoaderSpec, config: Any, place: Place, progress: Callable[[float, str], None]
 ) -> EmbeddingEngine:
     """Load one. Raises LoadFailed for a folder with parts that are not known, and what the library raises."""
-    folder = folder_of(Path(request.path))
+    folder = with_index(folder_of(Path(request.path)), request.scratch)
     pooling = read_pooling(folder)
     dtype = choose_dtype(str(request.settings["dtype"]), config.dtype, place.device)
     tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)

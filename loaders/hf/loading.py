@@ -15,6 +15,7 @@ from transformers.utils import logging as hf_logging
 
 from loaders.base import LoadRequest
 from loaders.hf.device_map import Place, choose_dtype
+from loaders.hf.missing_index import with_index
 from loaders.hf.quantization import check_ready_made, ready_made, while_loading
 from loaders.text.hf_folder import folder_of
 from modules.errors import EnginehouseError, LoadFailed
@@ -54,6 +55,9 @@ def open_model(
         raise LoadFailed(f"{config.model_type} models read a prompt in both directions, which is not done here.",
                          hint="Look for a GGUF of this model.")  # fmt: skip
     where = _where(path)
+    if "gguf_file" not in where:
+        path = with_index(folder_of(path), scratch)
+        where = _where(path)
     method = ready_made(config.to_dict())
     check_ready_made(method, place.device)
     dtype = choose_dtype(str(settings["dtype"]), config.get_text_config().dtype or config.dtype, place.device)

@@ -5,6 +5,7 @@ Source of what they mean: llama.cpp, tools/server/README.md and common/arg.cpp.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from loaders.base import LoadParam
@@ -24,8 +25,18 @@ MEMORY, SPEED, CONTEXT, STRETCH, ADAPTERS, GUESSING, IMAGES, VECTORS = (
 _WHOLE = 2**31 - 1
 
 
-def _i(name: str, label: str, help: str, default: int, low: int, high: int, group: str, step: int = 1) -> LoadParam:
-    return LoadParam(name, "int", default, label, help, low, high, step, group=group)
+def _i(
+    name: str,
+    label: str,
+    help: str,
+    default: int,
+    low: int,
+    high: int,
+    group: str,
+    step: int = 1,
+    special: Mapping[float, str] | None = None,
+) -> LoadParam:
+    return LoadParam(name, "int", default, label, help, low, high, step, group=group, special=special or {})
 
 
 def _f(name: str, label: str, help: str, default: float, low: float, high: float, group: str) -> LoadParam:
@@ -47,7 +58,7 @@ def _t(name: str, label: str, help: str, group: str, **more: Any) -> LoadParam:
 SETTINGS: tuple[LoadParam, ...] = (
     _i("context", "Context",
        f"Tokens of prompt and reply together. 0 = what the model was made for, at most {DEFAULT_CONTEXT}.",
-       0, 0, 2**22, CONTEXT, 256),
+       0, 0, 2**22, CONTEXT, 256, {0: "what the model was made for"}),
     _i("parallel", "Parallel requests",
        "Replies that run at the same time; they share the context, and one alone may use all of it.",
        4, 1, 64, CONTEXT),
@@ -76,7 +87,8 @@ SETTINGS: tuple[LoadParam, ...] = (
     _f("yarn_beta_fast", "YaRN: beta fast", "Low correction. -1 = the usual value.", -1.0, -1.0, 1000.0, STRETCH),
     _f("yarn_beta_slow", "YaRN: beta slow", "High correction. -1 = the usual value.", -1.0, -1.0, 1000.0, STRETCH),
 
-    _i("gpu_layers", "GPU layers", "Layers on the graphics card. -1 = as many as fit, 0 = none.", -1, -1, 1000, MEMORY),
+    _i("gpu_layers", "GPU layers", "Layers on the graphics card. -1 = as many as fit, 0 = none.", -1, -1, 1000, MEMORY,
+       special={-1: "as many as fit", 0: "none"}),
     _c("cache_type_k", "KV cache type, keys", "Smaller types save memory.", KV_TYPES, MEMORY),
     _c("cache_type_v", "KV cache type, values",
        "Smaller types save memory; other than f16, bf16 and f32 they need flash attention.", KV_TYPES, MEMORY),

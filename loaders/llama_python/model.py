@@ -10,7 +10,7 @@ from typing import Any
 import llama_cpp
 
 from loaders.base import LoadRequest, NamedFile
-from modules.errors import LoadFailed
+from modules.errors import OUT_OF_MEMORY, LoadFailed
 
 WRITTEN_FOR = "0.3.36"
 _DEBUG, _ERROR, _CONTINUED = 1, 4, 5  # ggml_log_level (ggml.h; the package's own table is an older one)
@@ -139,7 +139,8 @@ class LlamaModel:
         found = llama_cpp.llama_init_from_model(self.model, params)
         if not found:
             why = self._log.reason or "it gave no reason, most likely too little memory"
-            raise LoadFailed(f"llama.cpp could not make the context: {why}", hint="Try a smaller context.")
+            raise LoadFailed(f"llama.cpp could not make the context: {why}", hint="Try a smaller context.",
+                             code=None if self._log.reason else OUT_OF_MEMORY)  # fmt: skip
         return found
 
     def _model_params(self, progress: Progress) -> Any:

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from modules.errors import LoadFailed
+from modules.errors import OUT_OF_MEMORY, LoadFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,7 @@ class Reason:
     words: str
     message: str
     hint: str
+    is_memory: bool = False
 
 
 _MEMORY = "Lower gpu_memory or the context, quantise, or spread the model over more cards."
@@ -29,16 +30,16 @@ _REASONS: tuple[Reason, ...] = (
     Reason(r"error: argument ([^\n]+)", "The server does not take a setting: {0}.", "Change that setting."),
     Reason(r"KV cache is needed, which is larger than the available KV cache memory[^\n]*",
            "The context is too large for the memory that is left after the model.",
-           "Lower the context, or raise gpu_memory."),
+           "Lower the context, or raise gpu_memory.", True),
     Reason(r"max_model_len[^\n]*?(?:greater|larger) than[^\n]*?(\d{3,})|User-specified max_model_len \((\d+)\)",
            "The context is larger than what the model was made for ({0} tokens).", "Lower the context."),
     Reason(r"Free memory on device[^\n]*is less than desired|less than desired GPU memory utilization",
            "Other programs hold so much graphics memory that the share asked for cannot be had.",
-           "Close them, or lower gpu_memory."),
+           "Close them, or lower gpu_memory.", True),
     Reason(r"No available memory for the cache blocks|Not enough memory\. Please try to increase --mem-fraction-static",
-           "Nothing of the memory is left for the context.", "Raise gpu_memory, or lower the context."),
+           "Nothing of the memory is left for the context.", "Raise gpu_memory, or lower the context.", True),
     Reason(r"CUDA out of memory|OutOfMemoryError|HIP out of memory|cudaErrorMemoryAllocation",
-           "The graphics memory is full.", _MEMORY),
+           "The graphics memory is full.", _MEMORY, True),
     Reason(r"Model architectures? \[?'?([\w.]+)'?\]? (?:are|is) not supported|"
            r"Unrecognized model in|model type `?(\w+)`? but Transformers does not recognize|"
            r"Unsupported architecture:? ([\w.]+)",
@@ -76,7 +77,7 @@ _REASONS: tuple[Reason, ...] = (
            "Install the package it is in."),
     Reason(r"No space left on device", "The disk is full.", "Make room, then try again."),
     Reason(r"Cannot allocate memory|MemoryError|std::bad_alloc", "There was not enough memory.",
-           "Use a smaller model or context, or close other programs."),
+           "Use a smaller model or context, or close other programs.", True),
 )  # fmt: skip
 _LAST = re.compile(r"(?:^|\s)(?:[\w.]*(?:Error|Exception)): (.{3,300})")
 
@@ -87,10 +88,12 @@ def load_failed(name: str, code: int, lines: Sequence[str]) -> LoadFailed:
     for reason in _REASONS:
         if match := re.search(reason.words, log):
             said = next((group.strip() for group in match.groups() if group), "?")[:200]
-            return LoadFailed(reason.message.format(said), hint=reason.hint.format(said))
+            kind = OUT_OF_MEMORY if reason.is_memory else None
+            return LoadFailed(reason.message.format(said), hint=reason.hint.format(said), code=kind)
     if code == -getattr(signal, "SIGKILL", 9):
-        return LoadFailed(f"The system ended {name}, most likely because memory ran out.",
-                          hint="Use a smaller model or context, or close other programs.")  # fmt: skip
+        return LoadFailed(f"{name} was killed (signal 9), by the system because memory ran out or by another program.",
+                          hint="Use a smaller model or context, or close other programs.",
+                          code=OUT_OF_MEMORY)  # fmt: skip
     if code == 127:
         return LoadFailed(f"{name} could not be started.", hint="Install it again; its log says more.")
     for line in reversed(lines):

@@ -6,16 +6,18 @@ import re
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from modules.errors import EngineCrashed, EngineError, LoadFailed
+from modules.errors import OUT_OF_MEMORY, EngineCrashed, EngineError, LoadFailed, from_dict
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """A reason and what to do about it."""
+    """A reason and what to do about it; `is_memory` = smaller settings may help."""
 
     message: str
     hint: str
+    is_memory: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +27,14 @@ class _Pattern:
     words: str
     message: str
     hint: str
+    is_memory: bool = False
 
     def found(self, log: str) -> Cause | None:
         match = re.search(self.words, log, re.IGNORECASE)
         if match is None:
             return None
         said = (match.group(1).strip() if match.re.groups and match.group(1) else "")[:200]
-        return Cause(self.message.format(said), self.hint.format(said))
+        return Cause(self.message.format(said), self.hint.format(said), self.is_memory)
 
 
 _SMALLER = "Try a smaller context, fewer GPU layers, a smaller model, or close other programs."
@@ -43,12 +46,12 @@ _PATTERNS: tuple[_Pattern, ...] = (
              "Update the engine (python3 start.py install), or use a model it knows."),
     _Pattern(r"(?:CUDA error: out of memory|CUDA out of memory|cudaMalloc failed: out of memory|"
              r"hipErrorOutOfMemory|ErrorOutOfDeviceMemory)",
-             "The graphics memory is full.", "Lower gpu_layers or the context, or use a smaller model."),
+             "The graphics memory is full.", "Lower gpu_layers or the context, or use a smaller model.", True),
     _Pattern(r"CUDA error: ([^\n]+)", "The graphics card's driver reported an error: {0}.",
              "Restart the machine or its driver; if it comes back, lower gpu_layers."),
     _Pattern(r"(?:failed to allocate|unable to allocate|cannot allocate memory|std::bad_alloc"
              r"|alloc_tensor_range: failed|failed to create context|MemoryError)",
-             "There was not enough memory.", _SMALLER),
+             "There was not enough memory.", _SMALLER, True),
     _Pattern(r"data is not within the file bounds|file is truncated|unexpectedly reached end",
              "The model file is incomplete.", "Download it again."),
     _Pattern(r"invalid magic|gguf_init_from_\w+: failed to read|failed to read (?:magic|key|tensor|header)|"
@@ -100,6 +103,11 @@ _SIGNALS: Mapping[int, Cause] = {
     }.items()
     if hasattr(signal, name)
 }  # fmt: skip
+_OUT_OF_MEMORY = Cause("The system killed the engine because memory ran out.", _SMALLER, True)
+_FROM_OUTSIDE = Cause("The engine was killed from outside (kill -9); memory was not short.", "Load the model again.")
+_KILLED = Cause("The engine was killed (signal 9), by the system because memory ran out or by another program.",
+                _SMALLER, True)  # fmt: skip
+"""Where the system does not count what it kills for memory."""
 _WINDOWS = {0xC0000005: "SIGSEGV", 0xC000001D: "SIGILL", 0xC0000017: "SIGKILL", 0xC0000409: "SIGABRT"}
 
 
@@ -111,14 +119,19 @@ def cause_in(log: str) -> Cause | None:
     return None
 
 
-def cause_of(exit_code: int | None, log: str) -> Cause:
-    """Why a process ended. `exit_code` as subprocess gives it: negative = the signal; None = still there."""
+def cause_of(exit_code: int | None, log: str, memory_short: bool | None = None) -> Cause:
+    """Why a process ended. `exit_code` as subprocess gives it: negative = the signal; None = still there.
+
+    memory_short  whether the system killed something for want of memory meanwhile; None = it does not say
+    """
     named = cause_in(log)
     if exit_code is None:
         return named or Cause("The engine stopped answering.", "Load the model again.")
     number = -exit_code if exit_code < 0 else _windows_signal(exit_code)
-    if number in (getattr(signal, "SIGKILL", 9), getattr(signal, "SIGILL", 4)):
-        return _SIGNALS.get(number) or Cause("The system ended the engine.", _SMALLER)
+    if number == getattr(signal, "SIGKILL", 9):
+        return _KILLED if memory_short is None else _OUT_OF_MEMORY if memory_short else _FROM_OUTSIDE
+    if number == getattr(signal, "SIGILL", 4) and number in _SIGNALS:
+        return _SIGNALS[number]
     if named is not None:
         return named
     if number in _SIGNALS:
@@ -133,20 +146,30 @@ def _windows_signal(exit_code: int) -> int:
     return int(getattr(signal, name, 0)) if name else 0
 
 
-def crashed(exit_code: int | None, log: str) -> EngineError:
+def crashed(exit_code: int | None, log: str, memory_short: bool | None = None) -> EngineError:
     """The error of an engine that ended while it served."""
-    cause = cause_of(exit_code, log)
+    cause = cause_of(exit_code, log, memory_short)
     return EngineCrashed(cause.message, hint=cause.hint)
 
 
-def load_failed(exit_code: int | None, log: str, said: str = "") -> EngineError:
+def load_failed(exit_code: int | None, log: str, memory_short: bool | None = None, said: str = "") -> EngineError:
     """The error of a load that failed: the log's reason, else what the engine said, else its exit."""
     cause = cause_in(log)
     if cause is None and said:
-        cause = Cause(said, _SEE_LOG)
+        named = cause_in(said)  # an exception of the engine's library
+        cause = Cause(said, _SEE_LOG, named is not None and named.is_memory)
     if cause is None:
-        cause = cause_of(exit_code, log)
-    return LoadFailed(cause.message, hint=cause.hint)
+        cause = cause_of(exit_code, log, memory_short)
+    return LoadFailed(cause.message, hint=cause.hint, code=OUT_OF_MEMORY if cause.is_memory else None)
+
+
+def told_by_loader(data: dict[str, Any]) -> EngineError:
+    """The error a loader raised (`as_dict`); anything that is not a failed load becomes one with the same text."""
+    error = from_dict(data)
+    if isinstance(error, EngineError) and type(error) is not EngineError:
+        return error
+    code = error.code if isinstance(error, EngineError) else None
+    return LoadFailed(error.message, hint=error.hint, param=error.param, code=code)
 
 
 def hung(seconds: float) -> EngineError:

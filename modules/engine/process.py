@@ -20,9 +20,10 @@ from typing import Any, Literal
 from loaders.base import LoadRequest
 from modules.engine import crash, protocol
 from modules.engine.child import Child
+from modules.engine.oom_counter import OomKills
 from modules.engine.watchdog import Limits, Watchdog
 from modules.engine.worker_log import WorkerLog
-from modules.errors import EngineCrashed, EngineError, LoadFailed, from_dict
+from modules.errors import EngineCrashed, EngineError
 from modules.types import EngineInfo
 
 State = Literal["stopped", "starting", "ready", "busy", "stopping", "crashed"]
@@ -222,12 +223,13 @@ class WorkerProcess:
     async def _spawn(self) -> None:
         self._become("starting")
         self.sign()
+        self._oom_kills = OomKills()
         try:
             with self.log.open() as log:
                 self._child = await Child.start(log)
         except OSError as error:
             said = f"The engine's process could not be started: {error}"
-            await self._end("crashed", crash.load_failed(None, "", said))
+            await self._end("crashed", crash.load_failed(None, "", said=said))
             return
         self._reader = asyncio.create_task(self._read(self._child))
         self.send(protocol.load_line(self.request, self._function))
@@ -264,19 +266,18 @@ class WorkerProcess:
             case "failed":
                 error = line["error"]
                 if error.pop("explained", False):
-                    await self._end("crashed", _engine_error(error))
+                    await self._end("crashed", crash.told_by_loader(error))
                 else:
                     said = str(error.get("message", ""))
-                    await self._end("crashed", crash.load_failed(None, self._log_text(), said))
+                    await self._end("crashed", crash.load_failed(None, self._log_text(), said=said))
             case "bad":
                 await self._end("crashed", EngineCrashed(
                     "The engine sent something unreadable and was ended.", hint=line["said"]))  # fmt: skip
 
     async def _exited(self) -> None:
         code = None if self._child is None else self._child.exit_code
-        log = self._log_text()
-        fault = crash.load_failed(code, log) if self.state == "starting" else crash.crashed(code, log)
-        await self._end("crashed", fault)
+        explain = crash.load_failed if self.state == "starting" else crash.crashed
+        await self._end("crashed", explain(code, self._log_text(), self._oom_kills.happened()))
 
     async def _look(self) -> None:
         """Once a tick: is it stuck, is its log too long?"""
@@ -295,7 +296,7 @@ class WorkerProcess:
                 self._tell()
             if self._stuck(limits.start):
                 said = f"Loading made no progress for {now - self.last_sign:.0f} seconds and was ended."
-                await self._end("crashed", crash.load_failed(None, self._log_text(), said))
+                await self._end("crashed", crash.load_failed(None, self._log_text(), said=said))
         elif any(now - at > limits.linger for at in self._cancelled_at.values()):
             await self._end("crashed", crash.hung(limits.linger))
         elif self.state == "busy" and self._running > self._paused and self._stuck(limits.stall):
@@ -340,11 +341,3 @@ class WorkerProcess:
         else:
             self._started.set_exception(self.end_error())
             self._started.exception()  # a cancelled load has nobody left to look at it
-
-
-def _engine_error(data: dict[str, Any]) -> EngineError:
-    """What the loader raised; anything that is not an engine's error becomes one with the same words."""
-    error = from_dict(data)
-    if isinstance(error, EngineError):
-        return error
-    return LoadFailed(error.message, hint=error.hint, param=error.param)

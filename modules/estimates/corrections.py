@@ -106,9 +106,8 @@ def corrected(estimate: Estimate, correction: Correction, hardware: Hardware) ->
         return estimate
     shares = tuple(_scaled(share, correction.factor) for share in estimate.shares)
     verdict = judged(shares, hardware)
-    before = judged(estimate.shares, hardware).why
     models = "1 earlier load" if correction.count == 1 else f"{correction.count} earlier loads"
-    why = f"{estimate.why.replace(before, verdict.why)} Corrected by {correction.factor - 1:+.0%} after {models}."
+    why = f"{estimate.lead}{verdict.why} Corrected by {correction.factor - 1:+.0%} after {models}."
     return replace(estimate, shares=shares, verdict=verdict.value, why=why, factor=correction.factor)
 
 

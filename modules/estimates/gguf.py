@@ -54,7 +54,7 @@ def estimate_gguf(facts: ModelFacts, settings: Settings, hardware: Hardware) -> 
         said = _split_words(count, shape.layers, devices, wanted)
         partial.append("What a graphics device takes besides the model is a usual value.")
     verdict = judged(shares, hardware)
-    return Estimate(shares, verdict.value, f"{said}{verdict.why}", tuple(partial + _grows(settings, shape)))
+    return Estimate(shares, verdict.value, f"{said}{verdict.why}", tuple(partial + _grows(settings, shape)), lead=said)
 
 
 def _in_use(facts: ModelFacts, settings: Settings) -> tuple[Settings, int]:

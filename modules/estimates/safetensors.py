@@ -65,7 +65,7 @@ def estimate_safetensors(facts: ModelFacts, settings: Settings, hardware: Hardwa
             partial.append("The pages of the original file are counted; they go when other programs need room.")
     shares, said = _placed(weights, kept, cache, buffers, settings, hardware)
     verdict = judged(shares, hardware)
-    return Estimate(shares, verdict.value, f"{said}{verdict.why}", tuple(partial))
+    return Estimate(shares, verdict.value, f"{said}{verdict.why}", tuple(partial), lead=said)
 
 
 def _weights(facts: ModelFacts, settings: Settings, partial: list[str]) -> tuple[int, int, float]:

@@ -35,6 +35,7 @@ class Estimate:
     """What a load will take, per device, the verdict, and its reason in people's words.
 
     partial  what is not known and was left out or guessed, as sentences
+    lead     the part of `why` before the verdict's own reason; "" = all of it is that
     factor   by how much the figures were corrected from earlier loads of this kind; 1.0 = not
     """
 
@@ -43,6 +44,7 @@ class Estimate:
     why: str
     partial: tuple[str, ...] = ()
     factor: float = 1.0
+    lead: str = ""
 
     @property
     def total(self) -> int:

@@ -148,7 +148,9 @@ class Catalog:
         elif not hint:
             hint = "There is no model in the models folder yet. Put a .gguf file there."
         shown = name if len(name) <= 80 else name[:77] + "..."
-        return NotFound(f"There is no model called {shown!r}.", hint=hint, code="model_not_found", param="model")
+        error = NotFound(f"There is no model called {shown!r}.", hint=hint, code="model_not_found", param="model")
+        error.near = nearest(name, [model.name for model in self._files])
+        return error
 
 
 def _detected(found: Found) -> ModelFacts:
@@ -162,9 +164,14 @@ def _detected(found: Found) -> ModelFacts:
 
 def near_names(name: str, names: list[str]) -> str:
     """A question with the names that are nearest to `name`; "" when none is near."""
+    near = nearest(name, names)
+    return "Did you mean " + " or ".join(near) + "?" if near else ""
+
+
+def nearest(name: str, names: list[str]) -> tuple[str, ...]:
+    """The names that are nearest to `name`, best first, at most three."""
     folded = {one.casefold(): one for one in names}
-    near = difflib.get_close_matches(name.casefold()[:300], folded, n=3, cutoff=0.5)
-    return "Did you mean " + " or ".join(folded[one] for one in near) + "?" if near else ""
+    return tuple(folded[one] for one in difflib.get_close_matches(name.casefold()[:300], folded, n=3, cutoff=0.5))
 
 
 def check_runnable(model: ModelFile) -> None:

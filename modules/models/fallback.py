@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from loaders.base import LoaderSpec, LoadParam
-from modules.errors import EnginehouseError
+from modules.errors import OUT_OF_MEMORY, EnginehouseError
 from modules.estimates.values import Estimate, Settings
 from modules.formats.facts import ModelFacts
 from modules.types import ParamValue
@@ -18,8 +18,8 @@ MOST_TRIES = 3
 SMALLER = 0.85
 """A load that failed although the estimate said it fits is tried again with at most this part of its memory."""
 
-_MEMORY_WORDS = re.compile(
-    r"out of memory|out_of_memory|outofmemory|not enough memory|memory ran out|memory is full|cannot allocate"
+_ENGINE_LINES = re.compile(
+    r"out of memory|out_of_memory|outofmemory|not enough memory|cannot allocate"
     r"|failed to allocate|unable to allocate|bad_alloc|MemoryError|cudaMalloc failed|insufficient memory"
     r"|ErrorOutOfDeviceMemory|not enough (?:gpu|cpu|device) (?:ram|memory)|No available memory for the cache blocks",
     re.IGNORECASE,
@@ -52,8 +52,8 @@ class Fallback:
 
 
 def looks_like_memory(error: EnginehouseError, log: str = "") -> bool:
-    """Whether a load failed for want of memory, from its message and the end of the engine's log."""
-    return bool(_MEMORY_WORDS.search(error.message) or _MEMORY_WORDS.search(log))
+    """Whether a load failed for want of memory: its code says so, or a line of the engine's log does."""
+    return error.code == OUT_OF_MEMORY or bool(_ENGINE_LINES.search(log))
 
 
 def said(error: EnginehouseError) -> str:
@@ -70,7 +70,8 @@ def find_fallback(
     """
     first = estimate(settings)
     now: dict[str, ParamValue] = dict(settings)
-    last, says = first, list[str]()
+    last = first
+    says: dict[frozenset[str], str] = {}  # by the settings a step changes: its last sentence counts
     for step in spec.ladder:
         change = {name: value for name, value in step.change(now, facts).items() if now.get(name) != value}
         if not change:
@@ -79,12 +80,12 @@ def find_fallback(
         then = estimate(smaller)
         if last is not None and then is not None and not _saves(then, last):
             continue  # it saves nothing here: no graphics card, for example
-        says = [said for said in says if said.split(" is ")[0] != step.says.split(" is ")[0]]
-        says.append(step.says.format(**change, was=[now.get(name) for name in change]))
+        says.pop(frozenset(change), None)
+        says[frozenset(change)] = step.says.format(**change, was=[now.get(name) for name in change])
         now, last = smaller, then
         if then is None or first is None or _enough(then, first):
             break
-    return Fallback(now, tuple(says), _changes(spec, settings, now)) if says else None
+    return Fallback(now, tuple(says.values()), _changes(spec, settings, now)) if says else None
 
 
 def _changes(spec: LoaderSpec, before: Mapping[str, ParamValue], now: Mapping[str, ParamValue]) -> tuple[Change, ...]:
@@ -96,12 +97,11 @@ def _changes(spec: LoaderSpec, before: Mapping[str, ParamValue], now: Mapping[st
 
 
 def worded(param: LoadParam, value: ParamValue) -> str:
-    """A setting's value for people; what a number stands for is taken from the setting's own help ("0 = none")."""
+    """A setting's value for people; what a special number stands for is in the setting's own table ("0" = none)."""
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, (int, float)):
-        meaning = re.search(rf"(?<![\d.-]){re.escape(str(value))} = ([^.,;:]+)", param.help)
-        return meaning[1].strip() if meaning else f"{value:,}"
+        return param.special.get(value) or f"{value:,}"
     return str(value) or "automatic"
 
 

@@ -37,7 +37,7 @@ def test_a_log_names_its_cause(log: str, words: str) -> None:
     error = crash.load_failed(1, f"some line\n{log}\nanother line")
     assert words in error.message
     assert error.hint
-    assert error.code == "load_failed"
+    assert error.code == ("out_of_memory" if "memory" in words.split() and "access" not in words else "load_failed")
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,14 @@ def test_a_signal_is_explained_when_the_log_is_silent(number: int, words: str) -
 
 
 def test_a_kill_by_the_system_is_believed_more_than_old_words_in_the_log() -> None:
-    assert "system ended" in crash.crashed(-9, "GGML_ASSERT(x) failed").message
+    assert "memory ran out" in crash.crashed(-9, "GGML_ASSERT(x) failed", memory_short=True).message
+
+
+def test_memory_is_blamed_for_a_kill_only_where_it_was_short() -> None:
+    assert "from outside" in crash.crashed(-9, "", memory_short=False).message
+    assert "or by another program" in crash.crashed(-9, "", memory_short=None).message
+    codes = [crash.load_failed(-9, "", short).code for short in (True, None, False)]
+    assert codes == ["out_of_memory", "out_of_memory", "load_failed"]
 
 
 def test_an_exit_without_words_or_signal_gives_its_code() -> None:
@@ -71,4 +78,4 @@ def test_windows_codes_are_the_same_faults(code: int, words: str) -> None:
 
 
 def test_what_the_engine_said_is_used_when_the_log_has_no_known_cause() -> None:
-    assert crash.load_failed(None, "blah", "It said this.").message == "It said this."
+    assert crash.load_failed(None, "blah", said="It said this.").message == "It said this."

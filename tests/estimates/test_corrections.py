@@ -78,7 +78,7 @@ def test_a_disk_that_refuses_costs_only_the_memory_of_it(tmp_path: Path) -> None
 
 def test_a_correction_is_said_and_the_verdict_judged_again() -> None:
     small = machine(free=1400 * MB)
-    first = replace(ESTIMATE, why=f"All of it. {judged(ESTIMATE.shares, small).why}")
+    first = replace(ESTIMATE, why=f"All of it. {judged(ESTIMATE.shares, small).why}", lead="All of it. ")
     more = corrected(first, Correction(HIGHEST, 9), small)
     assert more.total == pytest.approx(1.5 * ESTIMATE.total, rel=0.001)
     assert more.verdict == "too large"

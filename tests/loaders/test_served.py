@@ -158,7 +158,7 @@ async def test_a_failed_load_names_its_reason(tmp_path: Path, install: Install, 
     error = await load_error(tmp_path, model)
     assert words in error.message
     assert error.hint
-    assert error.code == "load_failed"
+    assert error.code in ("load_failed", "out_of_memory")
 
 
 async def test_a_switch_the_version_does_not_know_is_named(tmp_path: Path, install: Install) -> None:

@@ -77,6 +77,37 @@ def test_a_setting_that_cannot_be_had_here_is_refused_before_the_weights_are_rea
     assert caught.value.hint
 
 
+def split(folder: Path, parts: int) -> None:
+    """The model's one file as several, without the index."""
+    from safetensors.torch import load_file, save_file
+
+    whole = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    for part in range(parts):
+        some = {name: tensor for at, (name, tensor) in enumerate(whole.items()) if at % parts == part}
+        save_file(some, folder / f"model-{part + 1:05}-of-{parts:05}.safetensors", metadata={"format": "pt"})
+
+
+def test_parts_without_an_index_load_and_answer_as_the_whole_does(tiny: Path, copy: Path, tmp_path: Path) -> None:
+    split(copy, 2)
+    before = sorted(path.name for path in copy.iterdir())
+    asked = ask("One two three", params={"temperature": 0.0, "max_tokens": 8})
+    whole, engine = load_here(tiny, tmp_path / "a"), load_here(copy, tmp_path / "b")
+    try:
+        assert text_of(answer(engine, asked)) == text_of(answer(whole, asked))
+    finally:
+        engine.close()
+        whole.close()
+    assert sorted(path.name for path in copy.iterdir()) == before
+
+
+def test_parts_that_hold_the_same_tensor_are_refused_naming_both(copy: Path, tmp_path: Path) -> None:
+    split(copy, 1)
+    shutil.copy(copy / "model-00001-of-00001.safetensors", copy / "other.safetensors")
+    with pytest.raises(LoadFailed, match="both hold"):
+        load_here(copy, tmp_path)
+
+
 @needs_torch
 def test_a_model_that_reads_its_prompt_in_both_directions_is_refused(tmp_path: Path) -> None:
     from loaders.hf.loading import open_model
