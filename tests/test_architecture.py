@@ -226,6 +226,30 @@ def test_no_file_is_called_utils_or_common() -> None:
     assert not [path for path in SOURCES if path.stem in ("utils", "common", "helpers", "misc")]
 
 
+COINED = {
+    "guesses", "asking", "said", "ladder", "rows", "keeper", "words", "row", "pieces", "guessing", "trouble",
+    "stopping", "placing", "opening", "pictures", "prefixes", "quantising", "guide", "cuts", "picked", "choosers",
+    "turn", "leaving", "silence", "watch", "backlog", "saved_prompts", "companions", "catalog_verdict", "choose",
+    "measuring", "lease_entry", "verdict", "late", "http_unread", "answers", "anew", "open_chats", "whole", "shell",
+}  # fmt: skip
+"""File names that no newcomer would search for; docs/glossary.md has the field's terms."""
+COINED_CLASSES = {
+    "Host", "Models", "Entering", "Finder", "Door", "Start", "Words", "By", "Again", "Seen", "Chosen", "Turn",
+    "Silence", "Backlog", "Picked", "Chooser", "Guide", "Asker", "Pictures", "Prefixes", "Guesser", "Late",
+}  # fmt: skip
+
+
+def test_no_file_or_class_has_a_coined_name() -> None:
+    wrong = [str(path.relative_to(ROOT)) for path in SOURCES if path.stem in COINED or path.parent.name in COINED]
+    for path in SOURCES:
+        if "launcher" in path.parts or path.name == "extension_api.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and node.name in COINED_CLASSES:
+                wrong.append(f"{path.relative_to(ROOT)}:{node.lineno} class {node.name}")
+    assert not wrong, "\n".join(wrong)
+
+
 def test_few_files_lie_loose_in_modules() -> None:
     assert len(list((ROOT / "modules").glob("*.py"))) <= 11
 
