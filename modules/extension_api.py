@@ -9,7 +9,6 @@ server's rights. The server's own checks (key, Host, Origin, body size) stand be
 from __future__ import annotations
 
 from loaders.base import Feature, LoaderSpec, LoadParam
-from modules.dialects.answers import ErrorResponse, EventAnswer, JsonAnswer, LineAnswer, json_response
 from modules.dialects.body import Body
 from modules.dialects.constraints import Constraint, read_constraint
 from modules.dialects.dialect import Dialect, DialectRouter
@@ -18,6 +17,7 @@ from modules.dialects.endpoint import answered
 from modules.dialects.lora import read_lora
 from modules.dialects.model_choice import ModelChoice
 from modules.dialects.parallel import chunks, results
+from modules.dialects.responses import ErrorResponse, EventAnswer, JsonAnswer, LineAnswer, json_response
 from modules.dialects.sampling import read_sampling, read_stop, seeded
 from modules.dialects.socket import serve_socket
 from modules.dialects.usage import Ended, TokenCounts, reply_facts

@@ -9,9 +9,9 @@ import orjson
 from fastapi import Request
 from fastapi.responses import Response
 
-from modules.dialects.answers import ErrorResponse
 from modules.dialects.body import Body
 from modules.dialects.dialect import Dialect
+from modules.dialects.responses import ErrorResponse
 from modules.errors import BadRequest, UnsupportedMediaType
 
 Handler = Callable[[Body], Awaitable[Response]]

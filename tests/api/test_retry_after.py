@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from modules.api.errors import answer, answer_at
-from modules.dialects.answers import ErrorResponse, EventAnswer, JsonAnswer, LineAnswer
 from modules.dialects.dialect import Dialect
+from modules.dialects.responses import ErrorResponse, EventAnswer, JsonAnswer, LineAnswer
 from modules.errors import BadRequest, EnginehouseError, NotReady, RateLimited, from_dict, seconds_to_wait
 
 pytestmark = pytest.mark.anyio

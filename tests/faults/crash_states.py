@@ -43,7 +43,7 @@ class _File:
     sure: bytes = b""
     steps: list[Event] = field(default_factory=list)
 
-    def integer(self) -> bytes:
+    def whole(self) -> bytes:
         content = self.sure
         for step in self.steps:
             content = _stepped(content, step)
