@@ -8,6 +8,8 @@ from typing import Any
 
 import llama_cpp
 
+from modules.messages.reasoning import MARK_TOKENS, model_marks
+
 _ROOM = 64
 
 
@@ -23,6 +25,9 @@ class Vocabulary:
         self.ends = frozenset(
             token for token in range(self.size) if llama_cpp.llama_vocab_is_eog(self.pointer, token)
         )  # fmt: skip
+        found = {mark: self.tokenize(mark, False) for mark in MARK_TOKENS}
+        single = {mark: tokens[0] for mark, tokens in found.items() if len(tokens) == 1}
+        self._marks = frozenset(single[mark] for mark in model_marks(single.__contains__)) - self.ends
 
     def tokenize(self, text: str, special: bool) -> list[int]:
         """`special` adds what the model puts around a text; names of special tokens are read as such either way.
@@ -55,7 +60,8 @@ class Vocabulary:
             room = -count
 
     def piece(self, token: int, special: bool = False) -> bytes:
-        """The bytes one token adds to a text; nothing for a special token unless `special`."""
+        """The bytes one token adds to a text; nothing for a special token unless `special`, or it marks thinking."""
+        special = special or token in self._marks
         room = _ROOM
         while True:
             text = ctypes.create_string_buffer(room)

@@ -82,6 +82,18 @@ class TestRealModel:
             assert rendered.endswith("<|im_start|>assistant\n"), "an empty reply keeps the assistant's header"
             assert engine.info.template.system_role
 
+    def test_llama_cpp_python_shows_marks_of_thinking_and_no_other_control_tokens(self, tmp_path: Path) -> None:
+        llama_cpp = pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
+        from loaders.llama_python.vocabulary import Vocabulary
+
+        params = llama_cpp.llama_model_default_params()
+        params.vocab_only = True
+        model = llama_cpp.llama_model_load_from_file(str(with_marks(tmp_path)).encode(), params)
+        words = Vocabulary(model)
+        pieces = [words.piece(token) for token in (3, 4, 13, 8, 1)]
+        llama_cpp.llama_model_free(model)
+        assert pieces == [b"[THINK]", b"[/THINK]", b"<think>", b"", b""], "what ends a reply is no text"
+
 
 def test_only_chats_ask_for_marks() -> None:
     marks = Prompting(marks=("[THINK]",))
