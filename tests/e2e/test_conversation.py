@@ -177,11 +177,32 @@ def test_thinking_is_one_line_and_stays_open_when_it_was_opened(chat: Open, live
     expect(page.page.locator(".eh-thought")).not_to_have_attribute("open", "")
 
 
+def test_a_message_too_long_is_seen_while_typing_and_its_card_offers_an_edit_and_a_larger_context(
+    chat: Open, live: LiveServer
+) -> None:
+    live.load_echo(context=512)
+    page = chat()
+    meter = page.page.locator(".eh-meter")
+    page.composer.fill("word " * 1000)
+    expect(meter).to_have_text(re.compile(r"~1\.\dk / 512"))
+    expect(meter).to_have_attribute("data-level", "full")
+    page.composer.press("Enter")
+    card = page.replies.last.get_by_role("alert", name="This reply failed")
+    card.get_by_role("button", name="Edit message").click()
+    expect(page.page.get_by_role("textbox", name="Edit your message")).to_have_value("word " * 999 + "word")
+    page.page.keyboard.press("Escape")
+    card.get_by_role("button", name=re.compile(r"Reload with [\d,]+ tokens")).click()
+    expect(page.replies.last.locator(".eh-md")).to_contain_text("word word")
+    page.finished()
+    notes = page.replies.last.get_by_role("list", name="Notes on this reply")
+    expect(notes).to_contain_text("echo was loaded with a larger context, as you chose.")
+
+
 def test_the_meter_fills_and_a_line_marks_where_the_context_was_cut(chat: Open, live: LiveServer) -> None:
     live.load_echo(context=140, tokens=30)
     page = chat()
     meter = page.page.locator(".eh-meter")
-    expect(meter).to_have_text("0 / 140")
+    expect(meter).to_contain_text("0 / 140")
     for turn in range(4):
         page.ask(f"Message number {turn} has a fair number of words in it")
     expect(page.page.get_by_role("separator").filter(has_text="no longer fit the context")).to_be_visible()

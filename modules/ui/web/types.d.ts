@@ -9,7 +9,12 @@ export interface ServerError {
   param?: string | null;
   status?: number;
   fallback?: FallbackOffer | null;
+  figures?: Record<string, number>;
+  offers?: Offer[];
 }
+
+/** What can be done about a prompt that does not fit the context. */
+export type Offer = { kind: "edit_message"; message: string } | ({ kind: "reload" } & FallbackOffer);
 
 /** With which settings a model that did not fit should load. */
 export interface FallbackOffer {
@@ -40,6 +45,17 @@ export interface Ledger {
   exact: boolean;
   why: string;
   model: string;
+  oversized_messages?: number;
+  sources?: LedgerSource[];
+}
+
+/** What one source takes of the prompt: "system_prompt", "history" … */
+export interface LedgerSource {
+  name: string;
+  tokens: number;
+  messages: number;
+  dropped_tokens: number;
+  dropped_messages: number;
 }
 
 export interface Stats {

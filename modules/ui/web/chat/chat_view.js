@@ -3,6 +3,7 @@
 import { button, h, setText, show } from "../core/dom.js";
 import { icon } from "../core/icons.js";
 import { plural } from "../core/format.js";
+import { droppedFromStart } from "./context_figures.js";
 import { EmptyChat } from "./empty_chat.js";
 import { FirstRun } from "./first_run.js";
 import { MessageView } from "./message_view.js";
@@ -171,7 +172,7 @@ export class ChatView {
   #dropped(path) {
     const node = path.findLast((one) => one.role === "assistant" && (this.#context.conversation.live(one.id)?.ledger ?? one.ledger));
     const ledger = node && (this.#context.conversation.live(node.id)?.ledger ?? node.ledger);
-    return ledger?.dropped_messages ?? 0;
+    return droppedFromStart(path, ledger);
   }
 
   #showCut(path, dropped) {

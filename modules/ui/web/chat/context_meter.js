@@ -2,10 +2,11 @@
 
 import { h, setText } from "../core/dom.js";
 import { count, plural, short } from "../core/format.js";
+import { droppedFromStart, guessTokens } from "./context_figures.js";
 
 const WARN = 0.75;
 const FULL = 0.95;
-const CHARACTERS_PER_TOKEN = 3.8; // a rough mean, only for what has not been counted yet; shown with "about"
+const SOURCES = { system_prompt: "System prompt", history: "Your messages" };
 
 export class ContextMeter {
   #context;
@@ -24,9 +25,20 @@ export class ContextMeter {
     context.store.on(["chat", "tick", "model"], () => this.#watch());
   }
 
-  /** The text being written, counted roughly. */
+  /** The text being written, counted roughly while it grows; nothing is asked of the server. */
   draft(text) {
+    if (text === this.#draft) return;
     this.#draft = text;
+    this.#soon();
+  }
+
+  /** Tokens of the draft, guessed from the last prompt of this chat that was counted. */
+  #drafted({ prompt, path, node }) {
+    const before = node ? path.slice(0, path.indexOf(node)) : [];
+    const system = this.#context.store.get("chat")?.system.length ?? 0;
+    const dropped = node?.ledger?.dropped_messages ?? 0;
+    const characters = dropped ? 0 : before.reduce((sum, one) => sum + one.text.length, system);
+    return guessTokens(this.#draft, { tokens: prompt, characters });
   }
 
   #watch() {
@@ -59,22 +71,27 @@ export class ContextMeter {
   }
 
   update() {
-    const { limit, used } = this.figures();
+    const figures = this.figures();
+    const { limit } = figures;
+    const draft = this.#drafted(figures);
+    const used = figures.used + draft;
     const share = limit ? used / limit : 0;
     this.#bar.style.transform = `scaleX(${Math.min(1, share).toFixed(3)})`;
     this.node.dataset.level = share >= FULL ? "full" : share >= WARN ? "warn" : "fine";
-    setText(this.#text, limit ? `${short(used)} / ${short(limit)}` : "");
+    setText(this.#text, limit ? `${draft ? "~" : ""}${short(used)} / ${short(limit)}` : "");
     setText(this.#spoken, limit ? ` tokens, ${Math.round(share * 100)}%` : "no model loaded");
-    this.node.title = limit ? `Context: ${count(used)} of ${count(limit)} tokens (${Math.round(share * 100)}%)` : "Context: no model loaded";
+    const about = draft ? "about " : "";
+    this.node.title = limit ? `Context: ${about}${count(used)} of ${count(limit)} tokens (${Math.round(share * 100)}%)` : "Context: no model loaded";
   }
 
   #card() {
-    const { limit, prompt, reply, ledger, node, path } = this.figures();
-    const free = Math.max(0, limit - prompt - reply);
-    const draft = Math.ceil(this.#draft.length / CHARACTERS_PER_TOKEN);
+    const figures = this.figures();
+    const { limit, prompt, reply, ledger, node, path } = figures;
+    const draft = this.#drafted(figures);
+    const free = Math.max(0, limit - prompt - reply - draft);
     const dropped = ledger?.dropped_messages ?? 0;
     const rows = [
-      ...this.#shares(prompt, path, node, dropped),
+      ...this.#shares(prompt, path.slice(droppedFromStart(path, ledger), path.indexOf(node)), ledger),
       reply && ["The last reply", count(reply)],
       draft && ["Your draft", `about ${count(draft)}`],
       ["Free", count(free)],
@@ -87,14 +104,16 @@ export class ContextMeter {
       h("p", { class: "eh-muted", text: "When it is full, the oldest messages drop out first; a line in the chat marks where. They stay saved." }));
   }
 
-  /** The prompt split by who wrote it, in proportion to the length of the texts. */
-  #shares(prompt, path, node, dropped) {
+  /** The prompt split by where it came from, as the ledger says; the history by who wrote it, by length. */
+  #shares(prompt, before, ledger) {
     if (!prompt) return [];
-    const before = path.slice(dropped, path.indexOf(node));
+    const named = ledger?.sources ?? [];
+    if (!named.length) return [["Prompt", count(prompt)]];
+    const scale = prompt / Math.max(1, named.reduce((sum, one) => sum + one.tokens, 0)); // the ledger may hold a bound
     const length = (role) => before.filter((one) => one.role === role).reduce((sum, one) => sum + one.text.length, 0);
-    const sizes = [["System prompt", this.#context.store.get("chat")?.system.length ?? 0], ["Your messages", length("user")], ["Earlier replies", length("assistant")]];
-    const total = sizes.reduce((sum, [, size]) => sum + size, 0);
-    if (!total) return [["Prompt", count(prompt)]];
-    return sizes.filter(([, size]) => size > 0).map(([name, size]) => [name, `about ${count(Math.round((prompt * size) / total))}`]);
+    const [yours, replies] = [length("user"), length("assistant")];
+    const rows = named.flatMap(({ name, tokens }) => name !== "history" || !yours || !replies ? [[SOURCES[name] ?? name, tokens]] :
+      [["Your messages", (tokens * yours) / (yours + replies)], ["Earlier replies", (tokens * replies) / (yours + replies)]]);
+    return rows.filter(([, tokens]) => tokens > 0).map(([name, tokens]) => [name, `about ${count(Math.round(tokens * scale))}`]);
   }
 }

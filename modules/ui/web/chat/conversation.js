@@ -169,7 +169,8 @@ export class Conversation {
 
   /**
    * A new version of a reply, or the first reply to one of one's own messages.
-   * @param {{model?: string, preset?: string, smaller?: boolean}} by  with another model or preset, this once, or with less memory
+   * @param {{model?: string, preset?: string, smaller?: boolean, larger?: boolean}} by  with another model or preset, this once, or with less
+   *   memory or a larger context
    */
   async regenerate(id, by = {}) {
     const { tree } = this;

@@ -1,14 +1,16 @@
 /** A reply that failed, was cut off, or has something to be said about it. */
 
 import { button, h } from "../core/dom.js";
+import { count } from "../core/format.js";
 import { icon } from "../core/icons.js";
-import { offerView, ofEngine } from "./fallback_offer.js";
+import { editFor, offerView, ofEngine } from "./fallback_offer.js";
 
 /**
  * fresh: it failed just now, so it is announced; offer: what its model can be loaded with instead, or null.
- * @param {{retry, smaller, reload, log}} actions
+ * larger: the context that would hold the prompt, or null.
+ * @param {{retry, smaller, larger, edit, reload, log}} actions
  */
-export function errorCard(node, actions, fresh, offer) {
+export function errorCard(node, actions, fresh, offer, larger) {
   const error = node.error ?? { message: "This reply failed.", hint: "", code: "" };
   const partial = node.text ? "What was written so far is kept above." : "";
   return h("div", { class: "eh-callout eh-error", role: fresh ? "alert" : "group", "aria-label": "This reply failed" }, icon("alert"),
@@ -17,10 +19,14 @@ export function errorCard(node, actions, fresh, offer) {
       (error.hint || partial) && h("p", { class: "eh-muted", text: [error.hint, partial].filter(Boolean).join(" ") }),
       offer && offerView(offer, "Retry with less memory", actions.smaller),
       h("div", { class: "eh-row" },
+        editFor(node) && labeled("edit", "Edit message", actions.edit),
+        larger && labeled("power", `Reload with ${count(larger.settings.context)} tokens`, actions.larger),
         button({ icon: icon("retry"), text: "Retry", label: "Retry", class: "eh-btn eh-outline", onClick: actions.retry }),
         ofEngine(error) && button({ text: "Reload model", label: "Reload model", class: "eh-btn eh-outline", onClick: actions.reload }),
         button({ text: "Show log", label: "Show log", class: "eh-btn eh-outline", onClick: actions.log }))));
 }
+
+const labeled = (name, text, onClick) => button({ icon: icon(name), text, label: text, class: "eh-btn eh-solid", onClick });
 
 /** A reply the server could not finish because it went away itself. */
 export function interruptedCard(node, actions) {

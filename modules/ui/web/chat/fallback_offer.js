@@ -1,4 +1,4 @@
-/** A load that did not fit: with which smaller settings it should, what they change, and the button that takes them. */
+/** Other settings to load a model with: less memory where it did not fit, a larger context where a prompt did not. */
 
 import { button, h } from "../core/dom.js";
 import { icon } from "../core/icons.js";
@@ -23,6 +23,18 @@ export function offerFor(node, status) {
   const last = status.state === "failed" ? status.error?.fallback : null;
   if (last?.model && (own || ofEngine(node.error)) && (!model || last.model === model)) return { ...last, why: status.error.message === node.error?.message ? "" : status.error.message };
   return own && RUNNING.includes(status.state) && status.model === own.model ? null : own && { ...own, why: "" };
+}
+
+/** @returns {object[]} what the server offers for a reply that failed; the error may come from a chat's file */
+const offersOf = (node) => (Array.isArray(node.error?.offers) ? node.error.offers.filter(Boolean) : []);
+
+/** The message to edit for a prompt that did not fit the context, or null. @returns {string|null} */
+export const editFor = (node) => offersOf(node).find((one) => one.kind === "edit_message")?.message ?? null;
+
+/** The larger context that can be loaded for it; null when there is none, or when the model has it by now. */
+export function largerFor(node, status) {
+  const offer = offersOf(node).find((one) => one.kind === "reload" && one.model && one.settings?.context) ?? null;
+  return offer && status.model === offer.model && (status.info?.context ?? 0) >= offer.settings.context ? null : offer;
 }
 
 /** What would be different, in words: ["Context: 8,192 → 4,096"]. */

@@ -5,7 +5,7 @@ import { MarkdownView } from "../markdown/markdown_view.js";
 import { Editor } from "./editor.js";
 import { errorCard, interruptedCard, noticeList } from "./error_card.js";
 import { MessageFooter } from "./message_footer.js";
-import { offerFor } from "./fallback_offer.js";
+import { editFor, largerFor, offerFor } from "./fallback_offer.js";
 import { SmoothStream } from "./smooth_stream.js";
 import { ProgressView } from "./progress.js";
 import { ReasoningView } from "./reasoning.js";
@@ -174,23 +174,26 @@ export class MessageView {
     const notices = this.#live?.notices ?? node.notices ?? [];
     const state = this.#live ? "running" : node.state;
     const offer = state === "failed" ? offerFor(node, this.#context.store.get("model")) : null;
+    const larger = state === "failed" ? largerFor(node, this.#context.store.get("model")) : null;
     const said = `${state}${notices.length}${node.error?.message ?? ""}`;
-    const key = said + JSON.stringify(offer);
+    const key = said + JSON.stringify([offer, larger]);
     if (key === this.#noted) return;
     const news = offer !== null || !this.#noted.startsWith(said); // an offer that has gone is nothing to be read out
     const pressed = this.#notes.contains(document.activeElement) ? document.activeElement.textContent : null;
     this.#noted = key;
-    const { conversation, run, reloadModel, showLog } = this.#context;
+    const { conversation, run, reloadModel, showLog, edit } = this.#context;
     const actions = {
       retry: () => run(() => conversation.regenerate(node.id)),
       smaller: () => run(() => conversation.regenerate(node.id, { smaller: true })),
+      larger: () => run(() => conversation.regenerate(node.id, { larger: true })),
+      edit: () => edit(editFor(node)),
       continueReply: () => run(() => conversation.continueReply(node.id)),
       reload: () => run(() => reloadModel(node.model)),
       log: () => run(showLog),
     };
     this.#notes.replaceChildren();
     if (notices.length) this.#notes.append(noticeList(notices));
-    if (state === "failed") this.#notes.append(errorCard(node, actions, this.#fresh && news, offer));
+    if (state === "failed") this.#notes.append(errorCard(node, actions, this.#fresh && news, offer, larger));
     if (state === "interrupted") this.#notes.append(interruptedCard(node, actions));
     if (pressed !== null) ([...this.#notes.querySelectorAll("button")].find((one) => one.textContent === pressed) ?? this.article).focus({ preventScroll: true });
   }
