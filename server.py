@@ -98,7 +98,7 @@ def announce(app: App, bound: Bound) -> None:
         lines += [f"In your network: http://{address}:{bound.port.value}"] if address else []
     key = settings.access_key()
     if key.value:
-        made = key.value if key.why.startswith("Other computers") else "the one you set"
+        made = key.value if settings.has_made_key else "the one you set"
         lines.append(f"Key: {made}")
     lines += [f"{problem['source']}: {problem['message']}" for problem in app.problems()]
     print("\n".join(lines), flush=True)

@@ -296,6 +296,7 @@ class EngineInfo:
     details       engine-specific facts for the Model tab (layers on GPU, KV type, threads, version …)
     renders       whether a chat is rendered to a prompt by us; False = the engine takes messages and does it itself
     adapters      names of the LoRA adapters a request may use, with the scale each has by default
+    shifts_context  whether a reply that fills the context goes on, its oldest part forgotten
     features      what this model can do of what its loader can ("images" needs an image part …); None = all of it
     leaves        where text goes when it leaves this machine ("api.example.com"), "" when it stays
     template      what the chat template takes
@@ -313,6 +314,7 @@ class EngineInfo:
     adapters: Mapping[str, float] = field(default_factory=dict)
     features: tuple[str, ...] | None = None
     sends_to: str = ""
+    shifts_context: bool = False
     template: TemplateTraits = TemplateTraits()
     worker_renders: bool = True
 

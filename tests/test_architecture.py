@@ -266,6 +266,68 @@ def test_no_error_is_swallowed() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+PROSE = frozenset({"message", "hint", "why", "says", "help"})
+"""Attributes that hold a text for people."""
+SEARCHES = frozenset({
+    "startswith", "endswith", "split", "rsplit", "partition", "rpartition", "find", "index", "count", "replace",
+    "removeprefix", "removesuffix",
+})  # fmt: skip
+
+
+REDACTS = frozenset({"modules.drivers.openai_errors"})
+"""Takes secrets out of a text that another server wrote, which is no decision."""
+
+
+def prose_decisions(tree: ast.AST) -> Iterator[int]:
+    """Lines that compare, search or split a text for people: `error.message == …`, `re.search(…, why.says)`."""
+
+    def is_prose(node: ast.AST) -> bool:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):  # error.message.lower()
+            return is_prose(node.func.value)
+        if isinstance(node, ast.Attribute) and node.attr == "reason":
+            return isinstance(node.value, (ast.Name, ast.Attribute)) and ast.unparse(node.value).endswith(
+                ("facts", "model", "file", "verdict", "judged")
+            )
+        return isinstance(node, ast.Attribute) and node.attr in PROSE
+
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            empty = any(isinstance(one, ast.Constant) and one.value in ("", None) for one in sides)
+            listed = isinstance(node.ops[0], (ast.In, ast.NotIn)) and is_prose(node.left)  # one of several problems
+            if any(is_prose(one) for one in sides) and not empty and not listed:
+                yield node.lineno
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            of_text = node.func.attr in SEARCHES and is_prose(node.func.value)
+            matched = node.func.attr in ("search", "match", "fullmatch", "findall", "finditer", "sub")
+            if of_text or (matched and any(is_prose(one) for one in node.args)):
+                yield node.lineno
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=dotted)
+def test_no_code_decides_by_a_text_meant_for_people(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = [line for line in prose_decisions(tree) if dotted(path) not in REDACTS]
+    assert not [f"{path.relative_to(ROOT)}:{line}" for line in found], "compare codes instead"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "error.message == 'x'",
+        "'near' in error.hint",
+        "step.says.split(' is ')",
+        "facts.reason == DANGER",
+        "words.search(error.message)",
+        "estimate.why.replace(a, b)",
+        "error.message.lower().startswith('x')",
+    ],
+)
+def test_a_decision_by_a_text_is_found(code: str) -> None:
+    assert list(prose_decisions(ast.parse(code)))
+    assert not list(prose_decisions(ast.parse("done.reason == 'stop' or error.hint == '' or error.code == 'x'")))
+
+
 def test_importing_the_server_is_quick_and_brings_no_engine_and_no_gradio() -> None:
     code = (
         "import sys, time; start = time.perf_counter(); import server; took = time.perf_counter() - start; "

@@ -27,6 +27,7 @@ def engine_info(
         context=context.value,
         slots=int(props.get("total_slots") or launch.number("parallel")),
         chat_template=launch.has_template,
+        shifts_context=bool(launch.values["context_shift"]),
         endpoint=Endpoint(address, key, LLAMA, slot_dir=launch.slots if can_save else ""),
         details=_details(launch, quant, engine, context, notes, cards),
         adapters={file.name: file.scale for file in launch.files.get("lora", ())} if launch.mode.value == TEXT else {},

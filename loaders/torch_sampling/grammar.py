@@ -13,7 +13,7 @@ from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 from numpy.typing import NDArray
 
 from modules.errors import BadParameter, EngineError
-from modules.grammars.gbnf import read_gbnf, refused
+from modules.grammars.gbnf import GrammarRefused, read_gbnf, refused
 from modules.grammars.lark import to_lark
 
 _REMEMBERED = 16  # compiled grammars: the n choices of a request, and tools that stay the same over a chat
@@ -97,8 +97,8 @@ class Grammar:
         """Raises BadParameter (param "response_format") with what of the schema cannot be enforced."""
         try:
             return Grammar(tokenizer.matcher(LLMatcher.grammar_from_json_schema(dict(schema))))
-        except (BadParameter, ValueError) as error:
-            said = error.message.partition(": ")[2] if isinstance(error, BadParameter) else str(error)
+        except (GrammarRefused, ValueError) as error:
+            said = error.reason if isinstance(error, GrammarRefused) else str(error)
             raise BadParameter(
                 f"This JSON schema cannot be enforced: {said}",
                 hint="Leave that part out of the schema, and check it in the reply.",

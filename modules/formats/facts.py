@@ -45,6 +45,7 @@ class ModelFacts:
         nextn_layers          further layers at the end for guessing tokens ahead, not in `layers`
         chunk                 True where `window` is a chunk (Llama 4), not a sliding one
         leaves                the hosts text goes to, for an endpoint that is not this machine
+        tokenizer             kind of tokenizer and of its splitting, in GGUF's words; the same tokens have the same
         rope_base, dtype, bits, pooling, labels, tied, remote_code, scalars of that name
     """
 

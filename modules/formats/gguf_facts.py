@@ -57,6 +57,8 @@ def gguf_facts(headers: Sequence[GgufHeader], missing: Sequence[int] = ()) -> Mo
             extra[f"bytes_{name}"] = int(extra.get(f"bytes_{name}", 0)) + size  # type: ignore[arg-type]
     if recurrent:
         extra["recurrent_layers"] = recurrent
+    if first.tokenizer:
+        extra["tokenizer"] = f"{first.tokenizer} {first.metadata.get('tokenizer.ggml.pre', '')}".strip()[:100]
     if groups.widths:
         extra["widths"] = tuple(sorted(groups.widths | numbers.widths()))
     return ModelFacts(

@@ -60,7 +60,8 @@ async def fit(request: GenerationRequest, engine: Renderer) -> Fitted:
         return await _unlimited(request, engine, wish)
     keep = reserve(wish, limit)
     if request.messages is None:
-        return _settle(await count_prompt(request, engine, limit - max(keep, wish)), limit, wish, keep, 0)
+        counted = await count_prompt(request, engine, limit - max(keep, wish))
+        return _settle(counted, limit, wish, keep, 0, shifts=engine.info.shifts_context)
     messages = request.messages
     counter = counter_for(request, engine)
     counted = await counter.count(messages, limit - max(keep, wish))
@@ -74,7 +75,7 @@ async def fit(request: GenerationRequest, engine: Renderer) -> Fitted:
             messages, counted = await _shorten(messages, counter, limit - keep, counted)
     fitted = _settle(
         counted, limit, wish, keep, len(messages), len(request.messages) - len(messages) - oversized,
-        max(0, full - counted.tokens), oversized,
+        max(0, full - counted.tokens), oversized, engine.info.shifts_context,
     )  # fmt: skip
     return _with_sources(fitted, request.messages, messages)
 
@@ -176,6 +177,7 @@ async def _shorten(
 def _settle(
     counted: Counted, limit: int, wish: int, keep: int, kept: int, oldest: int = 0, dropped_tokens: int = 0,
     oversized: int = 0,
+   shifts: bool = False,
 ) -> Fitted:  # fmt: skip
     """The ledger of what was decided. Raises ContextOverflow when not even one token of reply is left."""
     left = limit - counted.least
@@ -190,7 +192,7 @@ def _settle(
         why = f"{said} {why}".strip()
     max_tokens = wish
     left = max(1, limit - counted.taken) if counted.taken else left
-    if wish > left:
+    if wish > left and not shifts:  # with a context that shifts the engine forgets its oldest part and goes on
         max_tokens = left
         lowered = f"max_tokens was lowered from {wish:,} to {left:,}, the room left in the context of {limit:,} tokens."
         notices.append(Notice("max_tokens_lowered", lowered, param="max_tokens"))

@@ -70,12 +70,21 @@ def read_gbnf(text: str) -> dict[str, Part]:
     return _Reader(text).rules()
 
 
-def refused(reason: str) -> BadParameter:
-    return BadParameter(
-        f"The grammar cannot be used: {reason}",
-        hint='It has to be GBNF, llama.cpp\'s notation, with a rule called root, such as: root ::= "yes" | "no"',
-        param="grammar",
-    )
+class GrammarRefused(BadParameter):
+    """A grammar that cannot be used; `reason` is the part of the message that says why."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"The grammar cannot be used: {reason}",
+            hint='It has to be GBNF, llama.cpp\'s notation, with a rule called root, such as: root ::= "yes" | "no"',
+            param="grammar",
+        )
+        self.reason = reason
+
+
+def refused(reason: str) -> GrammarRefused:
+    """The error for a grammar, with the reason as the end of its sentence."""
+    return GrammarRefused(reason)
 
 
 class _Reader:

@@ -91,9 +91,16 @@ def _drafts(one: ModelFile, model: ModelFile) -> bool:
     """Whether `one` can guess ahead for `model`: smaller, of the same format, with the same vocabulary."""
     if not one.runnable or one.builtin or one.kind != "model" or one.name == model.name or one.format != model.format:
         return False
+    return _same_vocabulary(one, model) and one.size < model.size
+
+
+def _same_vocabulary(one: ModelFile, model: ModelFile) -> bool:
+    """Whether the token numbers of both can mean the same, as far as their files tell (llama.cpp, speculative.cpp)."""
     words, others = model.facts.vocabulary, one.facts.vocabulary
-    same = words is None or others is None or abs(words - others) <= _VOCABULARY_SLACK
-    return same and one.size < model.size
+    if words is not None and others is not None and abs(words - others) > _VOCABULARY_SLACK:
+        return False
+    kinds = model.facts.extra.get("tokenizer"), one.facts.extra.get("tokenizer")
+    return None in kinds or kinds[0] == kinds[1]
 
 
 def _files(
@@ -188,6 +195,11 @@ def _check(
         if not file.runnable or file.format not in spec.formats:
             why = file.reason or f"the loader {spec.name} does not open it"
             raise BadParameter(f"{name} cannot be used in {param.name}: {why}", param=param.name)
+        if model is not None and not _same_vocabulary(file, model):
+            raise BadParameter(
+                f"{name} has another vocabulary than {model.name}, so it cannot draft for it.",
+                hint="Take a smaller model of the same family.", param=param.name,
+            )  # fmt: skip
         return
     if problem := _problem(file, allow_pickle):
         raise BadParameter(f"{name} cannot be used in {param.name}: {problem}", param=param.name)

@@ -258,6 +258,11 @@ class Settings:
             return "0.0.0.0"
         return self.host
 
+    @property
+    def has_made_key(self) -> bool:
+        """Whether the key was made for this run; False where the person set one, or none is needed."""
+        return bool(self._made_key)
+
     def access_key(self) -> Decision[str]:
         """The key clients have to give, "" for none; made for this run when the network could reach us without one.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -77,6 +78,13 @@ async def test_a_length_that_cannot_be_had_is_lowered_and_said() -> None:
     assert fitted.max_tokens == 10
     assert [(notice.code, notice.param) for notice in fitted.notices] == [("max_tokens_lowered", "max_tokens")]
     assert "4,000" in fitted.ledger.why
+
+
+async def test_a_context_that_shifts_leaves_the_length_as_it_was_asked_for() -> None:
+    engine = WordEngine(50)
+    engine.info = replace(engine.info, shifts_context=True)
+    fitted = await fit(chat("word " * 39, params={"max_tokens": 4000}), engine)
+    assert (fitted.max_tokens, fitted.notices) == (4000, ())
 
 
 async def test_the_oldest_turns_go_first_and_the_first_kept_message_is_the_users() -> None:

@@ -195,3 +195,16 @@ def test_companions_are_listed_and_are_no_models(catalog: Catalog) -> None:
     }  # fmt: skip
     assert not any(one.runnable for one in catalog.scan() if one.kind != "model")
     assert LLAMA["general.architecture"] == catalog.get("Tiny").arch
+
+
+def test_a_draft_model_with_other_tokens_is_refused_before_the_load(catalog: Catalog) -> None:
+    same = {**LLAMA, "tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "smollm"}
+    write(catalog.models_dir / "big.gguf", metadata=same)
+    write(catalog.models_dir / "small.gguf", metadata=same)
+    write(catalog.models_dir / "other.gguf", metadata={**same, "tokenizer.ggml.pre": "qwen2"})
+    model = catalog.get("big")
+    spec = Registry().get("llama.cpp")
+    found = resolve(catalog, spec, spec.check_settings({"draft_model": "small"}), model)
+    assert [file.name for file in found.files["draft_model"]] == ["small"]
+    with pytest.raises(BadParameter, match="another vocabulary"):
+        resolve(catalog, spec, spec.check_settings({"draft_model": "other"}), model)
