@@ -32,6 +32,7 @@ class Feature(StrEnum):
     SPECULATION = "speculative decoding"
     SLOT_STATES = "save and restore prompts"
     NEGATIVE_PROMPT = "negative prompt"
+    TOOLS = "tools"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +163,11 @@ class EngineBackend(Protocol):
     """An engine inside its worker.
 
     `generate` is called from one thread per running request, at most `info.slots` at a time. It has to look
-    at `cancelled()` at least once per token and return soon after it turns true. It yields Text, Reasoning,
+    at `cancelled()` at least once per token and return soon after it turns true. It yields Text, Reasoning, ToolCall,
     Progress and Notice, and ends with exactly one Done; an exception becomes Failed. Text holds whole
     characters. Stop strings are not its business: the stream parser above finds them and cancels.
+    A prompt with images holds a MEDIA_MARK (loaders/text/media_mark.py) for each, and no other; `render` gives it so.
+    An engine with Feature.TOOLS gets `request.tools` and yields ToolCall pieces; it then ends with "tool_calls".
     `render` with `continue_last` leaves the last message open; `tokenize` with `special` adds what the model
     puts around a text (BOS). A backend whose `info.endpoint` is set is never asked for any of these: the server
     speaks to the endpoint. `embed` is called only where the spec has Feature.EMBEDDINGS, from threads of its own,

@@ -1,13 +1,14 @@
 """The echo engine: a real worker with an engine that computes nothing.
 
-It answers with the last user message, with a text it is given, or with seeded words, at an exact speed, and
-fails on demand. It serves the tests, the benchmarks, and people who write extensions without a model at hand.
+It answers with the last user message or tool result, with a text or tool calls it is given, or with seeded words, at an
+exact speed, and fails on demand. It serves the tests, the benchmarks, and people who write extensions.
 """
 
 from __future__ import annotations
 
 import codecs
 import ctypes
+import json
 import math
 import os
 import random
@@ -20,12 +21,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from loaders.base import Feature, LoaderSpec, LoadParam, LoadRequest
+from loaders.text.media_mark import MEDIA_MARK, marked_text
 from modules.errors import OUT_OF_MEMORY, Cancelled, ContextOverflow, EngineError, LoadFailed, Unsupported
 from modules.estimates.values import Settings, Step
 from modules.formats.facts import ModelFacts
 from modules.sampling.params import ECHO, dialect
 from modules.types import (
-    MEDIA_MARK,
     Chunk,
     Done,
     Embeddings,
@@ -37,6 +38,7 @@ from modules.types import (
     Stats,
     Text,
     TokenLogprob,
+    ToolCall,
     TopLogprob,
 )  # fmt: skip
 
@@ -74,12 +76,14 @@ SPEC = LoaderSpec(
         LoadParam("images", "int", 0, "Images", "Tokens an image takes. 0 = it takes none.", 0, 100_000),
         LoadParam("adapters", "text", "", "Adapters", "Names of LoRA adapters there are, with commas between."),
         LoadParam("negative", "bool", False, "Negative prompt", "Take a negative prompt."),
+        LoadParam("tool_calls", "text", "", "Tool calls", "Calls it makes when tools are offered, as JSON: "
+                  '[{"name": …, "arguments": {…}}]. Empty = it takes no tools.'),
         LoadParam("embeddings", "int", 0, "Embeddings", "Numbers in a vector. 0 = it makes none.", 0, 10_000),
     ),
     samplers=dialect(ECHO),
     features=frozenset({
         Feature.PARALLEL, Feature.LOGPROBS, Feature.CONTINUE, Feature.VISION, Feature.LORA, Feature.NEGATIVE_PROMPT,
-        Feature.EMBEDDINGS,
+        Feature.EMBEDDINGS, Feature.TOOLS,
     }),
     load="loaders.echo:load",
     builtin_models=(MODEL,),
@@ -92,7 +96,7 @@ _WORDS = (
     "many then them would write like so these her long make thing see him two has look more day could go come did"
 )
 _PIECE = re.compile(rb" ?[^ \n]{1,3}|[ \n]")
-_USER, _ASSISTANT = "<|user|>\n", "<|assistant|>\n"
+_USER, _ASSISTANT, _TOOL = "<|user|>\n", "<|assistant|>\n", "<|tool|>\n"
 
 
 def pieces(text: str) -> list[bytes]:
@@ -120,6 +124,7 @@ class EchoEngine:
 
     def __init__(self, request: LoadRequest) -> None:
         self._settings = request.settings
+        self._tool_calls = _calls(str(request.settings["tool_calls"]))
         self._ballast = bytearray(os.urandom(1024) * 1024 * int(self._number("memory")))
         self.info = EngineInfo(
             request.model, SPEC.name, context=int(self._number("context")), slots=int(self._number("parallel")),
@@ -132,7 +137,7 @@ class EchoEngine:
     def _features(self) -> tuple[str, ...]:
         """What is switched on."""
         switched = {Feature.VISION: "images", Feature.LORA: "adapters", Feature.NEGATIVE_PROMPT: "negative",
-                    Feature.EMBEDDINGS: "embeddings"}  # fmt: skip
+                    Feature.EMBEDDINGS: "embeddings", Feature.TOOLS: "tool_calls"}  # fmt: skip
         return tuple(one.value for one in sorted(SPEC.features) if one not in switched or self._settings[switched[one]])
 
     def _number(self, name: str) -> float:
@@ -149,6 +154,11 @@ class EchoEngine:
                 hint="Shorten it, or load the model with a larger context.",
             )
         yield Progress("prompt", prompt_tokens, prompt_tokens)
+        if request.tools and request.tool_choice != "none" and not _answers_tool(prompt):
+            yield from self._tool_calls
+            yield Done("tool_calls", Stats(prompt_tokens=prompt_tokens, completion_tokens=len(self._tool_calls),
+                                           context_limit=self.info.context))  # fmt: skip
+            return
         seed = _whole(request.params.get("seed"), -1)
         seed = random.randrange(2**31) if seed < 0 else seed
         reply = pieces(self._reply(prompt, seed) + _told(request))
@@ -224,13 +234,14 @@ class EchoEngine:
             reply = "".join(" " + drawn.choice(words) for _ in range(tokens))
             return b"".join(pieces(reply)[:tokens]).decode()
         else:
-            asked = prompt.rpartition(_ASSISTANT)[0].rpartition(_USER)[2] if _USER in prompt else prompt
+            last = _TOOL if _answers_tool(prompt) else _USER
+            asked = prompt.rpartition(_ASSISTANT)[0].rpartition(last)[2] if last in prompt else prompt
             reply = asked.removesuffix("\n")
         return reply[len(begun) :] if begun and reply.startswith(begun) else reply
 
     def render(self, messages: tuple[Message, ...], variables: Mapping[str, Any], continue_last: bool) -> str:
         """Each message under its role; the assistant's open at the end."""
-        parts = [f"<|{message.role}|>\n{_marked(message)}\n" for message in messages]
+        parts = [f"<|{message.role}|>\n{marked_text(message)}\n" for message in messages]
         if continue_last and parts:
             return "".join(parts)[:-1]
         return "".join(parts) + _ASSISTANT
@@ -260,9 +271,20 @@ class EchoEngine:
         """Nothing to give back."""
 
 
-def _marked(message: Message) -> str:
-    """The content with a mark for each image, before it where it has none."""
-    return MEDIA_MARK * (len(message.images) - message.content.count(MEDIA_MARK)) + message.content
+def _calls(text: str) -> list[ToolCall]:
+    """The calls of the setting tool_calls: each in two pieces, as engines stream them. Raises LoadFailed."""
+    try:
+        calls = [(str(call["name"]), json.dumps(call.get("arguments", {}))) for call in json.loads(text or "[]")]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise LoadFailed(f"tool_calls is not a JSON list of calls: {error}",
+                         hint='Write [{"name": "get_weather", "arguments": {"city": "Oslo"}}].') from error  # fmt: skip
+    return [piece for index, (name, arguments) in enumerate(calls)
+            for piece in (ToolCall(index, f"call_{index}", name), ToolCall(index, arguments=arguments))]  # fmt: skip
+
+
+def _answers_tool(prompt: str) -> bool:
+    """Whether the last thing said is a tool's result, not a person's message."""
+    return prompt.rfind(_TOOL) > prompt.rfind(_USER)
 
 
 def _seen(image: str) -> str:

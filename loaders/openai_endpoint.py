@@ -38,7 +38,7 @@ SPEC = LoaderSpec(
     samplers=all_samplers(),
     features=frozenset({
         Feature.PARALLEL, Feature.PROMPT_CACHE, Feature.LOGPROBS, Feature.GRAMMAR, Feature.JSON_SCHEMA,
-        Feature.CONTINUE, Feature.EMBEDDINGS, Feature.RERANK, Feature.LORA, Feature.VISION,
+        Feature.CONTINUE, Feature.EMBEDDINGS, Feature.RERANK, Feature.LORA, Feature.VISION, Feature.TOOLS,
     }),
     load="loaders.openai_endpoint:load",
 )  # fmt: skip

@@ -49,11 +49,11 @@ from modules.generation.pipeline import Generation, Result
 from modules.generation.stream_parser import token_spans
 from modules.hooks.context import ExtensionContext, ModelAccess, Services
 from modules.hooks.specs import hookimpl
-from modules.messages.images import without_marks
+from modules.messages.parts import AudioPart, FilePart, FunctionCall, ImagePart, TextPart
+from modules.messages.tool_calls import ToolCallAssembler, openai_tool_calls
 from modules.sampling.params import BY_NAME, CANONICAL, PARAMS, Param, check_values
 from modules.sampling.presets import Presets
 from modules.types import (
-    MEDIA_MARK,
     Chunk,
     Done,
     Failed,
@@ -66,21 +66,22 @@ from modules.types import (
     Stats,
     Text,
     TokenLogprob,
+    ToolCall,
     TopLogprob,
 )
 from modules.version import VERSION
 from modules.web.sse import send_answer, send_events, unless_disconnected
 
 __all__ = [
-    "BY_NAME", "CANONICAL", "MEDIA_MARK", "PARAMS", "VERSION", "BadParameter", "BadRequest", "Body", "Cancelled",
+    "BY_NAME", "CANONICAL", "PARAMS", "VERSION", "AudioPart", "BadParameter", "BadRequest", "Body", "Cancelled",
     "Chunk", "Conflict", "Constraint", "ContextOverflow", "Dialect", "DialectRouter", "Done", "Embedded", "Ended",
-    "EngineCrashed", "EngineError", "EnginehouseError", "ErrorResponse", "EventAnswer", "ExtensionContext",
-    "Failed", "Feature", "Forbidden", "Generation", "GenerationRequest", "JsonAnswer", "Ledger", "LineAnswer",
-    "LoadFailed", "LoadParam", "LoaderSpec", "Message", "ModelAccess", "ModelChoice", "NotFound", "NotReady",
-    "Notice", "Param", "Presets", "Progress", "Ranked", "RateLimited", "Reasoning", "Result", "Services", "Stats",
-    "StorageError", "Text", "TokenCounts", "TokenLogprob", "TooLarge", "TopLogprob", "Unauthorized", "Unsupported",
-    "UnsupportedMediaType", "answered", "check_values", "chunks", "encoded", "from_dict", "hookimpl",
-    "json_response", "read_constraint", "read_lora", "read_sampling", "read_stop", "reply_facts", "results",
-    "seconds_to_wait", "seeded", "send_answer", "send_events", "serve_socket", "shown_value", "token_spans",
-    "unless_disconnected", "without_marks",
+    "EngineCrashed", "EngineError", "EnginehouseError", "ErrorResponse", "EventAnswer", "ExtensionContext", "Failed",
+    "Feature", "FilePart", "Forbidden", "FunctionCall", "Generation", "GenerationRequest", "ImagePart", "JsonAnswer",
+    "Ledger", "LineAnswer", "LoadFailed", "LoadParam", "LoaderSpec", "Message", "ModelAccess", "ModelChoice",
+    "NotFound", "NotReady", "Notice", "Param", "Presets", "Progress", "Ranked", "RateLimited", "Reasoning", "Result",
+    "Services", "Stats", "StorageError", "Text", "TextPart", "TokenCounts", "TokenLogprob", "TooLarge", "ToolCall",
+    "ToolCallAssembler", "TopLogprob", "Unauthorized", "Unsupported", "UnsupportedMediaType", "answered",
+    "check_values", "chunks", "encoded", "from_dict", "hookimpl", "json_response", "openai_tool_calls",
+    "read_constraint", "read_lora", "read_sampling", "read_stop", "reply_facts", "results", "seconds_to_wait",
+    "seeded", "send_answer", "send_events", "serve_socket", "shown_value", "token_spans", "unless_disconnected",
 ]  # fmt: skip

@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
+from modules.messages.message import Message as Message
+from modules.messages.message import RenderedPrompt as RenderedPrompt
+from modules.messages.message import Role as Role
+from modules.messages.parts import ToolCall as ToolCall
+
 T = TypeVar("T")
 ParamValue = bool | int | float | str | list[Any] | dict[str, Any]
-Role = Literal["system", "user", "assistant"]
-FinishReason = Literal["stop", "length", "cancelled"]
+FinishReason = Literal["stop", "length", "tool_calls", "cancelled"]
 Overflow = Literal["error", "drop_oldest"]
 
 
@@ -19,26 +23,6 @@ class Decision(Generic[T]):
 
     value: T
     why: str
-
-
-MEDIA_MARK = "<__media__>"
-"""Stands in a prompt where one image goes; llama.cpp's own mark. Text from people must not hold it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One turn of a conversation as the engine sees it.
-
-    images     PNG, JPEG, WebP or GIF files, base64; they stand before the text unless it holds a MEDIA_MARK for each
-    source     where it came from ("system_prompt", "history", …), for the ledger; messages are equal without it
-    reasoning  what an assistant thought before its answer, for templates that keep it
-    """
-
-    role: Role
-    content: str
-    images: tuple[str, ...] = ()
-    source: str = field(default="", compare=False)
-    reasoning: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +46,15 @@ class GenerationRequest:
     template_vars  further variables for the chat template (enable_thinking …)
     echo        raw prompts only: give the prompt back before the completion
     origin      who asked ("chat", "openai", …), for hooks and logs
-    images      base64 image files, one for each MEDIA_MARK in `prompt`
+    images      base64 image files of a raw prompt; those of a chat are in its messages
+    image_places  for each of `images`, the character of `prompt` before which it stands, ascending
     lora        scale by adapter name for this reply; None = as the model was loaded, {} = none
     negative_prompt  raw text for guidance_scale
     keep_marks  whether control tokens that mark thinking stay in the text, for the stream parser
     prompt_text what a `prompt` of token ids was made of, where that is known, for engines that compare prompts
+    tools       the functions the model may call, each in OpenAI's shape: {"type": "function", "function": {"name", …}}
+    tool_choice "auto", "none", "required", or {"type": "function", "function": {"name": …}}
+    parallel_tool_calls  whether one reply may make several calls; None = the engine's default
     """
 
     id: str
@@ -89,6 +77,10 @@ class GenerationRequest:
     lora: Mapping[str, float] | None = None
     negative_prompt: str = ""
     merge_neighbours: bool = False
+    image_places: tuple[int, ...] = ()
+    tools: tuple[Mapping[str, Any], ...] = ()
+    tool_choice: str | Mapping[str, Any] = "auto"
+    parallel_tool_calls: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +99,6 @@ class TokenLogprob:
 
     chosen: TopLogprob
     top: tuple[TopLogprob, ...] = ()
-
-
-# ── Chunks: the closed union every engine yields and every surface consumes ─────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +219,7 @@ class Failed:
     stats: Stats = Stats()
 
 
-Chunk = Text | Reasoning | Progress | Notice | Ledger | Stats | Done | Failed
+Chunk = Text | Reasoning | ToolCall | Progress | Notice | Ledger | Stats | Done | Failed
 
 
 @dataclass(frozen=True, slots=True)

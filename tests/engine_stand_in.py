@@ -10,6 +10,7 @@ from typing import Any
 
 from loaders.base import Feature, LoaderSpec
 from modules.errors import EnginehouseError
+from modules.messages.parts import ImagePart, TextPart
 from modules.sampling.params import ECHO, dialect
 from modules.types import (
     Chunk,
@@ -21,9 +22,22 @@ from modules.types import (
     Notice,
     Progress,
     Ranking,
+    RenderedPrompt,
     Stats,
     Text,
 )  # fmt: skip
+
+
+def rendered(between: str, messages: Sequence[Message], end: str = "") -> RenderedPrompt:
+    """Each message as `role: text`, with the places of its images."""
+    text, places = "", list[int]()
+    for message in messages:
+        text += f"{between if text else ''}{message.role}: "
+        for part in message.content:
+            if isinstance(part, ImagePart):
+                places.append(len(text))
+            text += part.text if isinstance(part, TextPart) else ""
+    return RenderedPrompt(text + end, tuple(places))
 
 
 @dataclass
@@ -68,8 +82,8 @@ class StandIn:
 
     async def render(
         self, messages: tuple[Message, ...], variables: Mapping[str, Any], continue_last: bool = False
-    ) -> str:
-        return "\n".join(f"{message.role}: {message.content}" for message in messages) + self.prompt_end
+    ) -> RenderedPrompt:
+        return rendered("\n", messages, self.prompt_end)
 
     async def tokenize(self, text: str, special: bool = True) -> list[int]:
         return list(text.encode())

@@ -7,6 +7,9 @@ import io
 
 from PIL import Image
 
+from modules.messages.parts import ImagePart, TextPart
+from modules.types import Message, Role
+
 
 def picture(kind: str = "PNG", width: int = 4, height: int = 3, color: str = "red") -> str:
     """One of a colour."""
@@ -18,3 +21,8 @@ def picture(kind: str = "PNG", width: int = 4, height: int = 3, color: str = "re
 
 def data_url(image: str, kind: str = "png") -> str:
     return f"data:image/{kind};base64,{image}"
+
+
+def looking(text: str, *images: str, role: Role = "user") -> Message:
+    """A message with these images (base64) before its text."""
+    return Message(role, (*map(ImagePart, images), TextPart(text)))

@@ -26,6 +26,8 @@ SOURCES = [
 LAYERS: tuple[tuple[str, int], ...] = (
     ("modules.launcher", 0),
     ("modules.types", 1),
+    ("modules.messages.parts", 1),
+    ("modules.messages.message", 1),
     ("modules.errors", 1),
     ("modules.version", 1),
     ("modules.sampling.params", 1),
@@ -33,6 +35,7 @@ LAYERS: tuple[tuple[str, int], ...] = (
     ("modules.doc_tables", 8),
     ("modules.chats", 3),
     ("modules.generation.json_schema", 2),
+    ("modules.generation.roles", 2),
     ("modules.generation.stop_strings", 2),
     ("modules.generation.stream_parser", 2),
     ("modules.generation.token_count", 2),

@@ -104,7 +104,7 @@ async def test_an_edit_changes_the_request_and_the_next_extension_sees_it(place:
         @hookimpl
         def edit_request(request):
             last = request.messages[-1]
-            return replace(request, messages=(Message(last.role, last.content + "{0}"),), id="other")
+            return replace(request, messages=(Message(last.role, last.text + "{0}"),), id="other")
         """
     place.write("first", script.format("1"))
     place.write("second", script.format("2").replace("def", "async def"))
@@ -253,8 +253,11 @@ def test_every_hook_is_documented() -> None:
         ("negative_prompt=None", "negative_prompt"),
         ("images='abc'", "images"),
         ("messages=('hello',)", "messages"),
-        ("messages=(Message('user', 5),)", "messages"),
-        ("messages=(Message('user', 'x', 'abc'),)", "messages"),
+        ("messages=(Message('user', (5,)),)", "messages"),
+        ("messages=(Message('user', (TextPart(5),)),)", "messages"),
+        ("messages=(Message('user', (ImagePart(5),)),)", "messages"),
+        ("messages=(Message('assistant', 'x', tool_calls=('abc',)),)", "messages"),
+        ("tools='abc'", "tools"),
     ],
 )
 async def test_an_edit_of_the_wrong_type_is_named_and_left_out(place: Place, change: str, field: str) -> None:
@@ -272,7 +275,7 @@ async def test_an_edit_can_use_every_field_a_request_has(place: Place) -> None:
 
         @hookimpl
         def edit_request(request):
-            first = replace(request.messages[0], images=(picture(),))
+            first = Message("user", (ImagePart(picture()), *request.messages[0].content))
             return replace(request, messages=(first,), lora={"style": 0.5}, negative_prompt="sad",
                            params={"guidance_scale": 2.0})
         """)  # fmt: skip

@@ -15,6 +15,7 @@ from modules.extension_api import (
     GenerationRequest,
     ModelChoice,
     Result,
+    openai_tool_calls,
     seeded,
 )
 
@@ -25,6 +26,7 @@ from .messages import read_messages
 from .response import reply_with
 from .schemas import CHAT_SCHEMA
 from .streaming import CHAT
+from .tools import read_tools
 
 KNOWN = tuple(CHAT_SCHEMA["properties"])
 TEMPLATE_FIELDS = ("enable_thinking", "reasoning_effort", "preserve_thinking", "thinking_budget")
@@ -46,6 +48,7 @@ class Chat:
         if body.take("add_generation_prompt", True) is False and not goes_on:
             raise BadParameter("add_generation_prompt false means that the last message is continued: say it with "
                                "continue_final_message true.", param="add_generation_prompt")  # fmt: skip
+        tools = read_tools(body)
         common = await read_common(body, self._context)
         notices = (*said, *common.notices, *unknown_fields(body, KNOWN))
         await self._models.check(common.model)
@@ -56,6 +59,7 @@ class Chat:
                 params=seeded(common.params, number), stop=common.stop, logprobs=logprobs, continue_last=goes_on,
                 overflow=common.overflow, grammar=common.constraint.grammar, json_schema=common.constraint.schema,  # type: ignore[arg-type]
                 template_vars=variables, lora=common.lora, negative_prompt=common.negative_prompt, origin="openai",
+                **tools,
             )
             for number in range(common.n)
         ]  # fmt: skip
@@ -70,6 +74,9 @@ def _choice(index: int, reply: Result, with_logprobs: bool) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": reply.text, "refusal": None}
     if reply.reasoning:
         message["reasoning_content"] = reply.reasoning
+    if reply.tool_calls:
+        message["tool_calls"] = openai_tool_calls(reply.tool_calls)
+        message["content"] = reply.text or None
     return {
         "index": index,
         "message": message,

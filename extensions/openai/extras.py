@@ -22,4 +22,4 @@ def usage(ended: Sequence[Ended], n: int) -> dict[str, Any]:
 
 def finish_reason(done: Done) -> str:
     """OpenAI's word for how the reply ended."""
-    return "length" if done.reason == "length" else "stop"
+    return done.reason if done.reason in ("length", "tool_calls") else "stop"

@@ -36,8 +36,8 @@ WITHOUT_EFFECT = {
     "modalities": "Replies here are text.",
 }
 NOT_OFFERED = {
-    "tools": "Tool calls are not offered yet.",
-    "functions": "Function calls are not offered yet.",
+    "tools": "Tools go with chats: use /v1/chat/completions.",
+    "functions": "This older form of tools is not understood; use tools.",
     "audio": "Audio replies are not offered.",
     "web_search_options": "Web search is not offered over this API.",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from modules.extension_api import MEDIA_MARK, BadParameter, Notice, without_marks
+from modules.extension_api import BadParameter, ImagePart, Notice, TextPart
 
 TEXTS = frozenset({"text", "input_text", "output_text"})
 MOST_NAMED = 20
@@ -16,33 +16,26 @@ KNOWN = frozenset({"type", "text", "refusal", "image_url", "detail"})
 _DATA_URL = re.compile(r"data:[\w.+/;=-]{0,100};base64,", re.IGNORECASE)
 
 
-def read_content(value: Any, where: str, role: str, notices: dict[str, Notice]) -> tuple[str, tuple[str, ...]]:
-    """(text, images as base64). Images between or after texts leave a MEDIA_MARK where they stood.
-
-    Raises BadParameter naming the place.
-    """
+def read_content(value: Any, where: str, role: str, notices: dict[str, Notice]) -> tuple[TextPart | ImagePart, ...]:
+    """The parts in their order. Raises BadParameter naming the place."""
     if isinstance(value, str):
-        return without_marks(value), ()
+        return (TextPart(value),)
     if not isinstance(value, list):
         raise BadParameter(f"{where} has to be a string or a list of parts.", param=where)
-    texts = [""]  # around the images; neutralised when joined, because two parts can make a mark together
-    images: list[str] = []
     if len(value) > MOST_PARTS:
         raise BadParameter(f"{where} has {len(value):,} parts, but {MOST_PARTS:,} is the most.", param=where)
+    found: list[TextPart | ImagePart] = []
     for place, part in enumerate(value):
         at = f"{where}.{place}"
         kind = part.get("type") if isinstance(part, dict) else None
         if isinstance(kind, str) and kind in IMAGES:
             if role != "user":
                 raise BadParameter(f"{at} is an image, and only a user's message can hold one.", param=at)
-            images.append(_image(part, at, notices))
-            texts.append("")
+            found.append(ImagePart(_image(part, at, notices)))
         else:
-            texts[-1] += _text(part, kind, at)
+            found.append(TextPart(_text(part, kind, at)))
         _unknown(part, KNOWN, at, notices)
-    if not any(texts[:-1]):  # all images stand before the text, which is where they belong anyway
-        return without_marks(texts[-1]), tuple(images)
-    return MEDIA_MARK.join(map(without_marks, texts)), tuple(images)
+    return tuple(found)
 
 
 def _unknown(part: dict[str, Any], known: frozenset[str], where: str, notices: dict[str, Notice]) -> None:

@@ -41,9 +41,12 @@ _COMMON = {
     "negative_prompt": _field("string", "What guidance_scale moves away from."),
 }  # fmt: skip
 _SAMPLING = {param.name: _param(param) for param in PARAMS}
-_MESSAGE = _field("object", "One turn.", required=["role", "content"], properties={
-    "role": _field("string", "Who speaks.", enum=["system", "developer", "user", "assistant"]),
+_MESSAGE = _field("object", "One turn.", required=["role"], properties={
+    "role": _field("string", "Who speaks.", enum=["system", "developer", "user", "assistant", "tool"]),
     "content": {"description": "Text, or a list of text and image parts (image_url with a data: URL)."},
+    "tool_calls": {"type": "array", "description": "The calls an assistant made.", "items": {"type": "object"}},
+    "tool_call_id": _field("string", "Role tool: the call this is the result of."),
+    "reasoning_content": _field("string", "Role assistant: its thinking, for templates that keep it."),
 })  # fmt: skip
 
 CHAT_SCHEMA: dict[str, Any] = {
@@ -57,6 +60,9 @@ CHAT_SCHEMA: dict[str, Any] = {
         "logprobs": _field("boolean", "Give each token's log probability."),
         "top_logprobs": _field("integer", "Give the n likeliest tokens at each place, 0 to 20."),
         "chat_template_kwargs": _field("object", "Further variables for the model's chat template."),
+        "tools": {"type": "array", "description": "Functions the model may call.", "items": {"type": "object"}},
+        "tool_choice": {"description": "auto, none, required, or {type: function, function: {name}}."},
+        "parallel_tool_calls": _field("boolean", "Whether one reply may make several calls."),
         "continue_final_message": _field("boolean", "Go on with the last message, which is the assistant's."),
     },
 }

@@ -19,6 +19,7 @@ from modules.extension_api import (
     Progress,
     Reasoning,
     Text,
+    ToolCall,
     chunks,
     encoded,
     from_dict,
@@ -27,6 +28,7 @@ from modules.extension_api import (
 
 from .extras import finish_reason, usage
 from .logprobs import CompletionLogprobs, chat_logprobs
+from .tools import delta_of
 
 DONE = b"data: [DONE]\n\n"
 
@@ -120,6 +122,10 @@ class Streaming:
             return self._text(choice, chunk)  # type: ignore[arg-type]
         if isinstance(chunk, Reasoning):
             event = choice.head + self._shape.reasoning_open + encoded(chunk.text) + self._close
+            return event if choice.begun else self._first(choice) + event
+        if isinstance(chunk, ToolCall):
+            body = {"delta": {"tool_calls": [delta_of(chunk)]}, "logprobs": None, "finish_reason": None}
+            event = choice.head + b"," + encoded(body)[1:] + b"]" + self._end
             return event if choice.begun else self._first(choice) + event
         if isinstance(chunk, Done):
             choice.done, self._slowest = chunk, choice

@@ -14,12 +14,12 @@ from typing import Any, Protocol
 from loaders.exllama.folder import ModelFolder
 from loaders.exllama.grammar import GrammarTokenizer
 from loaders.exllama.model_thread import Event, Generator, ModelThread, Outlet
+from loaders.text.media_mark import MEDIA_MARK
 from loaders.text.template import ChatTemplate
 from loaders.text.template_probe import probe
 from modules.errors import BadRequest, ContextOverflow, EngineError, Unsupported
 from modules.sampling.params import BY_NAME
 from modules.types import (
-    MEDIA_MARK,
     Chunk,
     Done,
     Embeddings,

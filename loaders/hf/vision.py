@@ -14,9 +14,11 @@ import jinja2
 import torch
 from PIL import Image
 
-from loaders.text.template import with_marks
+from loaders.text.media_mark import MEDIA_MARK, without_marks
+from loaders.text.template_message import template_message
 from modules.errors import BadRequest, LoadFailed
-from modules.types import MEDIA_MARK, Message
+from modules.messages.parts import ImagePart, TextPart
+from modules.types import Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +54,14 @@ class ImageProcessor:
         self._token = str(token)
         self._id = int(self._tokenizer.convert_tokens_to_ids(self._token))
         template = getattr(processor, "chat_template", None) or getattr(self._tokenizer, "chat_template", None) or ""
-        self.in_parts = "image" in str(template)
+        self._source = str(template)
+        self.in_parts = "image" in self._source
 
     def render(self, messages: Sequence[Message], variables: Mapping[str, Any], continue_last: bool) -> str:
         """The prompt of a chat, with a mark for each image. Raises BadRequest when the template refuses it."""
-        if continue_last and not messages[-1].content.strip():  # stopped before its first word
+        if continue_last and not messages[-1].text.strip():  # stopped before its first word
             messages, continue_last = messages[:-1], False
-        shown = [{"role": message.role, "content": self._in_parts(message)} for message in messages]
+        shown = [template_message(one, self._in_parts(one), self._source) for one in messages]
         try:
             text = str(self._processor.apply_chat_template(
                 shown, tokenize=False, add_generation_prompt=not continue_last, continue_final_message=continue_last,
@@ -73,10 +76,10 @@ class ImageProcessor:
     def _in_parts(self, message: Message) -> list[dict[str, str]]:
         """Texts and images in their order. A text that holds the model's own image token loses it."""
         parts: list[dict[str, str]] = []
-        for place, text in enumerate(with_marks(message).split(MEDIA_MARK)):
-            if place:
+        for part in message.content:
+            if isinstance(part, ImagePart):
                 parts.append({"type": "image"})
-            if text := text.replace(self._token, ""):
+            elif isinstance(part, TextPart) and (text := without_marks(part.text.replace(self._token, ""))):
                 parts.append({"type": "text", "text": text})
         return parts
 

@@ -15,8 +15,8 @@ from loaders.base import NamedFile
 from loaders.llama_python.model import LlamaModel
 from loaders.llama_python.sequence import Prompt
 from loaders.llama_python.vocabulary import Vocabulary
+from loaders.text.media_mark import MEDIA_MARK
 from modules.errors import BadRequest, EngineError, LoadFailed
-from modules.types import MEDIA_MARK
 
 
 class ImagePart:

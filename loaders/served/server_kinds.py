@@ -49,7 +49,7 @@ class Flavour:
     health: str = "/health"
 
 
-_BASE = frozenset({Feature.PARALLEL, Feature.LOGPROBS, Feature.JSON_SCHEMA})
+_BASE = frozenset({Feature.PARALLEL, Feature.LOGPROBS, Feature.JSON_SCHEMA, Feature.TOOLS})
 _CACHED = _BASE | {Feature.PROMPT_CACHE, Feature.GRAMMAR, Feature.CONTINUE}
 
 FLAVOURS: Mapping[str, Flavour] = {

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from modules.errors import BadRequest
 from modules.generation.stream_parser import StreamParser
 from modules.messages.reasoning import REASONING_FORMATS, SectionKind, formats_in, reply_start, without_marks_at_end
 from modules.types import Reasoning, Text
 
-Chat = list[dict[str, str]]
+Chat = list[dict[str, Any]]
 Run = Callable[[Chat, bool], str]
 """Renders a chat; True = with the generation prompt."""
 
@@ -36,7 +37,7 @@ def continued_prompt(chat: Chat, reasoning: str, source: str, run: Run) -> str:
     source     the template's text
     Raises BadRequest when the template refuses the messages before it.
     """
-    content = chat[-1]["content"]
+    content: str = chat[-1]["content"]
     if not content.strip():
         return _continued_reasoning(chat, reasoning, source, run) if reasoning else run(chat[:-1], True)
     written = _read(content)

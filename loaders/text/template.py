@@ -20,16 +20,16 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from loaders.text.continuation import continued_prompt
+from loaders.text.media_mark import marked_text
+from loaders.text.template_message import template_message
 from modules.errors import BadRequest
-from modules.types import MEDIA_MARK, Message
+from modules.types import Message
 
 PLAIN = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 """ChatML: what a chat becomes for a model that brings no template, as in llama.cpp."""
-REASONING_KEYS = ("reasoning_content", "thinking", "reasoning")
-"""Keys templates read an assistant's reasoning under, as in transformers' chat_template_utils.py."""
 
 
 class ChatTemplate:
@@ -56,35 +56,21 @@ class ChatTemplate:
         """
         if not messages:
             raise BadRequest("There is no message.", hint="Send at least one.", param="messages")
-        shown = [as_dict(message) for message in messages]
+        shown = [template_message(message, marked_text(message), self.source) for message in messages]
 
-        def run(chat: list[dict[str, str]], opened: bool) -> str:
+        def run(chat: list[dict[str, Any]], opened: bool) -> str:
             return self._run(chat, variables, opened)
 
         if continue_last:
             return continued_prompt(shown, messages[-1].reasoning, self.source, run)
         return run(shown, True)
 
-    def _run(self, messages: list[dict[str, str]], variables: Mapping[str, Any], opened: bool) -> str:
+    def _run(self, messages: list[dict[str, Any]], variables: Mapping[str, Any], opened: bool) -> str:
         values = {"tools": None, **self._tokens, **variables, "messages": messages, "add_generation_prompt": opened}
         try:
             return self._template.render(**values)
         except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
             raise _unusable(error) from error
-
-
-def as_dict(message: Message) -> dict[str, str]:
-    """A message as templates read it: images as marks in the text, reasoning under every key in use."""
-    shown = {"role": str(message.role), "content": with_marks(message)}
-    if message.reasoning and message.role == "assistant":
-        shown |= dict.fromkeys(REASONING_KEYS, message.reasoning)
-    return shown
-
-
-def with_marks(message: Message) -> str:
-    """The content with one mark for each image: where it has them, or else before the text."""
-    missing = len(message.images) - message.content.count(MEDIA_MARK)
-    return f"{MEDIA_MARK * missing}\n{message.content}" if missing > 0 else message.content
 
 
 class _Generation(Extension):

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Protocol
 
 from loaders.base import LoaderSpec
-from modules.types import Chunk, Embeddings, EngineInfo, GenerationRequest, Message, Ranking
+from modules.types import Chunk, Embeddings, EngineInfo, GenerationRequest, Message, Ranking, RenderedPrompt
 
 
 class Engine(Protocol):
@@ -18,7 +18,8 @@ class Engine(Protocol):
     holds whole characters and may stand for several tokens. Stop strings are not its business.
 
     `render` runs the model's own chat template in the worker, because a template is untrusted code.
-    `continue_last` leaves the last message open, so that the reply goes on from it.
+    `continue_last` leaves the last message open, so that the reply goes on from it. `variables` go to the template as
+    they are; `tools` among them are the functions on offer. Images are given as places in the text.
 
     `embed` and `rerank` are there where the spec has Feature.EMBEDDINGS and Feature.RERANK.
 
@@ -32,7 +33,7 @@ class Engine(Protocol):
 
     async def render(
         self, messages: tuple[Message, ...], variables: Mapping[str, Any], continue_last: bool = False
-    ) -> str: ...
+    ) -> RenderedPrompt: ...
 
     async def tokenize(self, text: str, special: bool = True) -> list[int]: ...
 

@@ -12,11 +12,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from loaders.text.media_mark import MEDIA_MARK, marked_prompt
 from modules.errors import BadParameter, BadRequest
 from modules.grammars.gbnf import read_gbnf
 from modules.grammars.lark import to_lark
 from modules.sampling.params import BY_NAME, DEFAULT_SAMPLER_ORDER, LLAMA, dialect
-from modules.types import MEDIA_MARK, GenerationRequest
+from modules.types import GenerationRequest
 
 SAMPLER_NAMES: Mapping[str, str] = {
     "repetition_penalty": "penalties", "presence_penalty": "penalties", "frequency_penalty": "penalties",
@@ -83,7 +84,7 @@ def completion_body(request: GenerationRequest, prompting: Prompting = _PLAIN) -
     span = int(_number(values["repetition_penalty_range"]))
     span = span if span >= 0 else prompting.context or _LONGEST  # the server takes no -1
     body: dict[str, Any] = {
-        "prompt": _with_images(prompt, request.images, prompting.mark),
+        "prompt": _with_images(prompt, request, prompting.mark),
         "stream": True,  # always: only a streamed request ends when its client hangs up
         "return_progress": True,
         # A prompt taken from the cache is computed in other batches than a new one, and the rounding differs: with a
@@ -135,15 +136,16 @@ def adapter_mix(request: GenerationRequest, adapters: tuple[tuple[str, float], .
     return tuple(float(request.lora.get(name, 0.0)) for name in names)
 
 
-def _with_images(prompt: str | tuple[int, ...], images: tuple[str, ...], mark: str) -> Any:
+def _with_images(prompt: str | tuple[int, ...], request: GenerationRequest, mark: str) -> Any:
+    images, places = request.images, request.image_places
     if not images:
         return list(prompt) if isinstance(prompt, tuple) else prompt
     if isinstance(prompt, tuple):
         raise BadRequest("A prompt of token ids cannot hold images.", hint="Send it as text.", param="prompt")
-    marks = prompt.count(MEDIA_MARK)
-    if marks != len(images):
-        raise BadRequest(f"The prompt has places for {marks} images, but {len(images)} were sent.", param="images")
-    return {"prompt_string": prompt.replace(MEDIA_MARK, mark), "multimodal_data": list(images)}
+    if len(places) != len(images):
+        raise BadRequest(f"The prompt has places for {len(places)} images, but {len(images)} were sent.",
+                         param="images")  # fmt: skip
+    return {"prompt_string": marked_prompt(prompt, places, mark), "multimodal_data": list(images)}
 
 
 def _temperature(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import orjson
 
 from loaders.base import Feature, LoaderSpec, features_of
 from loaders.served.llama_adapters import ROUTE, adapters_of
+from loaders.text.media_mark import MEDIA_MARK, marked_text, rendered, without_marks
 from modules.drivers import llama_embeddings, openai_errors, slot_state
 from modules.drivers.endpoint_client import client_of
 from modules.drivers.grammar_refusal import GrammarRefusal
@@ -29,10 +30,9 @@ from modules.drivers.worker_call import call
 from modules.engine.in_flight import InFlight
 from modules.engine.process import WorkerProcess
 from modules.errors import BadRequest, EngineCrashed, EngineError, EnginehouseError, Unsupported
-from modules.messages.images import placed
 from modules.messages.reasoning import MARK_TOKENS, model_marks
+from modules.messages.tool_calls import openai_message, system_for_developer
 from modules.types import (
-    MEDIA_MARK,
     Chunk,
     Done,
     Embeddings,
@@ -43,6 +43,7 @@ from modules.types import (
     Message,
     Progress,
     Ranking,
+    RenderedPrompt,
 )  # fmt: skip
 
 _log = logging.getLogger(__name__)
@@ -144,22 +145,23 @@ class LlamaServerEngine:
 
     async def render(
         self, messages: tuple[Message, ...], variables: Mapping[str, Any], continue_last: bool = False
-    ) -> str:
+    ) -> RenderedPrompt:
         """See Engine. The template runs in the worker; where that has none, in the server, by its own rules."""
         if not messages:
             raise BadRequest("There is no message.", hint="Send at least one.", param="messages")
         if self._renderer is not None:
-            ready = tuple(placed(message) for message in messages)
-            return str(await call(
-                self._renderer, "render", messages=ready, variables=variables, continue_last=continue_last
+            return rendered(messages, await call(
+                self._renderer, "render", messages=messages, variables=variables, continue_last=continue_last
             ))  # fmt: skip
         body = {
-            "messages": [{"role": message.role, "content": placed(message).content} for message in messages],
-            "chat_template_kwargs": dict(variables),
+            "messages": [openai_message(system_for_developer(message), marked_text(message)) for message in messages],
+            "chat_template_kwargs": {name: value for name, value in variables.items() if name != "tools"},
             "add_generation_prompt": not continue_last,
             "continue_final_message": continue_last,
         }
-        return str((await self._ask("/apply-template", body))["prompt"])
+        if tools := variables.get("tools"):
+            body["tools"] = tools
+        return rendered(messages, (await self._ask("/apply-template", body))["prompt"])
 
     async def tokenize(self, text: str, special: bool = True) -> list[int]:
         """See Engine. Names of special tokens in the text are read as such, as they are in a prompt."""
@@ -175,7 +177,9 @@ class LlamaServerEngine:
         self._offers(Feature.EMBEDDINGS, "makes no embeddings", "embeddings")
         if not texts:
             return Embeddings((), 0)
-        answer = await self._ask("/v1/embeddings", {"input": list(texts)}, llama_embeddings.TIMEOUT)
+        answer = await self._ask(
+            "/v1/embeddings", {"input": [without_marks(text) for text in texts]}, llama_embeddings.TIMEOUT
+        )
         return await asyncio.to_thread(llama_embeddings.embeddings, answer, len(texts))  # a second for many long ones
 
     async def rerank(self, query: str, documents: Sequence[str]) -> Ranking:
@@ -183,7 +187,7 @@ class LlamaServerEngine:
         self._offers(Feature.RERANK, "does not rank texts", "rerank")
         if not documents:
             return Ranking((), 0)
-        body = {"query": query, "documents": list(documents)}
+        body = {"query": without_marks(query), "documents": [without_marks(text) for text in documents]}
         return llama_embeddings.ranking(await self._ask("/v1/rerank", body, llama_embeddings.TIMEOUT), len(documents))
 
     async def save_slot(self, name: str, prompt: Prompt) -> int:

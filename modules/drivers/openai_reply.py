@@ -23,11 +23,14 @@ from modules.types import (
     Stats,
     Text,
     TokenLogprob,
+    ToolCall,
     TopLogprob,
 )  # fmt: skip
 
 LONGEST_EVENT = 16 * 1024 * 1024
-_REASONS: Mapping[str, FinishReason] = {"length": "length", "max_tokens": "length"}
+_REASONS: Mapping[str, FinishReason] = {
+    "length": "length", "max_tokens": "length", "tool_calls": "tool_calls", "function_call": "tool_calls",
+}  # fmt: skip
 _NO_COUNTS = Notice("usage_missing", "The server tells no token counts, so the pieces it sent were counted.")
 _INCOMPLETE = Notice("logprobs_incomplete", "The server gave probabilities of tokens that are only the beginning of a "
                      "character; those are left out.", "logprobs")  # fmt: skip
@@ -114,7 +117,7 @@ class Reply:
     def _choice(self, choice: Mapping[str, Any], out: list[Chunk]) -> None:
         if choice.get("index"):
             return  # only one is asked for
-        thought = ""
+        thought, called = "", False
         if self._chat:
             delta = choice.get("delta") or {}
             text, inside = _said(delta.get("content"))
@@ -126,12 +129,16 @@ class Reply:
                     out.append(Reasoning(thought, tokens))
                 else:
                     out.append(Reasoning(thought))
+            for place, call in enumerate(delta.get("tool_calls") or ()):
+                self._arrived()
+                called = True
+                out.append(_tool_call(call, place))
         else:
             text = choice.get("text") or ""
         if text:
             self._arrived()
             self._text(text, choice, out)
-        elif choice.get("logprobs") and not thought and not choice.get("finish_reason"):
+        elif choice.get("logprobs") and not thought and not called and not choice.get("finish_reason"):
             # Half a character: its probabilities belong to no text. The end and thinking have none of their own either.
             if self._top is not None and not self._incomplete:
                 out.append(_INCOMPLETE)
@@ -185,6 +192,21 @@ class Reply:
         )  # fmt: skip
         done = Done(_REASONS.get(self._reason, "stop"), stats)
         return [done] if usage else [_NO_COUNTS, done]
+
+
+def _tool_call(delta: Mapping[str, Any], place: int) -> ToolCall:
+    """A piece of a tool call. Some servers leave `index` out of calls that they send whole."""
+    function = delta.get("function") or {}
+    index = delta.get("index")
+    arguments = function.get("arguments") or ""
+    if not isinstance(arguments, str):  # an object, where a server does not follow the protocol
+        arguments = orjson.dumps(arguments).decode()
+    return ToolCall(
+        index if isinstance(index, int) else place,
+        str(delta.get("id") or ""),
+        str(function.get("name") or ""),
+        arguments,
+    )
 
 
 def _said(content: Any) -> tuple[str, str]:

@@ -10,8 +10,10 @@ from typing import Any
 
 from loaders.served.server_kinds import Flavour, samplers_of
 from modules.errors import BadParameter, BadRequest, Unsupported
+from modules.messages.parts import ImagePart, TextPart
+from modules.messages.tool_calls import openai_message
 from modules.sampling.params import BY_NAME
-from modules.types import MEDIA_MARK, GenerationRequest, Message
+from modules.types import GenerationRequest, Message
 
 _OWN_WORDS = frozenset({"max_tokens", "seed", "top_k", "logit_bias"})
 _MOST_TOP = 20
@@ -91,6 +93,7 @@ def _chat(request: GenerationRequest, flavour: Flavour) -> dict[str, Any]:
     if not messages:
         raise BadRequest("There is no message.", hint="Send at least one.", param="messages")
     body: dict[str, Any] = {"messages": [_message(message) for message in messages]}
+    body |= _tools(request)
     if request.template_vars and flavour.template:
         body["chat_template_kwargs"] = dict(request.template_vars)
     if request.continue_last:
@@ -104,17 +107,27 @@ def _chat(request: GenerationRequest, flavour: Flavour) -> dict[str, Any]:
 
 def _message(message: Message) -> dict[str, Any]:
     if not message.images:
-        return {"role": message.role, "content": _sendable(message.content)}
-    shown = [{"type": "image_url", "image_url": {"url": _data_url(image)}} for image in message.images]
-    pieces = message.content.split(MEDIA_MARK)
-    if len(pieces) != len(shown) + 1:  # no mark for each: they stand before the text
-        pieces = [*([""] * len(shown)), message.content.replace(MEDIA_MARK, "")]
+        text = _sendable(message.text)
+        return openai_message(message, text if text or not message.tool_calls else None)
     parts: list[dict[str, Any]] = []
-    for place, piece in enumerate(pieces):
-        if piece:
-            parts.append({"type": "text", "text": _sendable(piece)})
-        parts += shown[place : place + 1]
-    return {"role": message.role, "content": parts}
+    for part in message.content:
+        if isinstance(part, ImagePart):
+            parts.append({"type": "image_url", "image_url": {"url": _data_url(part.data)}})
+        elif isinstance(part, TextPart) and part.text:
+            parts.append({"type": "text", "text": _sendable(part.text)})
+    return openai_message(message, parts)
+
+
+def _tools(request: GenerationRequest) -> dict[str, Any]:
+    """The functions on offer; nothing where there are none, because servers refuse a choice among none."""
+    if not request.tools:
+        return {}
+    body: dict[str, Any] = {"tools": [dict(tool) for tool in request.tools]}
+    if request.tool_choice != "auto":
+        body["tool_choice"] = request.tool_choice
+    if request.parallel_tool_calls is not None:
+        body["parallel_tool_calls"] = request.parallel_tool_calls
+    return body
 
 
 def _data_url(image: str) -> str:

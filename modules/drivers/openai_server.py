@@ -34,6 +34,7 @@ from modules.types import (
     Notice,
     Progress,
     Ranking,
+    RenderedPrompt,
 )  # fmt: skip
 
 _GONE = (OSError, TimeoutError, ConnectionLost)
@@ -187,7 +188,7 @@ class OpenAIServerEngine:
 
     async def render(
         self, messages: tuple[Message, ...], variables: Mapping[str, Any], continue_last: bool = False
-    ) -> str:
+    ) -> RenderedPrompt:
         """The server does it itself. Raises Unsupported."""
         raise Unsupported("This server renders chats itself.", hint="Send the messages.")
 

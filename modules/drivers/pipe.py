@@ -8,14 +8,26 @@ from dataclasses import replace
 from typing import Any
 
 from loaders.base import LoaderSpec
+from loaders.text.media_mark import marked_prompt, rendered, without_marks
 from modules.drivers.worker_call import call
 from modules.engine import protocol
 from modules.engine.chunk_buffer import ChunkBuffer
 from modules.engine.in_flight import InFlight
 from modules.engine.process import WorkerProcess
 from modules.errors import BadRequest, EnginehouseError, Unsupported
+from modules.messages.parts import TextPart
 from modules.sampling.params import BY_NAME, without_neutral
-from modules.types import Chunk, Done, Embeddings, EngineInfo, Failed, GenerationRequest, Message, Ranking
+from modules.types import (
+    Chunk,
+    Done,
+    Embeddings,
+    EngineInfo,
+    Failed,
+    GenerationRequest,
+    Message,
+    Ranking,
+    RenderedPrompt,
+)
 
 
 class PipeEngine:
@@ -76,19 +88,22 @@ class PipeEngine:
             for name, value in without_neutral(values).items()
             if name in self.spec.samplers
         }
-        prompt = _sendable(request.prompt) if isinstance(request.prompt, str) else request.prompt
+        request = replace(request, params=honoured, negative_prompt=without_marks(request.negative_prompt))
         if self.info.renders_templates or request.messages is None:
-            return replace(request, messages=None, prompt=prompt, params=honoured, template_vars={})
-        messages = tuple(replace(message, content=_sendable(message.content)) for message in request.messages)
-        return replace(request, messages=messages, prompt=None, params=honoured)
+            prompt = request.prompt
+            if isinstance(prompt, str):  # marked first: places count characters of the prompt as it came
+                prompt = _sendable(marked_prompt(prompt, request.image_places))
+            return replace(request, messages=None, prompt=prompt, image_places=(), template_vars={})
+        messages = tuple(_sendable_message(message) for message in request.messages)
+        return replace(request, messages=messages, prompt=None)
 
     async def render(
         self, messages: tuple[Message, ...], variables: Mapping[str, Any], continue_last: bool = False
-    ) -> str:
+    ) -> RenderedPrompt:
         """See Engine."""
-        return str(
-            await call(self._process, "render", messages=messages, variables=variables, continue_last=continue_last)
-        )
+        return rendered(messages, await call(
+            self._process, "render", messages=messages, variables=variables, continue_last=continue_last
+        ))  # fmt: skip
 
     async def tokenize(self, text: str, special: bool = True) -> list[int]:
         """See Engine."""
@@ -100,7 +115,7 @@ class PipeEngine:
 
     async def embed(self, texts: Sequence[str]) -> Embeddings:
         """See Engine. Whoever stops waiting stops the computation too."""
-        found = await call(self._process, "embed", stops=True, texts=list(texts))
+        found = await call(self._process, "embed", stops=True, texts=[without_marks(text) for text in texts])
         return Embeddings(tuple(tuple(vector) for vector in found["vectors"]), int(found["tokens"]))
 
     async def rerank(self, query: str, documents: Sequence[str]) -> Ranking:
@@ -109,6 +124,12 @@ class PipeEngine:
 
     async def close(self) -> None:
         """Nothing to close: the pipes are the worker's."""
+
+
+def _sendable_message(message: Message) -> Message:
+    content = tuple(replace(one, text=_sendable(one.text)) if isinstance(one, TextPart) else one
+                    for one in message.content)  # fmt: skip
+    return replace(message, content=content, reasoning=_sendable(message.reasoning), name=_sendable(message.name))
 
 
 def _sendable(text: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Protocol
 
 from modules.drivers.base import Engine
-from modules.types import Chunk, Embeddings, GenerationRequest, Message, Notice, Ranking
+from modules.types import Chunk, Embeddings, GenerationRequest, Message, Notice, Ranking, RenderedPrompt
 
 
 class Closing(Engine, Protocol):
@@ -43,7 +43,7 @@ class RemoteNoticeEngine:
 
     async def render(
         self, messages: tuple[Message, ...], variables: Mapping[str, Any], continue_last: bool = False
-    ) -> str:
+    ) -> RenderedPrompt:
         """See Engine."""
         return await self.engine.render(messages, variables, continue_last)
 

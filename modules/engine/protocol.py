@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from loaders.base import LoadRequest, NamedFile
+from modules.messages.parts import FunctionCall, part_from
 from modules.types import (
     Chunk,
     Done,
@@ -32,6 +33,7 @@ from modules.types import (
     Text,
     ThinkingSwitch,
     TokenLogprob,
+    ToolCall,
     TopLogprob,
 )  # fmt: skip
 
@@ -39,7 +41,7 @@ Line = dict[str, Any]
 
 _KINDS: Mapping[type, str] = {
     Text: "text", Reasoning: "reasoning", Progress: "prompt", Notice: "notice", Ledger: "ledger", Stats: "stats",
-    Done: "done", Failed: "failed",
+    Done: "done", Failed: "failed", ToolCall: "tool_call",
 }  # fmt: skip
 
 
@@ -116,12 +118,21 @@ def read_request(line: Line) -> GenerationRequest:
     if values.get("messages") is not None:
         values["messages"] = read_messages(values["messages"])
     values["stop"] = tuple(values.get("stop", ()))
-    values["images"] = tuple(values.get("images", ()))
+    for name in ("images", "image_places", "tools"):
+        values[name] = tuple(values.get(name, ()))
     return GenerationRequest(**values)
 
 
 def read_messages(values: list[dict[str, Any]]) -> tuple[Message, ...]:
-    return tuple(Message(**{**message, "images": tuple(message.get("images", ()))}) for message in values)
+    """Messages that crossed as objects. Raises ValueError for an unknown part."""
+    return tuple(
+        Message(**{
+            **value,
+            "content": [part_from(part) for part in value["content"]],
+            "tool_calls": [FunctionCall(**call) for call in value.get("tool_calls", ())],
+        })
+        for value in values
+    )  # fmt: skip
 
 
 # ── answers ─────────────────────────────────────────────────────────────────────────────────────────
@@ -168,6 +179,7 @@ def _ledger(value: dict[str, Any]) -> Ledger:
 _READERS: Mapping[str, Callable[[dict[str, Any]], Chunk]] = {
     "text": _text,
     "reasoning": lambda value: Reasoning(**value),
+    "tool_call": lambda value: ToolCall(**value),
     "prompt": lambda value: Progress(**value),
     "notice": lambda value: Notice(**value),
     "ledger": _ledger,

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from loaders.base import Feature, LoaderSpec, features_of
 from modules.drivers.base import Engine
 from modules.errors import BadParameter, BadRequest, EngineCrashed, EngineError, Unsupported
+from modules.generation.roles import fit_roles
+from modules.generation.tool_checks import check_tools
 from modules.messages.images import all_of, check_images
 from modules.messages.neighbours import merge_neighbours
-from modules.messages.roles import fit_roles
 from modules.sampling import params
 from modules.sampling.params import without_neutral
 from modules.types import EngineInfo, GenerationRequest, Notice
@@ -30,6 +31,7 @@ def check(request: GenerationRequest) -> None:
         raise BadRequest("The prompt is empty.", param="prompt")
     if request.continue_last and (request.messages is None or request.messages[-1].role != "assistant"):
         raise BadRequest("Only a conversation that ends with the assistant can be continued.", param="messages")
+    check_tools(request)
     for name, scale in (request.lora or {}).items():
         if not -LARGEST_LORA <= scale <= LARGEST_LORA:  # nan is not either
             raise BadParameter(
@@ -52,6 +54,7 @@ def checked_against(request: GenerationRequest, engine: Engine) -> list[Notice]:
     images = bool(request.images) or any(message.images for message in request.messages or ())
     wanted = (
         (images, Feature.VISION, "images"),
+        (bool(request.tools), Feature.TOOLS, "tools"),
         (bool(request.lora), Feature.LORA, "lora"),
         (request.logprobs is not None, Feature.LOGPROBS, "logprobs"),
         (bool(request.grammar), Feature.GRAMMAR, "grammar"),

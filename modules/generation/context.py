@@ -21,9 +21,11 @@ from itertools import pairwise
 from modules.errors import ContextOverflow
 from modules.generation.ledger_sources import by_source
 from modules.generation.token_count import Counted, Counter, Renderer, count_prompt, counter_for
+from modules.messages.tool_calls import written_text
 from modules.types import GenerationRequest, Ledger, Message, Notice
 
 DEFAULT_RESERVE = 512
+SYSTEM_ROLES = ("system", "developer")  # instructions, never left out
 DROP_STEPS = (4, 2)  # turns
 KEEP_AT_LEAST = 0.6  # of the room, or else a smaller step is taken
 
@@ -35,6 +37,7 @@ class Fitted:
     text        the rendered prompt ("" for ids and messages)
     max_tokens  what the engine is asked for
     images      those that are left, in order
+    image_places  the character of `text` before which each stands
     """
 
     prompt: str | tuple[int, ...] | None
@@ -44,6 +47,7 @@ class Fitted:
     notices: tuple[Notice, ...] = ()
     images: tuple[str, ...] = ()
     messages: tuple[Message, ...] | None = None
+    image_places: tuple[int, ...] = ()
 
 
 def reserve(max_tokens: int, limit: int) -> int:
@@ -98,20 +102,23 @@ async def _unlimited(request: GenerationRequest, engine: Renderer, wish: int) ->
     why = f"{counted.why} The engine does not tell its context, so nothing was left out.".strip()
     kept = request.messages or ()
     ledger = Ledger(0, counted.tokens, wish, len(kept), 0, exact=counted.exact, why=why)
-    fitted = Fitted(counted.prompt, counted.text, ledger, wish, (), counted.images, counted.messages)
+    fitted = Fitted(
+        counted.prompt, counted.text, ledger, wish, (), counted.images, counted.messages,
+        counted.image_places,
+    )  # fmt: skip
     return _with_sources(fitted, kept, kept)
 
 
 def cuts(messages: Sequence[Message]) -> list[int]:
     """Where a conversation may begin after dropping: at a user message, oldest first; the whole one is left out."""
     users = [place for place, message in enumerate(messages) if message.role == "user"]
-    turns = [place for place, message in enumerate(messages) if message.role != "system"]
+    turns = [place for place, message in enumerate(messages) if message.role not in SYSTEM_ROLES]
     return [place for place in users if place != turns[0]]
 
 
 def kept_after(messages: tuple[Message, ...], cut: int) -> tuple[Message, ...]:
     """The system messages and everything from `cut` on."""
-    return tuple(message for place, message in enumerate(messages) if place >= cut or message.role == "system")
+    return tuple(message for place, message in enumerate(messages) if place >= cut or message.role in SYSTEM_ROLES)
 
 
 async def _without_oversized(messages: tuple[Message, ...], counter: Counter, room: int) -> tuple[Message, ...]:
@@ -123,22 +130,22 @@ async def _without_oversized(messages: tuple[Message, ...], counter: Counter, ro
     suspects = [message for message in messages if _size(message) > room]
     if not suspects:
         return messages
-    system = [message for message in messages if message.role == "system"]
+    system = [message for message in messages if message.role in SYSTEM_ROLES]
     left = room - sum([await counter.text_tokens(message) for message in system])
     starts = [place for place, message in enumerate(messages) if message.role == "user"] or [0]
     kept = []
     for begin, end in pairwise([*dict.fromkeys([0, *starts]), len(messages)]):
-        turn = [message for message in messages[begin:end] if message.role != "system"]
+        turn = [message for message in messages[begin:end] if message.role not in SYSTEM_ROLES]
         too_large = end < len(messages) and any(
             [_size(message) > left and await counter.text_tokens(message) > left for message in turn]
         )
-        kept += [message for message in messages[begin:end] if message.role == "system" or not too_large]
+        kept += [message for message in messages[begin:end] if message.role in SYSTEM_ROLES or not too_large]
     return tuple(kept)
 
 
 def _size(message: Message) -> int:
     """A bound of a message's tokens: its bytes."""
-    return len(message.content.encode("utf-8", "surrogatepass"))
+    return len(written_text(message).encode("utf-8", "surrogatepass"))
 
 
 async def _shorten(
@@ -208,7 +215,10 @@ def _settle(
         why=why,
         oversized_messages=oversized,
     )
-    return Fitted(counted.prompt, counted.text, ledger, max_tokens, tuple(notices), counted.images, counted.messages)
+    return Fitted(
+        counted.prompt, counted.text, ledger, max_tokens, tuple(notices), counted.images, counted.messages,
+        counted.image_places,
+    )  # fmt: skip
 
 
 def _left_out(oldest: int, oversized: int, tokens: int, limit: int) -> str:

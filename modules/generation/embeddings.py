@@ -12,7 +12,6 @@ from loaders.base import Feature, LoaderSpec, features_of
 from modules.drivers.base import Engine
 from modules.errors import EngineError
 from modules.generation.checks import lacking, text_of_ids
-from modules.messages.images import without_marks
 from modules.models.lease import Leases
 from modules.models.model_file import ModelFile
 from modules.types import Notice
@@ -52,7 +51,6 @@ async def embed(models: Leases, name: str | None, inputs: Sequence[Input], files
         engine = lease.engine
         await _check(engine, Feature.EMBEDDINGS, files)
         texts = [one if isinstance(one, str) else await text_of_ids(engine, one, "input") for one in inputs]
-        texts = [without_marks(text) for text in texts]
         found = await engine.embed(texts)
         if len(found.vectors) != len(texts):
             raise EngineError(f"The engine gave {len(found.vectors)} vectors for {len(texts)} texts.")
@@ -64,7 +62,7 @@ async def rerank(models: Leases, name: str | None, query: str, documents: Sequen
     async with models.lease(name) as lease:
         engine = lease.engine
         await _check(engine, Feature.RERANK, files)
-        found = await engine.rerank(without_marks(query), [without_marks(text) for text in documents])
+        found = await engine.rerank(query, documents)
         if len(found.scores) != len(documents):
             raise EngineError(f"The engine gave {len(found.scores)} scores for {len(documents)} documents.")
         return Ranked(engine.info.model, found.scores, found.tokens, lease.notices)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from modules.messages.tool_calls import written_text
 from modules.types import LedgerSource, Message
 
 SYSTEM_PROMPT = "system_prompt"
@@ -12,7 +13,7 @@ HISTORY = "history"
 
 def source_of(message: Message) -> str:
     """The source a message names; for one that names none (the OpenAI API), what its role stands for."""
-    return message.source or (SYSTEM_PROMPT if message.role == "system" else HISTORY)
+    return message.source or (SYSTEM_PROMPT if message.role in ("system", "developer") else HISTORY)
 
 
 def by_source(
@@ -37,7 +38,7 @@ def by_source(
 
 
 def _bytes(messages: Sequence[Message]) -> int:
-    return sum(len(message.content.encode("utf-8", "surrogatepass")) for message in messages)
+    return sum(len(written_text(message).encode("utf-8", "surrogatepass")) for message in messages)
 
 
 def _share(total: int, weights: Sequence[int]) -> list[int]:

@@ -30,8 +30,9 @@ from modules.generation.stopwatch import Stopwatch
 from modules.generation.stream_parser import StreamParser
 from modules.grammars.compiler import ConstraintChecks
 from modules.grammars.crashes import GrammarCrashes
-from modules.messages.images import without_marks
+from modules.messages.parts import FunctionCall
 from modules.messages.reasoning import REASONING_FORMATS, reply_start
+from modules.messages.tool_calls import ToolCallAssembler
 from modules.models.lease import LeaseAcquisition, Leases
 from modules.types import (
     Chunk,
@@ -45,6 +46,7 @@ from modules.types import (
     Stats,
     Text,
     TokenLogprob,
+    ToolCall,
 )
 
 log = logging.getLogger(__name__)
@@ -69,6 +71,7 @@ class Result:
     notices: tuple[Notice, ...]
     ledger: Ledger | None
     done: Done
+    tool_calls: tuple[FunctionCall, ...] = ()
 
 
 class Generation:
@@ -128,6 +131,7 @@ class Generation:
         marks: list[TokenLogprob] = []
         notices: list[Notice] = []
         ledger: Ledger | None = None
+        calls = ToolCallAssembler()
         chunks = self.stream(request)
         try:
             async for chunk in chunks:
@@ -136,6 +140,8 @@ class Generation:
                     marks.extend(chunk.logprobs)
                 elif isinstance(chunk, Reasoning):
                     thoughts.append(chunk.text)
+                elif isinstance(chunk, ToolCall):
+                    calls.add(chunk)
                 elif isinstance(chunk, Notice):
                     notices.append(chunk)
                 elif isinstance(chunk, Ledger):
@@ -143,7 +149,8 @@ class Generation:
                 elif isinstance(chunk, Failed):
                     raise from_dict(dict(chunk.error))
                 elif isinstance(chunk, Done):
-                    return Result("".join(texts), "".join(thoughts), tuple(marks), tuple(notices), ledger, chunk)
+                    return Result("".join(texts), "".join(thoughts), tuple(marks), tuple(notices), ledger, chunk,
+                                  calls.calls)  # fmt: skip
         finally:
             await chunks.aclose()
         raise EngineError("The reply ended without saying why.")
@@ -203,8 +210,7 @@ class Generation:
         ready = replace(
             request, messages=fitted.messages, prompt=fitted.prompt, prompt_text=text, params=values, echo=False,
             keep_marks=request.messages is not None,
-            images=() if fitted.messages is not None else fitted.images,
-            negative_prompt=without_marks(request.negative_prompt),
+            images=() if fitted.messages is not None else fitted.images, image_places=fitted.image_places,
         )  # fmt: skip
         feed = parser.feed
         source = engine.generate(ready)
@@ -233,6 +239,8 @@ class Generation:
                 else:
                     if type(chunk) is Progress:
                         watch.progress = chunk
+                    elif type(chunk) is ToolCall:
+                        watch.count(chunk.tokens)
                     elif type(chunk) is Reasoning:  # an engine that splits it off by itself
                         watch.count(chunk.tokens)
                         watch.thought += chunk.tokens
@@ -266,7 +274,7 @@ def _parser(request: GenerationRequest, fitted: Fitted) -> StreamParser:
     if not request.continue_last:
         return StreamParser(request.stop, REASONING_FORMATS, reply_start(fitted.text), logprobs)
     last = request.messages[-1]
-    written = last.content if last.content.strip() else last.reasoning
+    written = last.text if last.text.strip() else last.reasoning
     before = fitted.text[: fitted.text.rfind(written.strip())] if written.strip() in fitted.text else ""
     parser = StreamParser(request.stop, REASONING_FORMATS, reply_start(before), logprobs)
     parser.skip(written)

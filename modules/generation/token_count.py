@@ -10,13 +10,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Protocol
 
 from modules.errors import BadRequest, Unsupported
-from modules.messages.images import all_of, placed, without_marks
+from modules.generation.roles import fit_roles
+from modules.messages.images import all_of
 from modules.messages.neighbours import merge_neighbours
-from modules.messages.roles import fit_roles
-from modules.types import MEDIA_MARK, EngineInfo, GenerationRequest, Message
+from modules.messages.tool_calls import written_text
+from modules.types import EngineInfo, GenerationRequest, Message, RenderedPrompt
 
 SPECIALS = 8  # begin-of-text and the like, which a tokeniser may add without there being bytes for it
 ROLE_TOKENS = 16  # of one message, for what a template we do not see puts around it
@@ -31,7 +33,7 @@ class Renderer(Protocol):
     def info(self) -> EngineInfo: ...
     async def render(
         self, messages: tuple[Message, ...], variables: Mapping[str, Any], continue_last: bool = False
-    ) -> str: ...
+    ) -> RenderedPrompt: ...
     async def tokenize(self, text: str, special: bool = True) -> list[int]: ...
 
 
@@ -56,6 +58,7 @@ class Counted:
     messages: tuple[Message, ...] | None = None
     why: str = ""
     taken: int = 0
+    image_places: tuple[int, ...] = ()
 
 
 class Counter(Protocol):
@@ -80,10 +83,11 @@ class Rendering:
 
     async def count(self, messages: tuple[Message, ...], cheap_below: int) -> Counted:
         """Raises what rendering raises, and BadRequest when the template loses an image."""
-        taken, _ = fit_roles(_merged(messages, self._request), self._engine.info.template)
-        ready = tuple(placed(message) for message in taken)
-        text = await self._engine.render(ready, self._request.template_vars, self._request.continue_last)
-        return await count_text(text, all_of(ready), self._engine, cheap_below, "The model's chat template")
+        request = self._request
+        ready, _ = fit_roles(_merged(messages, request), self._engine.info.template)
+        tools = {"tools": [dict(tool) for tool in request.tools]} if request.tools else {}
+        prompt = await self._engine.render(ready, {**request.template_vars, **tools}, request.continue_last)
+        return await count_text(prompt, all_of(ready), self._engine, cheap_below, "The model's chat template")
 
     async def text_tokens(self, message: Message) -> int:
         """See Counter."""
@@ -91,41 +95,49 @@ class Rendering:
 
 
 async def count_prompt(request: GenerationRequest, engine: Renderer, cheap_below: int) -> Counted:
-    """A raw prompt. Raises BadRequest when its marks and its images do not match."""
+    """A raw prompt. Raises BadRequest when its images and their places do not match."""
     prompt = request.prompt
     if prompt is None:
         raise BadRequest("A request needs messages or a prompt.")
     if isinstance(prompt, str):
-        return await count_text(prompt, request.images, engine, cheap_below, "The prompt")
+        rendered = RenderedPrompt(prompt, request.image_places)
+        return await count_text(rendered, request.images, engine, cheap_below, "The prompt")
     if request.images:
         raise BadRequest("A prompt of token ids has no place for images.", hint="Send text.", param="prompt")
     return Counted(prompt, "", len(prompt), len(prompt), True)
 
 
-async def count_text(text: str, images: tuple[str, ...], engine: Renderer, cheap_below: int, who: str) -> Counted:
+async def count_text(
+    prompt: RenderedPrompt, images: tuple[str, ...], engine: Renderer, cheap_below: int, who: str
+) -> Counted:  # fmt: skip
     """Text that is sent as it is, or as the ids it was counted by; with images always as text."""
-    if not images:
-        text = without_marks(text)
-    elif text.count(MEDIA_MARK) != len(images):
+    text, places = prompt.text, prompt.image_places
+    if len(places) != len(images) or not _ascending(places, len(text)):
         raise BadRequest(
-            f"{who} has {text.count(MEDIA_MARK)} places for images, but there are {len(images)} images.",
-            hint=f"Each image needs one {MEDIA_MARK}.", code="images_misplaced")  # fmt: skip
+            f"{who} has {len(places)} places for images, but there are {len(images)} images.",
+            hint="Each image needs one place, in ascending order, inside the prompt.", code="images_misplaced",
+        )  # fmt: skip
     each, why = _image_tokens(engine.info) if images else (0, "")
     shown = len(images) * each
     bound = len(text.encode("utf-8", "surrogatepass")) + SPECIALS + shown
     if bound <= cheap_below:
-        return Counted(text, text, bound, 0, False, images, why=why)
+        return Counted(text, text, bound, 0, False, images, why=why, image_places=places)
     try:
         if not images:
             ids = tuple(await engine.tokenize(text))
             return Counted(ids, text, len(ids), len(ids), True)
-        pieces = text.split(MEDIA_MARK)
+        pieces = [text[start:end] for start, end in pairwise((0, *places, len(text)))]
         counts = [len(await engine.tokenize(piece, place == 0)) for place, piece in enumerate(pieces)]
     except Unsupported:
-        return Counted(text, text, bound, 0, False, images, why=_join(why, "The engine cannot count, so bytes stand "
-                       "for tokens: the count is an upper bound."))  # fmt: skip
+        return Counted(text, text, bound, 0, False, images, image_places=places, why=_join(why, "The engine cannot "
+                       "count, so bytes stand for tokens: the count is an upper bound."))  # fmt: skip
     surely = sum(counts) + (len(images) if why else shown)
-    return Counted(text, text, sum(counts) + shown, surely, not why, images, why=why)
+    return Counted(text, text, sum(counts) + shown, surely, not why, images, why=why, image_places=places)
+
+
+def _ascending(places: Sequence[int], length: int) -> bool:
+    """Whether these are places of a text of that length, in order."""
+    return all(first <= second for first, second in pairwise((0, *places, length)))
 
 
 class Unrendered:
@@ -139,7 +151,7 @@ class Unrendered:
 
     async def count(self, messages: tuple[Message, ...], cheap_below: int) -> Counted:
         """`tokens` holds a guess of what stands around each message; `least` does not."""
-        ready = tuple(_cleaned(message) for message in _merged(messages, self._request))
+        ready = _merged(messages, self._request)
         images = all_of(ready)
         each, guess = _image_tokens(self._engine.info) if images else (0, "")
         around = len(ready) * ROLE_TOKENS + len(images) * each
@@ -165,7 +177,7 @@ class Unrendered:
         new = [message for message in dict.fromkeys(messages) if message not in self._known]
         for start in range(0, len(new), AT_ONCE):
             part = new[start : start + AT_ONCE]
-            texts = [message.content.replace(MEDIA_MARK, "") for message in part]
+            texts = [written_text(message) for message in part]
             try:
                 found = await asyncio.gather(*(self._engine.tokenize(text, False) for text in texts))
             except Unsupported:
@@ -183,20 +195,13 @@ def _merged(messages: tuple[Message, ...], request: GenerationRequest) -> tuple[
 
 async def _text_tokens(message: Message, engine: Renderer) -> int:
     try:
-        return len(await engine.tokenize(message.content.replace(MEDIA_MARK, ""), False))
+        return len(await engine.tokenize(written_text(message), False))
     except Unsupported:
         return 0
 
 
-def _cleaned(message: Message) -> Message:
-    """The message with its marks where they match its images; else without any."""
-    if message.content.count(MEDIA_MARK) in (0, len(message.images)):
-        return message
-    return replace(message, content=without_marks(message.content))
-
-
 def _length(message: Message) -> int:
-    return len(message.content.encode("utf-8", "surrogatepass"))
+    return len(written_text(message).encode("utf-8", "surrogatepass"))
 
 
 def _image_tokens(info: EngineInfo) -> tuple[int, str]:

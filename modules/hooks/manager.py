@@ -13,6 +13,7 @@ from modules.errors import EnginehouseError
 from modules.hooks import specs as hookspecs
 from modules.hooks.calls import call, call_async, describe
 from modules.hooks.streams import guarded
+from modules.messages.parts import PART_TYPES, FilePart, FunctionCall, TextPart
 from modules.sampling.params import check_values
 from modules.types import Chunk, GenerationRequest, Message, Notice
 
@@ -153,16 +154,29 @@ def _wrong_field(request: Any) -> str:
     messages = request.messages or ()
     if not isinstance(messages, (tuple, list)) or not all(isinstance(one, Message) for one in messages):
         return "messages"
-    if not all(isinstance(one.content, str) and _are_texts(one.images) for one in messages):
+    if not all(_is_sound(one) for one in messages):
         return "messages"
     if not _are_texts(request.images):
         return "images"
+    if not isinstance(request.tools, tuple) or not all(isinstance(one, Mapping) for one in request.tools):
+        return "tools"
     if not isinstance(request.negative_prompt, str):
         return "negative_prompt"
     lora = {} if request.lora is None else request.lora
     if not isinstance(lora, Mapping) or not _are_texts(tuple(lora)):
         return "lora"
     return "" if all(isinstance(scale, (int, float)) for scale in lora.values()) else "lora"
+
+
+def _is_sound(message: Message) -> bool:
+    """Whether a message holds what its type promises, down to the strings."""
+    texts: tuple[object, ...] = (message.role, message.name, message.tool_call_id, message.reasoning)
+    texts += tuple(text for call in message.tool_calls if isinstance(call, FunctionCall) for text in
+                   (call.id, call.name, call.arguments))  # fmt: skip
+    bodies = [part.text if isinstance(part, TextPart) else part.sha256 if isinstance(part, FilePart) else part.data
+              for part in message.content if isinstance(part, PART_TYPES)]  # fmt: skip
+    whole = len(bodies) == len(message.content) and all(isinstance(one, FunctionCall) for one in message.tool_calls)
+    return whole and all(isinstance(text, str) for text in (*texts, *bodies))
 
 
 def _are_texts(value: object) -> bool:

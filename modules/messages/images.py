@@ -1,7 +1,4 @@
-"""Images of a conversation: what is let in, and where in a prompt they stand.
-
-A prompt holds one MEDIA_MARK for each image. Text from people never holds one: it would move an image to where it does
-not belong, or make an engine look for one that is not there.
+"""Checks the images of a request: kind, size in bytes and pixels, number.
 
 Pictures come from anywhere, and engines read them with C libraries. So each is looked at before: that it is a PNG,
 JPEG, WebP or GIF, and that it does not unpack to more than MOST_PIXELS. Only headers are read.
@@ -14,29 +11,15 @@ import binascii
 import io
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from modules.errors import BadParameter, BadRequest, TooLarge
-from modules.types import MEDIA_MARK, Message
+from modules.messages.message import Message
 
 MOST_IMAGES = 64  # in one request
 MOST_BYTES = 16 * 1024 * 1024  # of one file
 MOST_PIXELS = 40_000_000  # 160 MB when unpacked with an alpha channel; engines scale them down to a few megapixels
 LONGEST_SIDE = 16_384
-_BROKEN_MARK = MEDIA_MARK[0] + "\u200b" + MEDIA_MARK[1:]  # a space of no width: it looks the same and is another text
 _KINDS = "PNG, JPEG, WebP and GIF"
-
-
-def without_marks(text: str) -> str:
-    """Text from people: a MEDIA_MARK in it looks as before and marks nothing any more."""
-    return text.replace(MEDIA_MARK, _BROKEN_MARK) if MEDIA_MARK in text else text
-
-
-def placed(message: Message) -> Message:
-    """The message with exactly one mark for each image: where they are, or all of them before the text."""
-    if message.content.count(MEDIA_MARK) == len(message.images):
-        return message
-    return replace(message, content=MEDIA_MARK * len(message.images) + without_marks(message.content))
 
 
 def all_of(messages: Iterable[Message]) -> tuple[str, ...]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from modules.messages.images import placed
-from modules.types import Message
+from modules.messages.message import Message
+from modules.messages.parts import TextPart
 
 
 def merge_neighbours(messages: Sequence[Message], keep_last: bool = False) -> tuple[Message, ...]:
@@ -18,11 +18,16 @@ def merge_neighbours(messages: Sequence[Message], keep_last: bool = False) -> tu
     found: list[Message] = []
     for place, message in enumerate(messages):
         last = found[-1] if found else None
-        if last is None or last.role != message.role or (keep_last and place == len(messages) - 1):
+        if last is None or not _mergeable(last, message) or (keep_last and place == len(messages) - 1):
             found.append(message)
             continue
-        if last.images or message.images:
-            last, message = placed(last), placed(message)
-        text = "\n\n".join(one for one in (last.content, message.content) if one)
-        found[-1] = replace(last, content=text, images=last.images + message.images)
+        between = (TextPart("\n\n"),) if last.content and message.content else ()
+        thoughts = "\n\n".join(one for one in (last.reasoning, message.reasoning) if one)
+        found[-1] = replace(last, content=(*last.content, *between, *message.content), reasoning=thoughts)
     return tuple(found)
+
+
+def _mergeable(first: Message, second: Message) -> bool:
+    """Whether two messages can become one: one role and speaker, and neither calls a tool nor brings its result."""
+    tools = first.tool_calls or second.tool_calls or first.tool_call_id or second.tool_call_id
+    return first.role == second.role and first.name == second.name and first.role != "tool" and not tools

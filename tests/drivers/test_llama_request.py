@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from loaders.text.media_mark import MEDIA_MARK
 from modules.drivers.llama_request import Prompting, completion_body, sampler_order
 from modules.errors import BadParameter, BadRequest
 from modules.sampling.params import BY_NAME, LLAMA, PARAMS, dialect
-from modules.types import MEDIA_MARK
 from tests.engine.making import ask
 from tests.loaders.conformance import odd
 
@@ -118,11 +118,11 @@ def test_where_a_cache_may_hold_another_mix_of_adapters_nothing_is_taken_from_it
     assert completion_body(ask(), Prompting((("a", 1.0),), reuse=False))["cache_prompt"] is False
 
 
-def test_an_image_goes_to_its_mark_in_the_servers_own_words() -> None:
-    request = ask(f"One {MEDIA_MARK} two", images=("aGk=",))
+def test_the_servers_own_mark_stands_where_the_image_goes_and_nowhere_else() -> None:
+    request = ask("One  two <mark 7>", images=("aGk=",), image_places=(4,))
     assert completion_body(request, Prompting(mark="<mark 7>"))["prompt"] == {
-        "prompt_string": "One <mark 7> two", "multimodal_data": ["aGk="],
+        "prompt_string": "One <mark 7> two <\u200bmark 7>", "multimodal_data": ["aGk="],
     }  # fmt: skip
     assert completion_body(ask(f"One {MEDIA_MARK}"))["prompt"] == f"One {MEDIA_MARK}"
-    with pytest.raises(BadRequest, match="0 images, but 1"):
+    with pytest.raises(BadRequest, match="for 0 images, but 1"):
         completion_body(ask("None", images=("aGk=",)))

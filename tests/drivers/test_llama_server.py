@@ -14,14 +14,15 @@ import pytest
 
 from loaders.llama_cpp import SPEC
 from loaders.openai_endpoint import SPEC as ENDPOINT
+from loaders.text.media_mark import MEDIA_MARK
 from modules.drivers.llama_embeddings import embeddings, ranking
 from modules.drivers.llama_errors import refusal
 from modules.drivers.llama_server import LlamaServerEngine
 from modules.errors import BadRequest, ContextOverflow, EngineError, Unsupported
-from modules.types import MEDIA_MARK, Endpoint, EngineInfo
+from modules.types import Endpoint, EngineInfo
 from tests.drivers.openai_making import driver
 from tests.drivers.test_http_client import OK, STREAM, Answer, chunk, served
-from tests.engine.making import ask, collect, done_of, failed_of
+from tests.engine.making import ask, ask_with_images, collect, done_of, failed_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
 END = b'data: {"content":"","tokens_predicted":1,"tokens_evaluated":1,"stop":true,"stop_type":"eos"}\n\n'
@@ -196,7 +197,7 @@ async def test_the_servers_own_mark_is_asked_for_once() -> None:
     async with served(answering("/props", lambda _: {"media_marker": "<here>"})) as (server, client):
         engine = engine_at(client.port)
         for _ in range(2):
-            done_of(await collect(engine, ask(f"A {MEDIA_MARK}", images=("aGk=",))))
+            done_of(await collect(engine, ask_with_images(f"A {MEDIA_MARK}", images=("aGk=",))))
         sent = [json.loads(request.split(b"\r\n\r\n", 1)[1]) for request in server.requests if b"POST" in request]
         assert [body["prompt"]["prompt_string"] for body in sent] == ["A <here>", "A <here>"]
         assert sum(request.startswith(b"GET /props") for request in server.requests) == 1
@@ -209,7 +210,7 @@ async def test_the_mark_of_a_server_of_others_is_asked_for_each_time_for_it_may_
         endpoint = Endpoint(f"http://127.0.0.1:{client.port}", "", "llama-server", hosted=False)
         engine = LlamaServerEngine(endpoint, EngineInfo("m", "llama.cpp", 64), SPEC)
         for _ in range(2):
-            done_of(await collect(engine, ask(f"A {MEDIA_MARK}", images=("aGk=",))))
+            done_of(await collect(engine, ask_with_images(f"A {MEDIA_MARK}", images=("aGk=",))))
         sent = [json.loads(request.split(b"\r\n\r\n", 1)[1]) for request in server.requests if b"POST" in request]
         assert [body["prompt"]["prompt_string"] for body in sent] == ["A <first>", "A <second>"]
         await engine.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 
 from modules.drivers.openai_reply import Reply
-from modules.types import Chunk, Endpoint, Message, Notice, Text
+from modules.types import Chunk, Endpoint, Message, Notice, Text, ToolCall
 from tests.engine.making import ask
 
 
@@ -28,3 +28,14 @@ def test_probabilities_of_half_a_character_are_said_to_be_missing_once() -> None
 def test_the_end_and_thinking_miss_none() -> None:
     chunks = read({"content": "a"}, {"reasoning_content": "hm"}, {"content": ""}, finish_reason="stop")
     assert not [chunk for chunk in chunks if isinstance(chunk, Notice)]
+
+
+def test_tool_calls_come_in_pieces_and_miss_no_probabilities() -> None:
+    chunks = read(
+        {"tool_calls": [{"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": ""}}]},
+        {"tool_calls": [{"index": 0, "function": {"arguments": '{"x"'}}]},
+        {"tool_calls": [{"id": "c2", "function": {"name": "g", "arguments": {"y": 1}}}]},
+    )
+    assert chunks == [
+        ToolCall(0, "c1", "f", ""), ToolCall(0, arguments='{"x"'), ToolCall(0, "c2", "g", '{"y":1}'),
+    ]  # fmt: skip

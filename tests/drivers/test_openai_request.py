@@ -9,8 +9,10 @@ import pytest
 from loaders.served.server_kinds import FLAVOURS, samplers_of
 from modules.drivers.openai_request import ask_for, without
 from modules.errors import BadParameter, BadRequest, Unsupported
+from modules.messages.parts import FunctionCall, ImagePart, TextPart
 from modules.sampling.params import BY_NAME
-from modules.types import MEDIA_MARK, GenerationRequest, Message
+from modules.types import GenerationRequest, Message
+from tests.pictures import looking
 
 OPENAI, VLLM, SGLANG, TRT = (FLAVOURS[name] for name in ("openai", "vllm", "sglang", "tensorrt-llm"))
 PNG, JPEG = "iVBORw0KGgo=", "/9j/4AAQ"
@@ -90,13 +92,13 @@ def test_a_schema_is_a_response_format() -> None:
         ask_for(chat(json_schema=schema, grammar="root ::= x"), VLLM, "m")
 
 
-def test_images_stand_where_their_marks_are_or_before_the_text() -> None:
-    message = Message("user", f"a {MEDIA_MARK} b {MEDIA_MARK}", (PNG, JPEG))
+def test_images_stand_where_they_are_among_the_parts() -> None:
+    message = Message("user", (TextPart("a "), ImagePart(PNG), TextPart(" b "), ImagePart(JPEG)))
     parts = ask_for(chat(message), VLLM, "m").body["messages"][0]["content"]
     assert [part["type"] for part in parts] == ["text", "image_url", "text", "image_url"]
     assert parts[1]["image_url"]["url"] == f"data:image/png;base64,{PNG}"
     assert parts[3]["image_url"]["url"].startswith("data:image/jpeg")
-    parts = ask_for(chat(Message("user", "what?", (PNG,))), VLLM, "m").body["messages"][0]["content"]
+    parts = ask_for(chat(looking("what?", PNG)), VLLM, "m").body["messages"][0]["content"]
     assert [part["type"] for part in parts] == ["image_url", "text"]
 
 
@@ -143,3 +145,21 @@ def test_what_was_refused_is_left_out_if_a_reply_can_be_had_without(said: str, n
         assert less is not None
         assert gone not in less
         assert less.get("max_completion_tokens") == (5 if gone == "max_tokens" else None)
+
+
+def test_tools_and_their_calls_and_results_are_passed_on() -> None:
+    tool = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+    messages = (
+        Message("user", "Warm?", name="Ann"), Message("assistant", tool_calls=(FunctionCall("c1", "weather", "{}"),)),
+        Message("tool", "4 C", tool_call_id="c1", name="weather"),
+    )  # fmt: skip
+    choice = {"type": "function", "function": {"name": "weather"}}
+    body = ask_for(chat(*messages, tools=(tool,), tool_choice=choice, parallel_tool_calls=False), OPENAI, "m").body
+    assert (body["tools"], body["tool_choice"], body["parallel_tool_calls"]) == ([tool], choice, False)
+    called = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+    assert body["messages"] == [
+        {"role": "user", "content": "Warm?", "name": "Ann"},
+        {"role": "assistant", "content": None, "tool_calls": [called]},
+        {"role": "tool", "content": "4 C", "name": "weather", "tool_call_id": "c1"},
+    ]
+    assert not {"tools", "tool_choice"} & ask_for(chat(Message("user", "Hi")), OPENAI, "m").body.keys()

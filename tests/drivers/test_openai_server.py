@@ -100,7 +100,7 @@ async def test_content_in_parts_is_read_and_its_thinking_is_told_apart() -> None
     done_of(chunks)
 
 
-@pytest.mark.parametrize(("reason", "wanted"), [("stop", "stop"), ("length", "length"), ("tool_calls", "stop")])
+@pytest.mark.parametrize(("reason", "wanted"), [("stop", "stop"), ("length", "length"), ("tool_calls", "tool_calls")])
 async def test_the_end_is_told_in_our_words(reason: str, wanted: str) -> None:
     assert done_of(await replied(saying(piece("x", reason), DONE))).reason == wanted
 

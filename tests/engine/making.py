@@ -11,6 +11,7 @@ from typing import Any
 
 from loaders import echo, llama_cpp
 from loaders.base import LoaderSpec, LoadRequest
+from loaders.text.media_mark import split_marks
 from modules.drivers.connect import ConnectedEngine, connect
 from modules.engine.process import WorkerProcess
 from modules.engine.watchdog import Limits
@@ -51,6 +52,14 @@ async def running(
 def real(folder: Path, **settings: Any) -> Any:
     """The starter model in the real engine; one thread, because two that spin beside other tests stand still."""
     return running(folder, llama_cpp.SPEC, str(MODEL), Limits(), **{"threads": 1, **settings})
+
+
+def ask_with_images(prompt: str | tuple[int, ...], **more: Any) -> GenerationRequest:
+    """A request whose images go where the marks stand in `prompt`."""
+    if isinstance(prompt, tuple):
+        return ask(prompt, **more)
+    found = split_marks(prompt)
+    return ask(found.text, image_places=found.image_places, **more)
 
 
 def ask(prompt: str | tuple[int, ...] = "hello", **more: Any) -> GenerationRequest:

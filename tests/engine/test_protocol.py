@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from loaders.base import LoadRequest
 from modules.engine import protocol
+from modules.messages.parts import AudioPart, FilePart, FunctionCall, ImagePart, TextPart
 from modules.types import (
     Done,
     Endpoint,
@@ -24,6 +25,7 @@ from modules.types import (
     Stats,
     Text,
     TokenLogprob,
+    ToolCall,
     TopLogprob,
 )
 
@@ -32,6 +34,7 @@ CHUNKS = [
     Text("plain\nwith a newline and 🎉", 3),
     Text("é", 1, (TokenLogprob(TOP, (TOP, TopLogprob("x", -2.0))),)),
     Reasoning("hm", 2),
+    ToolCall(1, "c1", "weather", '{"city"', 2),
     Progress("prompt", 5, 10, 3),
     Notice("a_code", "words", "top_k"),
     Ledger(100, 50, 20, 3, 1, 12, False, "why"),
@@ -54,6 +57,23 @@ def test_a_request_comes_back_as_it_was() -> None:
     for request in (
         GenerationRequest("a", prompt=(1, 2, 3), params={"top_k": 4, "dry_sequence_breakers": ["\n"]}, stop=("x",)),
         GenerationRequest("b", messages=(Message("user", "hi"),), logprobs=2, json_schema={"type": "object"}),
+        GenerationRequest(
+            "c",
+            tools=({"type": "function", "function": {"name": "f"}},),
+            tool_choice="required",
+            parallel_tool_calls=False,
+            messages=(
+                Message("developer", "be kind"),
+                Message(
+                    "user",
+                    (TextPart("a"), ImagePart("aGk="), AudioPart("aGk=", "mp3"), FilePart("0" * 64, "a/b", "n")),
+                    name="Ann",
+                ),
+                Message("assistant", reasoning="hm", tool_calls=(FunctionCall("c1", "f", '{"x": 1}'),)),
+                Message("tool", "4", tool_call_id="c1", name="f"),
+            ),
+        ),
+        GenerationRequest("d", prompt="a b", images=("aGk=",), image_places=(2,)),
     ):
         assert protocol.read_request(protocol.decode(protocol.generate_line(1, request))) == request
 

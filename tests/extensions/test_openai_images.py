@@ -13,9 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from extensions.openai.messages import read_messages
+from loaders.text.media_mark import MEDIA_MARK, marked_text, without_marks
 from modules.errors import BadParameter
-from modules.messages.images import without_marks
-from modules.types import MEDIA_MARK
 from tests.conftest import LiveServer, running_server
 from tests.extensions.asking import client_of, user
 from tests.pictures import data_url, picture
@@ -214,10 +213,8 @@ def test_parts_keep_their_order_and_each_image_one_place(parts: list[dict[str, A
     message = messages[0]
     images = sum(part["type"] == "image_url" for part in parts)
     assert message.images == (RED,) * images
-    marks = message.content.count(MEDIA_MARK)
-    assert marks in (0, images)
     assert notices == ()
-    whole = message.content if marks else MEDIA_MARK * images + message.content
+    whole = marked_text(message)
     around = [""]
     for part in parts:
         around[-1] += part.get("text", "")

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 
 from extensions.openai.script import routes
 from loaders.base import Feature
+from loaders.text.media_mark import MEDIA_MARK
 from modules.errors import EngineError, NotFound
 from modules.extension_api import ExtensionContext, ModelAccess
 from modules.generation.pipeline import Generation
-from modules.types import MEDIA_MARK
 from tests.conftest import LiveServer, running_server
 from tests.engine_stand_in import Lender, StandIn
 from tests.extensions.asking import client_of, user

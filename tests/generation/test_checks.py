@@ -10,10 +10,11 @@ from loaders.base import Feature
 from modules.errors import BadParameter, BadRequest, Unsupported
 from modules.generation.checks import LARGEST_LORA
 from modules.generation.pipeline import Generation, Result
+from modules.messages.parts import ImagePart, TextPart
 from modules.sampling.params import BY_NAME
-from modules.types import MEDIA_MARK, Done, GenerationRequest, Message, Reasoning, Stats, Text
+from modules.types import Done, GenerationRequest, Message, Reasoning, Stats, Text
 from tests.engine_stand_in import Lender, StandIn
-from tests.pictures import picture
+from tests.pictures import looking, picture
 
 pytestmark = pytest.mark.anyio
 HELLO = (Message("user", "hello"),)
@@ -28,8 +29,8 @@ async def reply(engine: StandIn, **more: Any) -> Result:
 @pytest.mark.parametrize(
     ("feature", "more"),
     [
-        (Feature.VISION, {"messages": (Message("user", "look", (picture(),)),)}),
-        (Feature.VISION, {"prompt": f"look {MEDIA_MARK}", "images": (picture(),)}),
+        (Feature.VISION, {"messages": (looking("look", picture()),)}),
+        (Feature.VISION, {"prompt": "look ", "images": (picture(),), "image_places": (5,)}),
         (Feature.LORA, {"lora": {"style": 1.0}}),
         (Feature.NEGATIVE_PROMPT, {"negative_prompt": "x", "params": {"guidance_scale": 2.0}}),
     ],
@@ -51,17 +52,18 @@ async def test_a_model_that_lacks_what_its_loader_can_is_named_instead_of_the_lo
     engine = StandIn()
     engine.info = type(engine.info)("blind", "test", 4096, features=("logprobs",))
     with pytest.raises(Unsupported) as caught:
-        await reply(engine, messages=(Message("user", "look", (picture(),)),))
+        await reply(engine, messages=(looking("look", picture()),))
     assert "blind" in caught.value.message
 
 
-async def test_images_reach_the_engine_in_order_with_a_mark_for_each() -> None:
+async def test_images_reach_the_engine_in_order_with_a_place_for_each() -> None:
     engine = StandIn()
     first, second = picture(color="red"), picture(color="blue")
-    await reply(engine, messages=(Message("user", "one", (first,)), Message("user", f"x{MEDIA_MARK}y", (second,))))
+    between = Message("user", (TextPart("x"), ImagePart(second), TextPart("y")))
+    await reply(engine, messages=(looking("one", first), between))
     request = engine.requests[0]
     assert request.images == (first, second)
-    assert request.prompt == f"user: {MEDIA_MARK}one\nuser: x{MEDIA_MARK}y"
+    assert (request.prompt, request.image_places) == ("user: one\nuser: xy", (6, 17))
     assert request.messages is None
 
 
@@ -69,18 +71,17 @@ async def test_images_reach_the_engine_in_order_with_a_mark_for_each() -> None:
 async def test_a_bad_image_is_refused_before_a_model_is_loaded_for_it(images: tuple[str, ...]) -> None:
     lender = Lender(StandIn())
     with pytest.raises(BadRequest) as caught:
-        await Generation(lender).run(GenerationRequest("r", messages=(Message("user", "look", images),)))
+        await Generation(lender).run(GenerationRequest("r", messages=(looking("look", *images),)))
     assert caught.value.param == "messages"
     assert lender.names == []
 
 
 async def test_an_engine_that_renders_gets_messages_and_no_word_about_templates() -> None:
     engine = StandIn(renders_templates=False, template=False)
-    messages = (Message("system", "be kind"), Message("user", "look", (picture(),)))
-    result = await reply(engine, messages=messages, negative_prompt=MEDIA_MARK, params={"guidance_scale": 2.0})
+    messages = (Message("system", "be kind"), looking("look", picture()))
+    result = await reply(engine, messages=messages, negative_prompt="sad", params={"guidance_scale": 2.0})
     request = engine.requests[0]
     assert (request.messages, request.prompt, request.images) == (messages, None, ())
-    assert MEDIA_MARK not in request.negative_prompt
     assert "no_chat_template" not in [notice.code for notice in result.notices]
     await reply(engine, prompt="raw")
     assert (engine.requests[1].prompt, engine.requests[1].messages) == ("raw", None)

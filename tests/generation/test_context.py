@@ -12,7 +12,8 @@ import pytest
 from modules.errors import ContextOverflow, from_dict
 from modules.generation.context import DEFAULT_RESERVE, cuts, fit, reserve
 from modules.generation.token_count import SPECIALS
-from modules.types import EngineInfo, GenerationRequest, Message
+from modules.types import EngineInfo, GenerationRequest, Message, RenderedPrompt
+from tests.engine_stand_in import rendered
 
 pytestmark = pytest.mark.anyio
 
@@ -27,9 +28,9 @@ class WordEngine:
 
     async def render(
         self, messages: tuple[Message, ...], variables: Mapping[str, Any], continue_last: bool = False
-    ) -> str:
+    ) -> RenderedPrompt:
         self.rendered += 1
-        return " ".join(f"{message.role}: {message.content}" for message in messages)
+        return rendered(" ", messages)
 
     async def tokenize(self, text: str, special: bool = True) -> list[int]:
         self.tokenised += 1

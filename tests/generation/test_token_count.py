@@ -11,7 +11,9 @@ import pytest
 from modules.errors import BadRequest, ContextOverflow, Unsupported
 from modules.generation.context import fit
 from modules.generation.token_count import IMAGE_TOKENS, ROLE_TOKENS
-from modules.types import MEDIA_MARK, EngineInfo, GenerationRequest, Message
+from modules.types import EngineInfo, GenerationRequest, Message, RenderedPrompt
+from tests.engine_stand_in import rendered
+from tests.pictures import looking
 
 pytestmark = pytest.mark.anyio
 
@@ -27,10 +29,10 @@ class WordEngine:
 
     async def render(
         self, messages: tuple[Message, ...], variables: Mapping[str, Any], continue_last: bool = False
-    ) -> str:
+    ) -> RenderedPrompt:
         assert self.info.renders_templates, "an engine that renders itself must not be asked to"
-        text = " ".join(f"{message.role}: {message.content}" for message in messages)
-        return text.replace(MEDIA_MARK, "", 1) if self.loses else text
+        prompt = rendered(" ", messages)
+        return replace(prompt, image_places=prompt.image_places[1:]) if self.loses else prompt
 
     async def tokenize(self, text: str, special: bool = True) -> list[int]:
         if not self.counts:
@@ -69,7 +71,7 @@ async def test_the_oldest_messages_are_dropped_also_where_the_engine_renders() -
     request = chat(*contents, overflow="drop_oldest", params={"max_tokens": 20})
     fitted = await fit(request, engine)
     assert fitted.messages is not None
-    assert fitted.messages[-1].content == contents[-1]
+    assert fitted.messages[-1].text == contents[-1]
     assert fitted.messages[0].role == "user"
     assert len(fitted.messages) == fitted.ledger.kept_messages == 21 - fitted.ledger.dropped_messages
     assert fitted.ledger.prompt_tokens + 20 <= 300
@@ -125,17 +127,17 @@ async def test_a_raw_prompt_goes_as_it_is_also_to_an_engine_that_renders() -> No
 
 async def test_images_of_known_size_are_counted_exactly_and_sent_with_text() -> None:
     engine = WordEngine(100, image_tokens=30)
-    look = Message("user", "longword " * 9, ("one", "two"))
+    look = looking("longword " * 9, "one", "two")
     fitted = await fit(GenerationRequest("r", messages=(look,)), engine)
     assert fitted.images == ("one", "two")
-    assert fitted.prompt == f"user: {MEDIA_MARK}{MEDIA_MARK}" + "longword " * 9
+    assert (fitted.prompt, fitted.image_places) == ("user: " + "longword " * 9, (6, 6))
     assert (fitted.ledger.prompt_tokens, fitted.ledger.exact) == (10 + 60, True)
     with pytest.raises(ContextOverflow):
-        await fit(GenerationRequest("r", messages=(replace(look, images=("x",) * 4),)), engine)
+        await fit(GenerationRequest("r", messages=(looking("longword " * 9, *"xxxx"),)), engine)
 
 
 async def test_images_of_unknown_size_are_a_guess_that_is_said_and_refuses_nothing() -> None:
-    request = GenerationRequest("r", messages=(Message("user", "look", ("one",)),), params={"max_tokens": 50})
+    request = GenerationRequest("r", messages=(looking("look", "one"),), params={"max_tokens": 50})
     fitted = await fit(request, WordEngine(600))
     assert (fitted.ledger.prompt_tokens, fitted.ledger.exact) == (2 + IMAGE_TOKENS, False)
     assert f"{IMAGE_TOKENS:,}" in fitted.ledger.why
@@ -144,14 +146,12 @@ async def test_images_of_unknown_size_are_a_guess_that_is_said_and_refuses_nothi
 
 async def test_what_is_dropped_takes_its_images_along() -> None:
     engine = WordEngine(100, image_tokens=30)
-    messages = tuple(
-        Message("user" if n % 2 == 0 else "assistant", f"m{n}", (f"i{n}",) if n % 2 == 0 else ()) for n in range(7)
-    )
+    messages = tuple(looking(f"m{n}", f"i{n}") if n % 2 == 0 else Message("assistant", f"m{n}") for n in range(7))
     request = GenerationRequest("r", messages=messages, overflow="drop_oldest", params={"max_tokens": 10})
     fitted = await fit(request, engine)
     assert fitted.images == ("i4", "i6")
     assert isinstance(fitted.prompt, str)
-    assert fitted.prompt.count(MEDIA_MARK) == 2
+    assert [fitted.prompt[place:][:2] for place in fitted.image_places] == ["m4", "m6"]
     unrendered = await fit(request, WordEngine(170, renders=False, image_tokens=30))
     assert unrendered.messages == messages[4:]
 
@@ -160,26 +160,17 @@ async def test_a_template_that_loses_an_image_is_refused() -> None:
     engine = WordEngine(4096)
     engine.loses = True
     with pytest.raises(BadRequest) as caught:
-        await fit(GenerationRequest("r", messages=(Message("user", "look", ("one", "two")),)), engine)
+        await fit(GenerationRequest("r", messages=(looking("look", "one", "two"),)), engine)
     assert caught.value.code == "images_misplaced"
     assert "1 places" in caught.value.message
 
 
-@pytest.mark.parametrize("renders", [True, False])
-async def test_a_mark_typed_by_a_person_is_no_place_for_an_image(renders: bool) -> None:
-    messages = (Message("user", f"{MEDIA_MARK} and {MEDIA_MARK}", ("one",)), Message("assistant", MEDIA_MARK))
-    fitted = await fit(GenerationRequest("r", messages=messages), WordEngine(4096, renders=renders))
-    sent = fitted.text if renders else "".join(message.content for message in fitted.messages or ())
-    assert sent.count(MEDIA_MARK) == int(renders)
-    assert "media" in sent
-    raw = await fit(GenerationRequest("r", prompt=f"a {MEDIA_MARK}"), WordEngine(4096, renders=renders))
-    assert MEDIA_MARK not in str(raw.prompt)
-
-
-async def test_the_images_of_a_raw_prompt_have_to_match_its_marks() -> None:
+async def test_the_images_of_a_raw_prompt_need_a_place_each() -> None:
     engine = WordEngine(4096)
-    fitted = await fit(GenerationRequest("r", prompt=f"a {MEDIA_MARK}", images=("one",)), engine)
-    assert (fitted.images, fitted.prompt) == (("one",), f"a {MEDIA_MARK}")
-    for prompt in ("a", f"{MEDIA_MARK}{MEDIA_MARK}", (1, 2)):
+    fitted = await fit(GenerationRequest("r", prompt="a b", images=("one",), image_places=(2,)), engine)
+    assert (fitted.images, fitted.prompt, fitted.image_places) == (("one",), "a b", (2,))
+    for prompt, places in (("a", ()), ("ab", (1, 2)), ("a", (2,)), ("a", (-1,)), ((1, 2), (1,))):
         with pytest.raises(BadRequest):
-            await fit(GenerationRequest("r", prompt=prompt, images=("one",)), engine)
+            await fit(GenerationRequest("r", prompt=prompt, images=("one",), image_places=places), engine)
+    with pytest.raises(BadRequest):
+        await fit(GenerationRequest("r", prompt="abc", images=("one", "two"), image_places=(2, 1)), engine)

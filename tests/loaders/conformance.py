@@ -207,10 +207,10 @@ class Conformance:
     async def test_a_chat_is_rendered_and_a_reply_continued(self, loaded: Loaded) -> None:
         engine, _ = loaded
         chat = (Message("system", "Be brief."), Message("user", "Hi"), Message("assistant", "Hello, I"))
-        rendered = await engine.render(chat[:2], {})
+        rendered = (await engine.render(chat[:2], {})).text
         assert rendered.index("Be brief.") < rendered.index("Hi")
-        assert (await engine.render(chat, {}, True)).endswith("Hello, I")
-        assert not (await engine.render(chat, {})).endswith("Hello, I")
+        assert (await engine.render(chat, {}, True)).text.endswith("Hello, I")
+        assert not (await engine.render(chat, {})).text.endswith("Hello, I")
 
     async def test_every_parameter_the_loader_names_is_accepted(self, loaded: Loaded) -> None:
         engine, _ = loaded

@@ -31,6 +31,7 @@ SHOWN_ELSEWHERE: Mapping[str, frozenset[Feature]] = {
 REQUESTS: Mapping[Feature, Mapping[str, Any]] = {
     Feature.LORA: {"lora": {"any": 1.0}},
     Feature.VISION: {"images": ("aGVsbG8=",)},
+    Feature.TOOLS: {"tools": ({"type": "function", "function": {"name": "f"}},)},
     Feature.NEGATIVE_PROMPT: {"negative_prompt": "x", "params": {"guidance_scale": 2.0}},
     Feature.LOGPROBS: {"logprobs": 1},
     Feature.GRAMMAR: {"grammar": 'root ::= "x"'},

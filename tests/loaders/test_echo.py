@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 
 from loaders import echo
 from loaders.base import Feature
+from loaders.text.media_mark import MEDIA_MARK
 from modules.drivers.connect import ConnectedEngine
 from modules.generation.checks import checked_against
-from modules.types import MEDIA_MARK, GenerationRequest, Message
+from modules.messages.parts import FunctionCall
+from modules.messages.tool_calls import ToolCallAssembler
+from modules.types import GenerationRequest, Message, ToolCall
 from tests.engine.making import ask, collect, done_of, running, text_of
 from tests.loaders.conformance import Conformance, Loaded, cell
 from tests.pictures import picture
@@ -52,19 +55,36 @@ class TestSwitchedOn:
 
     @pytest.fixture(scope="class")
     async def engine(self, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ConnectedEngine]:
-        settings = {"images": 5, "adapters": "style, tone", "negative": True, "embeddings": 8}
+        settings = {"images": 5, "adapters": "style, tone", "negative": True, "embeddings": 8,
+                    "tool_calls": '[{"name": "weather", "arguments": {"city": "Oslo"}}]'}  # fmt: skip
         async with running(tmp_path_factory.mktemp("switched"), **settings) as (engine, _):
             yield engine
 
     @pytest.mark.cell(Feature.VISION.value, loader="echo")
     async def test_an_image_is_seen_where_its_mark_stands_and_counted(self, engine: ConnectedEngine) -> None:
-        chunks = await collect(engine, ask(f"Look: {MEDIA_MARK} What?", images=(picture(),)))
+        chunks = await collect(engine, ask("Look:  What?", images=(picture(),), image_places=(6,)))
         said = text_of(chunks)
         assert said.startswith("Look: ")
         assert MEDIA_MARK not in said
         assert len(said) > len("Look:  What?")
         bare = done_of(await collect(engine, ask("Look:  What?")))
         assert done_of(chunks).stats.prompt_tokens - bare.stats.prompt_tokens in (5, 6)
+
+    @pytest.mark.cell(Feature.TOOLS.value, loader="echo")
+    async def test_a_tool_is_called_and_its_result_is_answered(self, engine: ConnectedEngine) -> None:
+        tools = ({"type": "function", "function": {"name": "weather"}},)
+        asked = (Message("user", "Warm?"),)
+        prompt = (await engine.render(asked, {})).text
+        chunks = await collect(engine, ask(prompt, tools=tools))
+        made = ToolCallAssembler()
+        for chunk in chunks:
+            if isinstance(chunk, ToolCall):
+                made.add(chunk)
+        assert made.calls == (FunctionCall("call_0", "weather", '{"city": "Oslo"}'),)
+        assert done_of(chunks).reason == "tool_calls"
+        assert done_of(await collect(engine, ask(prompt, tools=tools, tool_choice="none"))).reason == "stop"
+        told = (*asked, Message("assistant", tool_calls=made.calls), Message("tool", "4 C", tool_call_id="call_0"))
+        assert text_of(await collect(engine, ask((await engine.render(told, {})).text, tools=tools))) == "4 C"
 
     @pytest.mark.cell(Feature.LORA.value, loader="echo")
     async def test_an_adapter_is_told_with_its_scale(self, engine: ConnectedEngine) -> None:
@@ -90,9 +110,9 @@ class TestSwitchedOn:
 async def test_without_a_script_it_says_what_the_user_said(tmp_path_factory: pytest.TempPathFactory) -> None:
     async with running(tmp_path_factory.mktemp("echo")) as (engine, _):
         chat = (Message("user", "first"), Message("assistant", "first"), Message("user", "two\nlines 🎉"))
-        assert text_of(await collect(engine, ask(await engine.render(chat, {})))) == "two\nlines 🎉"
+        assert text_of(await collect(engine, ask((await engine.render(chat, {})).text))) == "two\nlines 🎉"
         begun = (*chat, Message("assistant", "two\nli"))
-        assert text_of(await collect(engine, ask(await engine.render(begun, {}, True)))) == "nes 🎉"
+        assert text_of(await collect(engine, ask((await engine.render(begun, {}, True)).text))) == "nes 🎉"
 
 
 async def test_a_reply_has_exactly_the_length_asked_for(tmp_path_factory: pytest.TempPathFactory) -> None:

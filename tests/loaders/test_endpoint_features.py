@@ -16,7 +16,9 @@ from modules.drivers.connect import ConnectedEngine
 from modules.drivers.llama_server import LlamaServerEngine
 from modules.errors import BadParameter, Unsupported
 from modules.generation.checks import checked_against
+from modules.types import Message, ToolCall
 from tests import gguf_parts
+from tests.drivers.openai_making import DONE, USAGE, driver, event, faking, piece, saying
 from tests.engine.making import MODEL, ask, collect, done_of, failed_of, running, text_of
 from tests.loaders.llama_making import loaded_with
 from tests.loaders.test_llama_features import STORY, far, first_logprobs
@@ -160,3 +162,17 @@ async def test_a_model_for_text_on_a_server_for_embeddings_does_both_and_its_ada
         assert done_of(again).stats.cached_tokens > 20, "without adapters by request the server keeps what it computed"
         with pytest.raises(Unsupported):
             checked_against(ask("x", lora={"tales": 1.0}), engine)
+
+
+@pytest.mark.cell(Feature.TOOLS.value, loader=OPENAI)
+async def test_a_server_that_calls_a_tool_ends_so() -> None:
+    call = {"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    tools = ({"type": "function", "function": {"name": "f"}},)
+    request = ask(None, messages=(Message("user", "hi"),), tools=tools, tool_choice="required")
+    async with faking(saying(piece("", tool_calls=[call]), piece("", "tool_calls"), event(USAGE), DONE)) as fake:
+        engine = driver(fake.url)
+        chunks = await collect(engine, request)
+        await engine.close()
+    assert [chunk for chunk in chunks if isinstance(chunk, ToolCall)] == [ToolCall(0, "c1", "f", "{}")]
+    assert done_of(chunks).reason == "tool_calls"
+    assert (fake.asked[0].body["tools"], fake.asked[0].body["tool_choice"]) == (list(tools), "required")

@@ -19,9 +19,10 @@ from loaders.base import Feature, LoaderSpec, LoadRequest, NamedFile, features_o
 from modules.drivers.connect import ConnectedEngine, connect
 from modules.engine.process import WorkerProcess
 from modules.engine.worker_log import WorkerLog
-from modules.types import MEDIA_MARK, Message, Notice, Progress, Text
-from tests.engine.making import CALM, ask, collect, done_of, failed_of, text_of, until
+from modules.types import Message, Notice, Progress, Text
+from tests.engine.making import CALM, ask, ask_with_images, collect, done_of, failed_of, text_of, until
 from tests.loaders.byte_folder import byte_folder
+from tests.pictures import looking
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 STANDINS = Path(__file__).parent / "standins"
@@ -167,8 +168,8 @@ async def test_the_beginning_of_a_prompt_is_written_once(
     async with load(spec) as (engine, _):
         chat = (Message("user", "Hi"), Message("assistant", "Well"))
         prompt = await engine.render(chat, {}, True)
-        assert prompt == "<s>[user] Hi\n[assistant] Well"
-        for text in (prompt, "Hi"):
+        assert prompt.text == "<s>[user] Hi\n[assistant] Well"
+        for text in (prompt.text, "Hi"):
             await collect(engine, ask(text))
             assert log("job")[-1]["ids"][:2] == [257, ord(text.removeprefix("<s>")[0])]
         assert await engine.tokenize("Hi") == [257, 72, 105]
@@ -185,13 +186,13 @@ async def test_images_go_to_the_model_where_their_marks_stand(
     image = base64.b64encode(file.getvalue()).decode()
     async with load(spec, "vision-model") as (engine, _):
         assert Feature.VISION in features_of(spec, engine.info)
-        prompt = await engine.render((Message("user", "What is it?", (image,)),), {})
-        assert prompt.count(MEDIA_MARK) == 1
-        done_of(await collect(engine, ask(prompt, images=(image,))))
+        prompt = await engine.render((looking("What is it?", image),), {})
+        assert len(prompt.image_places) == 1
+        done_of(await collect(engine, ask(prompt.text, images=(image,), image_places=prompt.image_places)))
         assert log("see") == [{"what": "see", "size": [8, 6], "mode": "RGB"}]
         assert log("job")[-1]["ids"].count(1_000_000) > 1
         assert log("job")[-1]["embeddings"] == 1
-        assert failed_of(await collect(engine, ask("no mark", images=(image,)))).error["status"] == 400
+        assert failed_of(await collect(engine, ask_with_images("no mark", images=(image,)))).error["status"] == 400
     async with load(spec) as (engine, _):
         assert Feature.VISION not in features_of(spec, engine.info)
 

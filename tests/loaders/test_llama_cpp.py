@@ -136,7 +136,7 @@ async def test_short_requests_with_the_same_system_prompt_do_not_cost_a_chat_wha
     async with real(tmp_path, context=1024, prompt_cache_mib=cache) as (engine, process):
 
         async def say(*messages: Message) -> tuple[str, Stats]:
-            prompt = await engine.render(messages, {})
+            prompt = (await engine.render(messages, {})).text
             chunks = await collect(engine, ask(prompt, params={"max_tokens": 4, "temperature": 0.0}))
             return text_of(chunks), done_of(chunks).stats
 

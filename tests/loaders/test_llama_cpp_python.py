@@ -18,13 +18,25 @@ from PIL import Image
 from loaders import installed
 from loaders.base import Feature, LoadRequest, NamedFile, features_of
 from loaders.llama_cpp_python import SPEC
+from loaders.text.media_mark import MEDIA_MARK
 from modules.drivers.connect import connect
 from modules.engine.process import WorkerProcess
 from modules.engine.watchdog import Limits
 from modules.engine.worker_log import WorkerLog
 from modules.errors import ContextOverflow, LoadFailed
-from modules.types import MEDIA_MARK, GenerationRequest, Progress, Stats, Text
-from tests.engine.making import MODEL, ask, collect, done_of, failed_of, running, text_of, until, worker
+from modules.types import GenerationRequest, Progress, Stats, Text
+from tests.engine.making import (
+    MODEL,
+    ask,
+    ask_with_images,
+    collect,
+    done_of,
+    failed_of,
+    running,
+    text_of,
+    until,
+    worker,
+)
 from tests.loaders.conformance import Conformance, Loaded, spent
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(200)]
@@ -128,7 +140,7 @@ class TestLlamaCppPython(Conformance):
         assert len((await engine.embed(["the sea"])).vectors) == 1
 
     async def test_an_image_is_refused_without_the_part_for_it(self, loaded: Loaded) -> None:
-        error = failed_of(await collect(loaded[0], ask("<__media__> What is this?", images=("aGVsbG8=",)))).error
+        error = failed_of(await collect(loaded[0], ask("What?", images=("aGVsbG8=",), image_places=(0,)))).error
         assert error["status"] == 422
 
     async def test_mirostat_says_what_it_puts_out_of_action(self, loaded: Loaded) -> None:
@@ -224,7 +236,7 @@ async def test_images_are_read_in_their_place_and_not_again_in_the_next_turn(tmp
 
         async def said(prompt: str, *images: str) -> tuple[tuple[str, float], Stats]:
             """The text and how likely its first token was: a part of random numbers does not change every text."""
-            chunks = await collect(engine, ask(prompt, images=images, logprobs=0, params=params))
+            chunks = await collect(engine, ask_with_images(prompt, images=images, logprobs=0, params=params))
             begun = next(chunk for chunk in chunks if isinstance(chunk, Text))
             return (text_of(chunks), round(begun.logprobs[0].chosen.logprob, 3)), done_of(chunks).stats
 
@@ -244,7 +256,7 @@ async def test_images_are_read_in_their_place_and_not_again_in_the_next_turn(tmp
         assert same == longer
         for wrong in ("no mark", f"at the end: {MEDIA_MARK}", f"{MEDIA_MARK} and {MEDIA_MARK}.",
                       MEDIA_MARK + " word" * 600):  # fmt: skip
-            assert failed_of(await collect(engine, ask(wrong, images=(red,)))).error["status"] == 400
+            assert failed_of(await collect(engine, ask_with_images(wrong, images=(red,)))).error["status"] == 400
         assert (await said("Hello"))[0][0]
         assert process.alive
 

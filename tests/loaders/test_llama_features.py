@@ -16,14 +16,16 @@ from PIL import Image
 
 from loaders import openai_endpoint
 from loaders.base import Feature, NamedFile, features_of
+from loaders.text.media_mark import MEDIA_MARK
 from modules.drivers.connect import ConnectedEngine
 from modules.drivers.llama_server import LlamaServerEngine
 from modules.engine.process import WorkerProcess
 from modules.errors import BadParameter, NotFound, StorageError, Unsupported
-from modules.types import MEDIA_MARK, Message, Stats, Text
+from modules.types import Stats, Text
 from tests import gguf_parts
-from tests.engine.making import MODEL, ask, collect, done_of, failed_of, running, text_of
+from tests.engine.making import MODEL, ask, ask_with_images, collect, done_of, failed_of, running, text_of
 from tests.loaders.llama_making import loaded_with, raw
+from tests.pictures import looking
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(200)]
 needs_model = [
@@ -51,7 +53,7 @@ def picture(colour: str) -> str:
 async def said(engine: ConnectedEngine, prompt: str, **more: object) -> tuple[str, Stats]:
     """The greedy continuation and its figures."""
     params = {**GREEDY, **({"seed": 1} if more.pop("anew", False) else {})}
-    chunks = await collect(engine, ask(prompt, params=params, **more))
+    chunks = await collect(engine, ask_with_images(prompt, params=params, **more))
     return text_of(chunks), done_of(chunks).stats
 
 
@@ -167,17 +169,18 @@ class TestImages:
         assert same.prompt_tokens == first.prompt_tokens
 
     async def test_a_chat_with_images_has_their_marks(self, engine: LlamaServerEngine) -> None:
-        prompt = await engine.render((Message("user", "What is it?", images=(picture("red"), picture("blue"))),), {})
-        assert prompt.count(MEDIA_MARK) == 2
-        assert prompt.index(MEDIA_MARK) < prompt.index("What is it?")
-        await said(engine, prompt, images=(picture("red"), picture("blue")))
+        prompt = await engine.render((looking("What is it?", picture("red"), picture("blue")),), {})
+        assert len(prompt.image_places) == 2
+        assert prompt.image_places[1] <= prompt.text.index("What is it?")
+        pictures, places = (picture("red"), picture("blue")), prompt.image_places
+        done_of(await collect(engine, ask(prompt.text, images=pictures, image_places=places)))
 
     async def test_what_is_wrong_with_images_is_the_callers_fault(self, engine: LlamaServerEngine) -> None:
         wrong = (
-            ask("No place.", images=(picture("red"),)),
-            ask(f"{MEDIA_MARK} {MEDIA_MARK}", images=(picture("red"),)),
-            ask((1, 2), images=(picture("red"),)),
-            ask(f"{MEDIA_MARK} x", images=(base64.b64encode(b"no image at all").decode(),)),
+            ask_with_images("No place.", images=(picture("red"),)),
+            ask_with_images(f"{MEDIA_MARK} {MEDIA_MARK}", images=(picture("red"),)),
+            ask_with_images((1, 2), images=(picture("red"),)),
+            ask_with_images(f"{MEDIA_MARK} x", images=(base64.b64encode(b"no image at all").decode(),)),
         )
         for request in wrong:
             assert failed_of(await collect(engine, request)).error["status"] == 400
@@ -272,7 +275,7 @@ class TestWriting:
             await engine.restore_slot(name, STORY)
 
     async def test_an_image_is_refused_before_the_engine(self, engine: LlamaServerEngine) -> None:
-        failed = failed_of(await collect(engine, ask(f"{MEDIA_MARK} x", images=(picture("red"),))))
+        failed = failed_of(await collect(engine, ask_with_images(f"{MEDIA_MARK} x", images=(picture("red"),))))
         assert failed.error["param"] == "images"
         assert Feature.VISION not in features_of(engine.spec, engine.info)
 

@@ -140,7 +140,7 @@ class TestOpenAI(Conformance):
         messages = (Message("system", "Be brief."), Message("user", "What is the capital of France?"))
         params = {"max_tokens": 12, "temperature": 0.0}
         said = await collect(engine, GenerationRequest(id="test", messages=messages, params=params))
-        wanted = await collect(there, ask(await there.render(messages, {}), params=params))
+        wanted = await collect(there, ask((await there.render(messages, {})).text, params=params))
         assert text_of(said) == text_of(wanted)
         assert done_of(said).stats.prompt_tokens == done_of(wanted).stats.prompt_tokens
         with pytest.raises(Unsupported):

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from loaders.text.template import ChatTemplate, as_dict
+from loaders.text.template import ChatTemplate
+from loaders.text.template_message import template_message
 from loaders.text.template_probe import probe
 from modules.errors import BadRequest
+from modules.generation.roles import fit_roles
 from modules.messages.reasoning import SectionKind, reply_start
-from modules.messages.roles import fit_roles
 from modules.types import Message
 
 FOLDER = Path(__file__).parent / "templates"
@@ -68,7 +69,8 @@ def reference(source: str, chat: tuple[Message, ...], continued: bool, variables
 
     try:
         rendered, _ = render_jinja_template(
-            [[as_dict(message) for message in chat]], chat_template=source, continue_final_message=continued,
+            [[template_message(message, message.text, "") for message in chat]], chat_template=source,
+            continue_final_message=continued,
             add_generation_prompt=not continued, bos_token="<s>", eos_token="</s>", **variables,
         )  # fmt: skip
     except (jinja2.TemplateError, TypeError, ValueError):
@@ -120,4 +122,4 @@ def test_what_a_template_takes_is_found_by_rendering(name: str) -> None:
     assert traits.thinking is None or traits.thinking.default is DEFAULTS[name]
     chat, _ = fit_roles((SYSTEM, USER, MORE, ANSWER, MORE), traits)
     prompt = template.render(chat, {}, False)
-    assert all(message.content in prompt for message in (SYSTEM, USER, MORE))
+    assert all(message.text in prompt for message in (SYSTEM, USER, MORE))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from loaders.text.media_mark import MEDIA_MARK
 from loaders.text.template import ChatTemplate
 from loaders.text.utf8_stream import TextPieces
 from modules.errors import BadRequest
-from modules.types import MEDIA_MARK, Message
+from modules.messages.parts import FunctionCall
+from modules.types import Message
+from tests.pictures import looking
 
 CHAT = (Message("system", "Be brief."), Message("user", "Hi"))
 PLAIN = "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}</{{ m.role }}>{% endfor %}" \
@@ -86,8 +89,32 @@ def test_a_template_gets_at_nothing_beyond_its_messages(source: str) -> None:
         ChatTemplate(source).render(CHAT, {}, False)
 
 
-def test_images_have_their_marks_in_the_prompt() -> None:
-    shown = ChatTemplate(PLAIN).render((Message("user", "What?", ("a", "b")),), {}, False)
-    assert shown.startswith(f"<user>{MEDIA_MARK}{MEDIA_MARK}\nWhat?")
-    placed = Message("user", f"Is {MEDIA_MARK} like {MEDIA_MARK}?", ("a", "b"))
-    assert ChatTemplate(PLAIN).render((placed,), {}, False).count(MEDIA_MARK) == 2
+def test_images_have_their_marks_in_the_prompt_and_typed_marks_are_text() -> None:
+    shown = ChatTemplate(PLAIN).render((looking("What?", "a", "b"),), {}, False)
+    assert shown.startswith(f"<user>{MEDIA_MARK}{MEDIA_MARK}What?")
+    typed = looking(f"Is {MEDIA_MARK} it?", "a")
+    assert ChatTemplate(PLAIN).render((typed,), {}, False).count(MEDIA_MARK) == 1
+
+
+TOOLS = "{% for t in tools or [] %}[{{ t.function.name }}]{% endfor %}" + PLAIN.replace(
+    "{{ m.content | trim }}", "{{ m.content }}{{ m.reasoning_content }}"
+    "{% for c in m.tool_calls or [] %}({{ c.function.name }} {{ c.function.arguments.city }}){% endfor %}"
+)  # fmt: skip
+
+
+def test_a_template_gets_tools_calls_results_and_reasoning() -> None:
+    call = FunctionCall("c1", "weather", '{"city": "Oslo"}')
+    chat = (
+        Message("developer", "Be kind."), Message("user", "Warm?"),
+        Message("assistant", tool_calls=(call,), reasoning="hm"), Message("tool", "4 C", tool_call_id="c1"),
+    )  # fmt: skip
+    shown = ChatTemplate(TOOLS).render(chat, {"tools": [{"type": "function", "function": {"name": "weather"}}]}, False)
+    assert shown.startswith("[weather]<system>Be kind.</system>")
+    assert "hm(weather Oslo)" in shown
+    assert "<tool>4 C</tool>" in shown
+
+
+def test_calls_are_refused_by_a_template_that_would_leave_them_out() -> None:
+    with pytest.raises(BadRequest) as caught:
+        ChatTemplate(PLAIN).render((*CHAT, Message("tool", "4 C", tool_call_id="c1")), {}, False)
+    assert caught.value.code == "template_without_tools"

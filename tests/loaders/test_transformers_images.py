@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
+from loaders.text.media_mark import MEDIA_MARK
 from modules.errors import BadRequest
-from modules.types import MEDIA_MARK, Message
+from modules.types import Message
 from tests.engine.making import ask, done_of, text_of
 from tests.loaders.hf_folder import hf_folder, needs_folder
 from tests.loaders.tiny_models import SIZES, answer, load_here, tokenizer_into
+from tests.pictures import looking
 
 __all__ = ["hf_folder"]
 pytestmark = [*needs_folder, pytest.mark.timeout(120)]
@@ -75,7 +77,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory, hf_folder: Path) -> Iterato
 @pytest.mark.cell("images", loader="transformers")
 def test_a_picture_is_seen_and_two_pictures_are_told_apart(engine: Any) -> None:
     assert "images" in engine.info.features
-    chat = (Message("user", "What colour is it?", (picture((255, 0, 0)),)),)
+    chat = (looking("What colour is it?", picture((255, 0, 0))),)
     prompt = engine.render(chat, {}, False)
     assert prompt.count(MEDIA_MARK) == 1
     assert prompt.endswith("assistant:")

@@ -14,8 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modules.errors import BadRequest, TooLarge
-from modules.messages.images import LONGEST_SIDE, MOST_BYTES, MOST_IMAGES, check_images, placed, without_marks
-from modules.types import MEDIA_MARK, Message
+from modules.messages.images import LONGEST_SIDE, MOST_BYTES, MOST_IMAGES, check_images
 from tests.pictures import picture
 
 
@@ -126,27 +125,3 @@ def test_a_damaged_picture_is_taken_or_refused(place: int, value: int, kind: str
     data[place % len(data)] = value
     with contextlib.suppress(BadRequest):
         check_images([coded(bytes(data))], "messages")
-
-
-MARKED = st.lists(st.sampled_from([MEDIA_MARK, "<__media", "__>", "<", "media", "\u200b", "x"]), max_size=8).map(
-    "".join
-)
-
-
-@given(MARKED)
-def test_text_from_people_holds_no_mark_and_looks_the_same(text: str) -> None:
-    clean = without_marks(text)
-    assert MEDIA_MARK not in clean
-    assert clean.replace("\u200b", "") == text.replace("\u200b", "")
-
-
-@given(MARKED, st.integers(0, 3))
-def test_a_message_has_a_mark_for_each_image_and_no_other(text: str, images: int) -> None:
-    ready = placed(Message("user", text, ("x",) * images))
-    assert ready.content.count(MEDIA_MARK) == images
-
-
-def test_images_stand_before_the_text_unless_it_says_where() -> None:
-    assert placed(Message("user", "look", ("a", "b"))).content == MEDIA_MARK * 2 + "look"
-    said = Message("user", f"this {MEDIA_MARK} and {MEDIA_MARK}", ("a", "b"))
-    assert placed(said) is said

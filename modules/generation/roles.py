@@ -15,7 +15,7 @@ def fit_roles(messages: Sequence[Message], traits: TemplateTraits) -> tuple[tupl
     A system message becomes the beginning of the next user message, or a user message where there is none.
     """
     found, notices = list(messages), []
-    if not traits.system_role and any(message.role == "system" for message in found):
+    if not traits.system_role and any(message.role in ("system", "developer") for message in found):
         found = _without_system(found)
         text = "This model has no system role; the system prompt was put before the user's message."
         notices.append(Notice("system_merged", text))
@@ -32,7 +32,7 @@ def _without_system(messages: Sequence[Message]) -> list[Message]:
     found: list[Message] = []
     waiting: list[Message] = []
     for message in messages:
-        if message.role == "system":
+        if message.role in ("system", "developer"):
             waiting.append(replace(message, role="user"))
         elif message.role == "user" and waiting:
             found.append(merge_neighbours([*waiting, message])[0])

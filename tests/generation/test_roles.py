@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from modules.messages.roles import fit_roles
-from modules.types import MEDIA_MARK, Message, TemplateTraits
+from modules.generation.roles import fit_roles
+from modules.messages.parts import ImagePart, TextPart
+from modules.types import Message, TemplateTraits
+from tests.pictures import looking
 
 SYSTEM, USER, REPLY = Message("system", "Be brief."), Message("user", "Hi"), Message("assistant", "Hello")
 
 
 def fitted(*messages: Message, system: bool = True, same: bool = True) -> tuple[list[tuple[str, str]], list[str]]:
     found, notices = fit_roles(messages, TemplateTraits(system, same))
-    return [(message.role, message.content) for message in found], [notice.code for notice in notices]
+    return [(message.role, message.text) for message in found], [notice.code for notice in notices]
 
 
 def test_nothing_changes_for_a_template_that_takes_everything() -> None:
@@ -29,8 +31,8 @@ def test_neighbors_of_one_role_become_one_message() -> None:
     assert fitted(USER, USER, REPLY, same=False) == (
         [("user", "Hi\n\nHi"), ("assistant", "Hello")], ["messages_merged"],
     )  # fmt: skip
-    joined, _ = fit_roles((Message("user", "a", ("x",)), Message("user", "", ("y",))), TemplateTraits(True, False))
-    assert joined == (Message("user", f"{MEDIA_MARK}a\n\n{MEDIA_MARK}", ("x", "y")),)
+    joined, _ = fit_roles((looking("a", "x"), looking("", "y")), TemplateTraits(True, False))
+    assert joined == (Message("user", (ImagePart("x"), TextPart("a\n\n"), ImagePart("y"))),)
 
 
 def test_a_template_may_want_both() -> None:
