@@ -15,6 +15,7 @@ T = TypeVar("T")
 ParamValue = bool | int | float | str | list[Any] | dict[str, Any]
 FinishReason = Literal["stop", "length", "tool_calls", "cancelled"]
 Overflow = Literal["error", "drop_oldest"]
+Thinking = Literal["default", "on", "off"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class GenerationRequest:
     image_places  for each of `images`, the character of `prompt` before which it stands, ascending
     lora        scale by adapter name for this reply; None = as the model was loaded, {} = none
     negative_prompt  raw text for guidance_scale
+    thinking    whether the model thinks, where its template can switch it; a variable in template_vars counts more
     keep_marks  whether control tokens that mark thinking stay in the text, for the stream parser
     prompt_text what a `prompt` of token ids was made of, where that is known, for engines that compare prompts
     tools       the functions the model may call, each in OpenAI's shape: {"type": "function", "function": {"name", …}}
@@ -73,6 +75,7 @@ class GenerationRequest:
     origin: str = ""
     prompt_text: str = ""
     keep_marks: bool = False
+    thinking: Thinking = "default"
     images: tuple[str, ...] = ()
     lora: Mapping[str, float] | None = None
     negative_prompt: str = ""
@@ -268,11 +271,13 @@ class TemplateTraits:
     system_role  whether it takes a system message; otherwise its text goes into the first user message
     same_role    whether it takes two messages of one role in a row; otherwise they become one
     thinking     the variable that turns thinking on and off, None = the template has none
+    reasons      whether the template holds marks of thinking: its model thinks, whatever is wished
     """
 
     system_role: bool = True
     same_role: bool = True
     thinking: ThinkingSwitch | None = None
+    reasons: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from loaders.text.template import ChatTemplate
 from modules.errors import BadRequest
+from modules.messages.reasoning import formats_in
 from modules.types import Message, TemplateTraits, ThinkingSwitch
 
 SWITCHES: tuple[tuple[str, bool | str, bool | str], ...] = (
@@ -34,6 +35,7 @@ def probe(template: ChatTemplate) -> TemplateTraits:
         system_role=system is not None and _SYSTEM in system,
         same_role=twice is not None and _USER in twice and _SECOND in twice,
         thinking=_switch(template),
+        reasons=bool(formats_in(template.source)),
     )
 
 

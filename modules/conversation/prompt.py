@@ -28,7 +28,7 @@ class PromptBuilder:
     """Builds the request of a reply.
 
     params    the sampling parameters of a reply
-    settings  `context_overflow`: what to do when the chat does not fit the context
+    settings  `context_overflow`: what to do when the chat does not fit the context; `thinking`: on, off or default
     sources   what gives messages, in the order in which the model reads them
     """
 
@@ -56,5 +56,6 @@ class PromptBuilder:
             params=self._params.values(by.preset),
             continue_last=tail is not None,
             overflow=self._settings.context_overflow,
+            thinking=self._settings.thinking,
             origin="chat",
         )

@@ -28,6 +28,7 @@ from modules.generation.json_schema import watched
 from modules.generation.stop_signal import StopSignal
 from modules.generation.stopwatch import Stopwatch
 from modules.generation.stream_parser import StreamParser
+from modules.generation.thinking import with_thinking
 from modules.grammars.compiler import ConstraintChecks
 from modules.grammars.crashes import GrammarCrashes
 from modules.messages.parts import FunctionCall
@@ -175,7 +176,8 @@ class Generation:
                 yield notice
             engine: Engine = lease.engine
             watch.context = engine.info.context
-            for notice in checked_against(request, engine):
+            request, fixed = with_thinking(request, engine.info)
+            for notice in (*fixed, *checked_against(request, engine)):
                 yield notice
             fitted = await fit(request, engine)
             for notice in fitted.notices:

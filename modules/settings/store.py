@@ -74,6 +74,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("context_overflow", "choice", "drop_oldest", "--context-overflow", CHATS,
             "What to do when a chat no longer fits the context: drop_oldest leaves out the oldest messages and "
             "says so, error refuses.", choices=("drop_oldest", "error")),
+    Setting("thinking", "choice", "default", "--thinking", CHATS,
+            "Whether models think before they answer in chats, where their chat template can switch it: default leaves "
+            "it to the template.", choices=("default", "on", "off")),
     Setting("ui", "bool", True, "--ui", LOOK,
             "Serve the web page besides the API. Off (--no-ui) = the API only; starts faster.",
             restart_needed=True),
@@ -120,6 +123,7 @@ class Settings:
     max_loaded: int
     load_fallback: Literal["offer", "take"]
     context_overflow: Literal["drop_oldest", "error"]
+    thinking: Literal["default", "on", "off"]
     ui: bool
     theme: str
     log_level: str

@@ -47,6 +47,7 @@ _SETTING_LABELS: Mapping[str, str] = {
     "max_loaded": "Models loaded at the same time",
     "model": "Model to load at the start",
     "models_dir": "Models folder",
+    "thinking": "Thinking",
     "ui": "Web page",
     "user_data_dir": "User-data folder",
 }

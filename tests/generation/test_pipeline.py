@@ -13,9 +13,11 @@ import pytest
 from loaders.base import Feature
 from modules.errors import BadParameter, ContextOverflow, EngineCrashed, EngineError, NotFound, Unsupported
 from modules.generation.pipeline import Generation, Result
+from modules.generation.thinking import with_thinking
 from modules.types import (
     Chunk,
     Done,
+    EngineInfo,
     Failed,
     GenerationRequest,
     Ledger,
@@ -26,6 +28,7 @@ from modules.types import (
     Stats,
     TemplateTraits,
     Text,
+    ThinkingSwitch,
 )  # fmt: skip
 from tests.engine_stand_in import Lender, StandIn
 
@@ -140,6 +143,27 @@ async def test_a_system_prompt_is_merged_where_the_model_has_no_role_for_it_and_
     assert [notice.code for notice in result.notices] == ["system_merged"]
     assert "system" not in str(engine.requests[0].prompt)
     assert "Be brief." in str(engine.requests[0].prompt)
+
+
+@pytest.mark.parametrize(
+    ("wish", "given", "expected"),
+    [("on", {}, {"enable_thinking": True}), ("off", {}, {"enable_thinking": False}), ("default", {}, {}),
+     ("off", {"enable_thinking": True}, {"enable_thinking": True})],
+)  # fmt: skip
+def test_thinking_is_switched_with_the_templates_own_variable(wish: Any, given: Any, expected: Any) -> None:
+    traits = TemplateTraits(thinking=ThinkingSwitch("enable_thinking", True, False))
+    request = GenerationRequest("1", messages=HELLO, thinking=wish, template_vars=given)
+    assert with_thinking(request, EngineInfo("m", "x", 64, template=traits))[0].template_vars == expected
+
+
+def test_thinking_that_cannot_be_switched_is_said_unless_it_is_so_anyway() -> None:
+    def codes(wish: Any, reasons: bool) -> list[str]:
+        request = GenerationRequest("1", messages=HELLO, thinking=wish)
+        info = EngineInfo("m", "x", 64, template=TemplateTraits(reasons=reasons))
+        return [notice.code for notice in with_thinking(request, info)[1]]
+
+    assert codes("on", False) == codes("off", True) == ["thinking_fixed"]
+    assert codes("off", False) == codes("default", True) == []
 
 
 async def test_ignored_samplers_are_named_one_by_one() -> None:

@@ -34,14 +34,15 @@ def test_every_flag_does_what_its_row_says(tmp_path: Path) -> None:
     settings = read(
         tmp_path, "--host", "::1", "--port", "0", "--listen", "--api-key", "k", "--model", "a/b", "--loader", "echo",
         "--no-ui", "--models-dir", "m", "--extensions", "a", "b,c", "--allowed-hosts", "x.local", "--cors-origins",
-        "--max-loaded=2", "--context-overflow", "error", "--theme", "dark", "--log-level", "debug",
+        "--max-loaded=2", "--context-overflow", "error", "--thinking", "off", "--theme", "dark", "--log-level", "debug",
         "--llama-server", "/opt/ll/llama-server --rpc a:1",
     )  # fmt: skip
     assert settings.public() == {
         "host": "::1", "port": 0, "listen": True, "model": "a/b", "loader": "echo", "ui": False, "models_dir": "m",
         "extensions": ["a", "b", "c"], "allowed_hosts": ["x.local"], "cors_origins": [], "max_loaded": 2,
         "llama_server": "/opt/ll/llama-server --rpc a:1", "allow_pickle": False, "load_fallback": "offer",
-        "context_overflow": "error", "theme": "dark", "log_level": "debug", "user_data_dir": str(tmp_path),
+        "context_overflow": "error", "thinking": "off", "theme": "dark", "log_level": "debug",
+        "user_data_dir": str(tmp_path),
     }  # fmt: skip
     assert settings.api_key == "k"
 
