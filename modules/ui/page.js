@@ -7,7 +7,7 @@
   // What was chosen in this browser wins over the server's setting; the chat's own menu writes the same key.
   const choice = () => {
     try {
-      const own = JSON.parse(localStorage.getItem("enginehouse.theme"));
+      const own = JSON.parse(localStorage.getItem("enginehouse.theme") ?? "null");
       if (CHOICES.includes(own)) return own;
     } catch {
       return fallback; // storage is off or holds something else
@@ -59,25 +59,27 @@
   const ROOM = 60000; // bytes; a browser refuses a request when more than 64 kB are on their way so
   let carried = 0;
   const send = window.fetch;
-  window.fetch = (where, how) => {
+  window.fetch = (/** @type {RequestInfo|URL} */ where, how) => {
     const saves = String(where).includes("/gradio_api/run/");
     if (!how || typeof how.body !== "string" || !(how.keepalive || saves)) return send(where, how);
     if (saves) return resend(where, how);
     return carry(where, how);
   };
+  /** @param {RequestInfo|URL} where @param {RequestInit} how */
   const carry = (where, how) => {
-    const size = how.body.length * 3; // at most
+    const size = String(how.body).length * 3; // at most
     if (carried + size > ROOM) return send(where, { ...how, keepalive: false });
     carried += size;
     return send(where, { ...how, keepalive: true }).finally(() => { carried -= size; });
   };
   // What a control sends while the server is away is sent again until it arrives: Gradio would drop the value.
+  /** @param {RequestInfo|URL} where @param {RequestInit} how */
   const resend = async (where, how) => {
     for (let wait = 500; ; wait = Math.min(wait * 2, 4000)) {
       try {
         return await carry(where, how);
       } catch (error) {
-        if (error.name === "AbortError") throw error;
+        if (error instanceof Error && error.name === "AbortError") throw error;
       }
       await new Promise((resolve) => { setTimeout(resolve, wait); });
     }

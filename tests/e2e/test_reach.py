@@ -231,22 +231,6 @@ def test_indented_text_is_sent_as_it_was_pasted(chat: Open, live: LiveServer) ->
     assert node["text"] == "    def f():\n        return 1"
 
 
-def test_a_very_long_draft_is_whole_after_a_look_at_another_chat(chat: Open, live: LiveServer) -> None:
-    live.load_echo(script="Fine.")
-    page = chat()
-    page.ask("Somewhere else")
-    page.page.locator(".eh-new").click()
-    expect(page.own).to_have_count(0)
-    text = "0123456789" * 30_000
-    page.write(text)
-    page.page.locator(".eh-chat-open", has_text="Somewhere else").first.click()
-    expect(page.own).to_have_count(1)
-    page.page.locator(".eh-new").click()
-    expect(page.own).to_have_count(0)
-    assert len(page.composer.input_value()) == len(text)
-    page.write("")
-
-
 def test_nothing_moves_for_those_who_asked_for_that(chat: Open, live: LiveServer) -> None:
     live.load_echo(speed=20.0, script="A few words to be written slowly enough to look at them. " * 3)
     page = chat(reduced_motion="reduce")

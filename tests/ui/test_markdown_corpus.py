@@ -40,8 +40,10 @@ DRAW = """async (texts) => {
     return texts.map((text) => {
         const whole = draw(text, []);
         const streamed = [1, 4, 20].map((most) => draw(text, cuts(text, most)).innerHTML);
+        const [task, below] = [whole.querySelector('.eh-task'), whole.querySelector('.eh-task ul')];
+        const indent = below ? below.getBoundingClientRect().left - task.getBoundingClientRect().left : null;
         const plain = whole.querySelector('.eh-plain') !== null;
-        return { html: whole.innerHTML, seen: whole.innerText, plain, streamed };
+        return { html: whole.innerHTML, seen: whole.innerText, plain, streamed, indent };
     });
 }"""
 
@@ -96,3 +98,8 @@ def test_a_reply_that_arrives_in_pieces_ends_as_the_whole_one(drawn: list[dict[s
     for (name, _, _), reply in zip(replies(), drawn, strict=True):
         for streamed in reply["streamed"]:
             assert streamed == reply["html"], name
+
+
+def test_a_list_below_a_task_stands_below_its_text(drawn: list[dict[str, Any]]) -> None:
+    [indent] = [reply["indent"] for reply in drawn if reply["indent"] is not None]
+    assert indent > 10

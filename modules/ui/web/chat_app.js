@@ -35,7 +35,31 @@ import { ServerSync } from "./server_sync.js";
 
 export class ChatApp {
   #stop = new AbortController();
+  // What show() builds. The store's listeners that need it run after that.
+  /** @type {Drawer} */
+  drawer;
+  /** @type {Topbar} */
+  topbar;
+  /** @type {Banner} */
+  banner;
+  /** @type {ChatView} */
+  view;
+  /** @type {Composer} */
+  composer;
+  /** @type {LoadCard} */
+  loadCard;
+  /** @type {ParamsDrawer} */
+  params;
+  /** @type {ModelPicker} */
+  picker;
+  /** @type {HTMLElement} */
+  veil;
+  /** @type {HTMLElement} */
+  main;
+  /** @type {Viewport} */
+  viewport;
 
+  /** @param {HTMLElement} root @param {{shortcuts?: import("./types.js").Shortcut[], base?: string}} config */
   constructor(root, config) {
     this.root = root;
     this.store = new Store(initialState());
@@ -86,7 +110,7 @@ export class ChatApp {
     // Hidden is the last a phone tells before it ends a page.
     document.addEventListener("visibilitychange", () => document.hidden && this.params.flush(), options);
     addEventListener("pagehide", () => this.params.flush(), options);
-    root.addEventListener("eh-problem", (event) => this.toasts.error(event.detail));
+    root.addEventListener("eh-problem", (event) => this.toasts.error(/** @type {CustomEvent} */ (event).detail));
     matchMedia("(max-width: 860px)").addEventListener("change", () => this.#arrange(), options);
     refuseFiles(window, () => this.toasts.show({ message: "Files can't be attached yet.", hint: "Paste the text instead." }), options);
     bindKeys(this);
@@ -94,6 +118,7 @@ export class ChatApp {
     if (!touch()) this.composer.focus();
   }
 
+  /** @param {EventTarget|null} target */
   #inEmptyComposer(target) {
     if (target === this.composer.area) return this.composer.empty;
     return target === document.body && this.composer.empty;
@@ -133,7 +158,7 @@ export class ChatApp {
   // ── what the views ask for; they may pass these on, so they keep their `this` ───────────────────────────────────────────────────────────────────
 
   /** Run something that may fail; failures are said in a toast. */
-  run = async (work) => {
+  run = async (/** @type {() => unknown} */ work) => {
     try {
       return await work();
     } catch (error) {
@@ -142,17 +167,18 @@ export class ChatApp {
     }
   };
 
-  keys = (action) => this.shortcuts.keys(action);
+  keys = (/** @type {string} */ action) => this.shortcuts.keys(action);
 
   help = () => openHelp(this);
 
   showLog = () => openLog(this);
 
-  edit = (id) => this.store.set({ editing: id });
+  edit = (/** @type {string} */ id) => this.store.set({ editing: id });
 
   /** The ledger arrived: meter and cut line follow. */
   ledger = () => this.store.set({ tick: this.store.get("tick") + 1 });
 
+  /** @param {string} text */
   async sendText(text) {
     this.status.textContent = "";
     await this.conversation.send(text).finally(() => this.chats.soon());
@@ -160,7 +186,7 @@ export class ChatApp {
   }
 
   /** A starter was chosen: put it into the composer, ready to be changed or sent. */
-  startWith = (text) => this.composer.put(text);
+  startWith = (/** @type {string} */ text) => this.composer.put(text);
 
   stop() {
     return this.run(() => this.conversation.stop());
@@ -172,20 +198,22 @@ export class ChatApp {
     if (!touch()) this.composer.focus();
   }
 
+  /** @param {"drawer"|"params"} panel */
   toggle(panel, open = !this.store.get(panel)) {
     const other = panel === "drawer" ? "params" : "drawer";
+    /** @type {Partial<Record<"drawer"|"params", boolean>>} */
     const change = { [panel]: open };
     if (open && narrow()) change[other] = false;
     const focused = this[panel].node.contains(document.activeElement);
     this.store.set(change);
     if (!narrow()) this.prefs.set(panel, open);
-    if (open && narrow()) this[panel].node.querySelector("button,input,select")?.focus();
+    if (open && narrow()) /** @type {HTMLElement|null} */ (this[panel].node.querySelector("button,input,select"))?.focus();
     else if (!open && (focused || narrow())) this.topbar[panel].focus();
   }
 
   /** Close what lies over or beside the chat. False when nothing was open. */
   closePanels() {
-    const open = ["params", "drawer"].find((panel) => this.store.get(panel) && (panel === "params" || narrow()));
+    const open = /** @type {("params"|"drawer")[]} */ (["params", "drawer"]).find((panel) => this.store.get(panel) && (panel === "params" || narrow()));
     if (!open) return false;
     this.toggle(open, false);
     return true;
@@ -195,13 +223,13 @@ export class ChatApp {
     this.picker.open(this.topbar.model);
   }
 
-  load = (name) => this.models.load(name);
+  load = (/** @type {string} */ name) => this.models.load(name);
   unload = () => this.models.unload();
   rescan = () => this.models.rescan();
-  reloadModel = (name) => this.models.reload(name);
+  reloadModel = (/** @type {string|null|undefined} */ name) => this.models.reload(name);
   tryEcho = () => this.models.tryEcho();
 
-  /** Delete a chat after asking. */
+  /** Delete a chat after asking. @param {import("./chat/chats.js").Chats} chats @param {string} id */
   async askDelete(chats, id) {
     const yes = await confirmDialog({ root: this.root, title: "Delete this chat?", text: "It goes to the trash; the message that follows can bring it back.", yes: "Delete" });
     if (yes) await chats.remove(id);

@@ -7,9 +7,9 @@ const STYLES = ["tokens", "css/base", "css/layout", "css/messages", "css/markdow
 
 /** Load our style sheets once for the document; resolves when they apply. */
 function styles() {
-  return Promise.all(STYLES.map((name) => new Promise((resolve) => {
+  return Promise.all(STYLES.map((name) => new Promise((/** @type {(value?: unknown) => void} */ resolve) => {
     const href = new URL(`./${name}.css`, import.meta.url).href;
-    if ([...document.querySelectorAll("link[rel=stylesheet]")].some((link) => link.href === href)) return resolve();
+    if ([.../** @type {NodeListOf<HTMLLinkElement>} */ (document.querySelectorAll("link[rel=stylesheet]"))].some((link) => link.href === href)) return resolve();
     const link = h("link", { rel: "stylesheet", href, on: { load: resolve, error: resolve } });
     document.head.append(link);
     return undefined;
@@ -17,13 +17,13 @@ function styles() {
 }
 
 /**
- * @param {{element: HTMLElement, config: {shortcuts: object[], base?: string}}} parts
+ * @param {{element: import("./types.js").Surface["element"], config: {shortcuts: import("./types.js").Shortcut[], base?: string}}} parts
  *   element is ours from now on; config holds constants only, never anything a person or a model wrote
  * @returns {Promise<{close: () => void}>}
  */
 export async function mount({ element, config }) {
   element.enginehouse?.close();
-  element.closest(".html-container")?.style.setProperty("padding", "0"); // Gradio's frame around us
+  /** @type {HTMLElement|null} */ (element.closest(".html-container"))?.style.setProperty("padding", "0"); // Gradio's frame around us
   const root = h("div", { class: "eh", "data-loading": true });
   fill(element, root);
   const workbench = new ChatApp(root, config);

@@ -6,19 +6,20 @@ import { Backoff } from "./core/backoff.js";
 
 export class ServerSync {
   #parts;
-  #timer = 0;
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  #timer;
   #backoff = new Backoff(); // for questions that got no answer though the WebSocket is open
   #replies = new RunningReplies();
   #wasUp = false;
   #missed = false; // something was asked and not answered
 
-  /** @param {object} parts  the workbench: api, store, toasts, theme, conversation, chats, models, params */
+  /** @param {import("./chat_app.js").ChatApp} parts */
   constructor(parts) {
     this.#parts = parts;
     this.handlers = {
-      message: (event) => this.#onEvent(event),
+      message: (/** @type {import("./types.js").ServerEvent} */ event) => this.#onEvent(event),
       up: () => this.#up(),
-      down: (retryAt) => parts.store.set({ connected: false, retryAt }),
+      down: (/** @type {number} */ retryAt) => parts.store.set({ connected: false, retryAt }),
     };
   }
 
@@ -28,13 +29,15 @@ export class ServerSync {
     clearTimeout(this.#timer);
     const open = conversation.tree?.id === chat && chat ? conversation.reload() : chat ? chats.open(chat, { replace: true }) : null;
     const results = await Promise.allSettled([api.state().then((state) => this.#state(state)), models.rescan(), chats.load(), open, params?.again()]);
-    for (const { reason } of results) if (reason && !reason.offline) toasts.error(reason);
+    const reasons = results.flatMap((result) => (result.status === "rejected" ? [result.reason] : []));
+    for (const reason of reasons) if (!reason?.offline) toasts.error(reason);
     if (results[0].status === "fulfilled") store.set({ ready: true });
-    this.#missed = results.some(({ reason, value }) => reason?.offline || value === "failed");
+    this.#missed = reasons.some((reason) => reason?.offline) || results.some((result) => result.status === "fulfilled" && result.value === "failed");
     if (!this.#missed) this.#backoff.reset();
     else if (store.get("connected")) this.#timer = setTimeout(() => this.refresh(), this.#backoff.next());
   }
 
+  /** @param {import("./types.js").ServerState} state */
   #state(state) {
     const { store, theme } = this.#parts;
     const { model, memory, replies, ...server } = state; // the replies: only from the WebSocket, where nothing overtakes them
@@ -54,6 +57,7 @@ export class ServerSync {
     clearTimeout(this.#timer);
   }
 
+  /** @param {import("./types.js").ServerEvent} event */
   #onEvent(event) {
     const { store, conversation, chats, models, toasts, params } = this.#parts;
     switch (event.type) {
@@ -73,24 +77,27 @@ export class ServerSync {
       case "resync":
         this.#running(this.#replies.all(event.state.replies));
         return void this.refresh();
-      default: return console.info("An event this page does not know", event.type);
+      default: return console.info("An event this page does not know", event);
     }
   }
 
+  /** @param {import("./types.js").ModelStatus} status */
   #model(status) {
     const { store, toasts } = this.#parts;
     const before = store.get("model");
     store.set({ model: status });
     const fell = ["failed", "crashed"].includes(status.state) && before.state !== status.state;
     if (!fell || !status.error || this.#parts.conversation.running) return;
-    if (!status.error.fallback?.model) toasts.show({ ...status.error, level: "error", action: "Show log", onAction: this.#parts.showLog }); // else a card stays
+    if (!status.error.fallback?.model) toasts.show({ message: status.error.message, hint: status.error.hint, level: "error", action: "Show log", onAction: this.#parts.showLog }); // else a card stays
   }
 
+  /** @param {{chat: string, message: string, state: string}} event */
   #reply(event) {
     this.#running(this.#replies.onEvent(event));
     if (event.state !== "running") this.#parts.chats.soon();
   }
 
+  /** @param {Set<string>} chats */
   #running(chats) {
     this.#parts.store.set({ running: chats });
   }

@@ -14,7 +14,7 @@ export interface ServerError {
 }
 
 /** What can be done about a prompt that does not fit the context. */
-export type Offer = { kind: "edit_message"; message: string } | ({ kind: "reload" } & FallbackOffer);
+export type Offer = { kind: "edit_message"; message: string } | ({ kind: "reload"; settings: { context: number } } & FallbackOffer);
 
 /** With which settings a model that did not fit should load. */
 export interface FallbackOffer {
@@ -125,7 +125,8 @@ export interface ChatChange {
 }
 
 export interface Progress {
-  stage: "queued" | "loading" | "prompt";
+  /** "queued", "loading", "prompt", or a word of the engine's own */
+  stage: string;
   done: number;
   total: number;
   cached?: number;
@@ -247,7 +248,7 @@ export interface ServerState {
   memory: Memory;
   has_models: boolean;
   problems: { source: string; message: string }[];
-  settings: { theme?: string } & Record<string, unknown>;
+  settings: { theme?: string; user_data_dir?: string } & Record<string, unknown>;
   loaders: string[];
   replies: RunningReply[];
   api: { base_url: string; key_needed: boolean };
@@ -280,6 +281,14 @@ export interface Surface<Value = unknown> {
   trigger: (event: string, detail?: object) => void;
   props: { value: Value };
   watch: (name: string, listener: () => void) => void;
+}
+
+/** What stands for a message on the page beside it: whether it is the last, and the versions of it. */
+export interface Place {
+  last: boolean;
+  index: number;
+  versions: string[];
+  dropped: boolean;
 }
 
 export type Child = Node | string | number | null | undefined | false | readonly Child[];

@@ -5,14 +5,19 @@
 
 import { ApiError } from "../core/api.js";
 
+/** @typedef {import("./chat_tree.js").ChatTree} ChatTree */
+/** @typedef {import("../types.js").ChatChange} ChatChange */
+
 export class ChangeQueue {
+  /** @type {Promise<unknown>} */
   #queue = Promise.resolve();
+  /** @type {Map<string, Promise<ChatChange>>} */
   #pending = new Map();
   #busy = 0;
   #parts;
 
   /**
-   * @param {{toasts, current: (tree) => import("./chat_tree.js").ChatTree, reload: (tree) => Promise<ChatTree>}} parts
+   * @param {{toasts: import("../panels/toasts.js").Toasts, current: (tree: ChatTree) => ChatTree, reload: (tree: ChatTree) => Promise<ChatTree>}} parts
    *   current gives the tree that now stands for this chat; reload fetches it anew and gives it back
    */
   constructor(parts) {
@@ -24,25 +29,26 @@ export class ChangeQueue {
     return this.#busy > 0;
   }
 
-  /** Run `call(rev)`; `needed` is the message it belongs to. */
+  /** Run `call(rev)`; `needed` is the message it belongs to. @param {import("./chat_tree.js").ChatTree} tree @param {(rev: number) => Promise<import("../types.js").ChatChange>} call @param {string|null} [needed] */
   run(tree, call, needed = null) {
     const result = this.#queue.then(() => this.#attempt(tree, call, needed));
     this.#queue = result.catch(() => null); // whoever asked for the change is told; the next one goes on
     return result;
   }
 
-  /** A second click on the same thing, while the first is on its way, is the same click. */
+  /** A second click on the same thing, while the first is on its way, is the same click. @param {string} key @param {() => Promise<import("../types.js").ChatChange>} work */
   once(key, work) {
-    if (!this.#pending.has(key)) this.#pending.set(key, work().finally(() => this.#pending.delete(key)));
-    return this.#pending.get(key);
+    const known = this.#pending.get(key) ?? work().finally(() => this.#pending.delete(key));
+    this.#pending.set(key, known);
+    return known;
   }
 
-  /** When the revision is stale, reload and try once more: the change becomes a branch. */
+  /** When the revision is stale, reload and try once more: the change becomes a branch. @param {import("./chat_tree.js").ChatTree} tree @param {(rev: number) => Promise<import("../types.js").ChatChange>} call @param {string|null} needed */
   async #attempt(tree, call, needed) {
     const { current, reload, toasts } = this.#parts;
     this.#busy += 1;
     try {
-      const answer = await call(current(tree).rev).catch(async (error) => {
+      const answer = await call(current(tree).rev).catch(async (/** @type {import("../core/api.js").ApiError} */ error) => {
         if (error.status !== 409) throw error;
         const fresh = await reload(tree);
         if (needed && !fresh.get(needed)) {

@@ -11,13 +11,20 @@ import { Scroller } from "./scroll.js";
 import { Swipe } from "./swipe.js";
 
 const AT_ONCE = 8; // newest messages drawn in full before the first frame; the others follow in idle time
+/** @typedef {import("../types.js").Message} Message */
+/** @typedef {import("./chat_tree.js").ChatTree} ChatTree */
+
+/** @type {(run: (deadline: {timeRemaining: () => number}) => void, options?: {timeout: number}) => unknown} */
 const idle = window.requestIdleCallback ?? ((run) => setTimeout(() => run({ timeRemaining: () => 8 }), 16));
 
 export class ChatView {
   #context;
   #store;
+  /** @type {Map<string, MessageView>} */
   #views = new Map();
-  #chat = undefined;
+  /** @type {string|null|undefined} */
+  #chat = undefined; // undefined until the first one is shown
+  /** @type {MessageView[]} */
   #waiting = [];
   #working = false;
   #column = h("div", { class: "eh-column" });
@@ -25,6 +32,7 @@ export class ChatView {
   #tail = h("div", { class: "eh-tailrow", hidden: true });
   #tailKey = "";
 
+  /** @param {import("../chat_app.js").ChatApp} context */
   constructor(context) {
     this.#context = context;
     this.#store = context.store;
@@ -44,7 +52,7 @@ export class ChatView {
 
   /** Views in the order shown. */
   get messages() {
-    return [...this.#column.querySelectorAll(".eh-msg")].map((article) => this.#views.get(article.dataset.id)).filter(Boolean);
+    return articlesIn(this.#column).flatMap((article) => this.#views.get(article.dataset.id ?? "") ?? []);
   }
 
   update() {
@@ -63,7 +71,7 @@ export class ChatView {
       this.#forget(id, view);
     }
     this.#order(path.map((node) => this.#view(node).article));
-    path.forEach((node, at) => this.#place(tree, node, at, path.length, dropped));
+    if (tree) path.forEach((node, at) => this.#place(tree, node, at, path.length, dropped));
     this.#showCut(path, dropped);
     this.#showTail(tree, path);
     if (another) this.#arrive(path);
@@ -71,33 +79,38 @@ export class ChatView {
     this.#continueInIdle();
   }
 
-  /** The button pressed in a message that is about to go, such as the arrow to another version of it. */
+  /** The button pressed in a message that is about to go, such as the arrow to another version of it. @param {Set<string>} stay */
   #focused(stay) {
     const at = document.activeElement;
-    const view = this.#views.get(at?.closest?.(".eh-msg")?.dataset.id);
-    if (!view || stay.has(view.id) || at.matches("textarea")) return null;
+    /** @type {HTMLElement|null|undefined} */
+    const article = at?.closest(".eh-msg");
+    const view = this.#views.get(article?.dataset.id ?? "");
+    if (!at || !view || stay.has(view.id) || at.matches("textarea")) return null;
     return { node: view.node, label: at.getAttribute("aria-label") };
   }
 
-  /** The focus goes to the same button of the version now shown, or to a message close by: never to nowhere. */
+  /**
+   * The focus goes to the same button of the version now shown, or to a message close by: never to nowhere.
+   * @param {{node: Message, label: string|null}} pressed @param {Message[]} path
+   */
   #refocus({ node, label }, path) {
     const heir = path.find((one) => one.parent === node.parent && one.role === node.role) ?? path[path.length - 1];
     if (!heir) return this.#context.composer.focus();
     const view = this.#views.get(heir.id);
-    view.finish();
-    const found = heir.state === "running" ? null : view.control(label);
-    (found ?? view.article).focus({ preventScroll: true });
+    view?.finish();
+    const found = heir.state === "running" ? null : view?.control(label ?? "");
+    (found ?? view?.article)?.focus({ preventScroll: true });
     return undefined;
   }
 
-  /** A chat has come up: go where the reader was, and take up an edit that was not finished. */
+  /** A chat has come up: go where the reader was, and take up an edit that was not finished. @param {import("../types.js").Message[]} path */
   #arrive(path) {
     this.scroller.arrive(this.#chat);
     const unsaved = path.findLast((node) => this.#context.drafts.edit(node.id) !== null);
     if (unsaved && this.#store.get("editing") === null) queueMicrotask(() => this.#context.edit(unsaved.id));
   }
 
-  /** A message shown while it was being sent becomes the server's: keep its view. */
+  /** A message shown while it was being sent becomes the server's: keep its view. @param {import("../types.js").Message[]} path */
   #adopt(path) {
     for (const node of path) {
       if (this.#views.has(node.id)) continue;
@@ -108,6 +121,7 @@ export class ChatView {
     }
   }
 
+  /** @param {import("../types.js").Message} node */
   #view(node) {
     let view = this.#views.get(node.id);
     if (!view) {
@@ -118,17 +132,18 @@ export class ChatView {
     return view;
   }
 
-  /** Put the articles into this order, moving only those that are not there yet. */
+  /** Put the articles into this order, moving only those that are not there yet. @param {HTMLElement[]} articles */
   #order(articles) {
     let next = this.#column.querySelector(".eh-msg");
     for (const article of articles) {
       if (article !== next) this.#column.insertBefore(article, next ?? this.#tail);
-      else do next = next.nextElementSibling; while (next && !next.classList.contains("eh-msg"));
+      else do next = next?.nextElementSibling ?? null; while (next && !next.classList.contains("eh-msg"));
     }
   }
 
+  /** @param {import("./chat_tree.js").ChatTree} tree @param {import("../types.js").Message} node @param {number} at @param {number} length @param {number} dropped */
   #place(tree, node, at, length, dropped) {
-    const view = this.#views.get(node.id);
+    const view = this.#view(node);
     const last = at === length - 1;
     view.article.tabIndex = last ? 0 : -1;
     view.article.classList.toggle("eh-fresh", node.id === this.#context.conversation.tailed);
@@ -138,7 +153,7 @@ export class ChatView {
     else if (!this.#waiting.includes(view)) this.#waiting.push(view);
   }
 
-  /** A message that was being edited here was deleted elsewhere: what was typed goes to the composer. */
+  /** A message that was being edited here was deleted elsewhere: what was typed goes to the composer. @param {import("./message_view.js").MessageView} view */
   #rescue(view) {
     const { composer, drafts, toasts } = this.#context;
     const text = view.editor && drafts.edit(view.id);
@@ -151,6 +166,7 @@ export class ChatView {
     });
   }
 
+  /** @param {string} id @param {import("./message_view.js").MessageView} view */
   #forget(id, view) {
     view.close();
     this.#views.delete(id);
@@ -169,31 +185,34 @@ export class ChatView {
 
   // ── between and after the messages ───────────────────────────────────────────────────────────
 
+  /** @param {import("../types.js").Message[]} path */
   #dropped(path) {
     const node = path.findLast((one) => one.role === "assistant" && (this.#context.conversation.live(one.id)?.ledger ?? one.ledger));
     const ledger = node && (this.#context.conversation.live(node.id)?.ledger ?? node.ledger);
     return droppedFromStart(path, ledger);
   }
 
+  /** @param {import("../types.js").Message[]} path @param {number} dropped */
   #showCut(path, dropped) {
-    const article = dropped > 0 && dropped < path.length ? this.#views.get(path[dropped].id).article : null;
-    show(this.#cut, article !== null);
+    const article = dropped > 0 && dropped < path.length ? this.#views.get(path[dropped].id)?.article : undefined;
+    show(this.#cut, article !== undefined);
     if (!article) return;
     if (this.#cut.nextElementSibling !== article) article.before(this.#cut);
-    setText(this.#cut.firstChild, `${plural(dropped, "message")} above no longer fit the context: the model does not see them any more`);
+    setText(/** @type {HTMLElement} */ (this.#cut.firstElementChild), `${plural(dropped, "message")} above no longer fit the context: the model does not see them any more`);
   }
 
+  /** @param {import("./chat_tree.js").ChatTree|null} tree @param {import("../types.js").Message[]} path */
   #showTail(tree, path) {
     const last = path[path.length - 1];
-    const below = last ? tree.children(last.id) : [];
+    const below = last && tree ? tree.children(last.id) : [];
     const key = `${last?.id}${last?.state}${below.length}`;
     if (key === this.#tailKey) return;
     this.#tailKey = key;
     this.#tail.replaceChildren();
     const { conversation, run } = this.#context;
-    if (last && below.length) {
+    if (tree && below.length) {
       this.#tail.append(h("span", { class: "eh-muted", text: "Your next message starts a new branch here." }),
-        button({ icon: icon("branch"), text: "Show what followed", label: "Show what followed", class: "eh-btn eh-outline", onClick: () => conversation.show(tree.leafUnder(below[below.length - 1])) }));
+        button({ icon: icon("branch"), text: "Show what followed", label: "Show what followed", class: "eh-btn eh-outline", onClick: () => conversation.show(tree.leafUnder(below[below.length - 1]) ?? "") }));
     } else if (last?.role === "user" && last.state !== "sending") {
       this.#tail.append(button({ icon: icon("play"), text: "Get a reply", label: "Get a reply", class: "eh-btn eh-outline", onClick: () => run(() => conversation.regenerate(last.id)) }));
     }
@@ -202,7 +221,7 @@ export class ChatView {
 
   #blank() {
     const ready = this.#store.get("ready");
-    const bare = !(this.#store.get("chat")?.nodes.size > 0);
+    const bare = !this.#store.get("chat")?.nodes.size;
     const none = ready && this.#store.get("server")?.has_models === false && this.#store.get("model").state === "empty";
     show(this.firstRun.node, bare && none);
     show(this.empty.node, bare && ready && !none);
@@ -213,4 +232,9 @@ export class ChatView {
     this.scroller.close();
     for (const view of this.#views.values()) view.close();
   }
+}
+
+/** @param {Element} within @returns {HTMLElement[]} */
+function articlesIn(within) {
+  return [.../** @type {NodeListOf<HTMLElement>} */ (within.querySelectorAll(".eh-msg"))];
 }

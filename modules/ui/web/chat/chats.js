@@ -1,5 +1,6 @@
 /** The list of chats and what can be done with one from there. */
 
+import { ApiError } from "../core/api.js";
 import { saveAs } from "../core/dom.js";
 
 const PAGE = 50;
@@ -11,10 +12,13 @@ export class Chats {
   #store;
   #toasts;
   #conversation;
-  #timer = 0;
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  #timer;
+  /** @type {Promise<unknown>} */
   #queue = Promise.resolve();
   #listed = ""; // the search whose result is listed
 
+  /** @param {import("../chat_app.js").ChatApp} app */
   constructor({ api, store, toasts, conversation }) {
     this.#api = api;
     this.#store = store;
@@ -38,7 +42,7 @@ export class Chats {
     return this.#next(() => this.#more());
   }
 
-  /** One after the other: else the list is as short again as it was when the slower one was asked for. */
+  /** One after the other: else the list is as short again as it was when the slower one was asked for. @param {() => Promise<void>} work */
   #next(work) {
     const result = this.#queue.then(work);
     this.#queue = result.catch(() => null); // told to whoever asked
@@ -63,6 +67,7 @@ export class Chats {
     this.#store.set({ chats: [...known, ...chats.filter((chat) => !ids.has(chat.id))], chatsMore: chats.length === PAGE });
   }
 
+  /** @param {string} query */
   search(query) {
     this.#store.set({ query });
     this.soon();
@@ -74,7 +79,7 @@ export class Chats {
     this.#timer = setTimeout(() => this.load().catch((error) => this.#failed(error)), SETTLE);
   }
 
-  /** Open a chat and name it in the address, so that a reload comes back to it. */
+  /** Open a chat and name it in the address, so that a reload comes back to it. @param {string|null} id @returns {Promise<"shown"|"gone"|"failed"|"passed">} */
   async open(id, { replace = false } = {}) {
     const how = await this.#conversation.open(id);
     if (how === "gone") {
@@ -85,25 +90,26 @@ export class Chats {
     return how;
   }
 
-  /** The open chat was deleted elsewhere. */
+  /** The open chat was deleted elsewhere. @param {string} id */
   lost(id) {
     this.open(null, { replace: true });
     this.#toasts.show({ message: "This chat was deleted in another tab.", action: "Bring it back", onAction: () => this.#restore(id, true) });
   }
 
+  /** @param {string} id @param {boolean} show */
   async #restore(id, show) {
     await this.#api.restoreChat(id);
     await this.load();
     if (show) await this.open(id);
   }
 
-  /** Save a chat as a file, "markdown" or "jsonl". */
+  /** Save a chat as a file, "markdown" or "jsonl". @param {string} id @param {"markdown"|"jsonl"} as */
   async export(id, as) {
     const { name, data } = await this.#api.export(id, as);
     saveAs(name, data);
   }
 
-  /** Put a chat's id into the address. */
+  /** Put a chat's id into the address. @param {string|null} id */
   name(id, replace = false) {
     if (Chats.named() === id) return;
     const search = new URLSearchParams(location.search);
@@ -113,15 +119,16 @@ export class Chats {
     else history.pushState(history.state, "", url);
   }
 
+  /** @param {string} id @param {string} title */
   async rename(id, title) {
     const open = this.#conversation.tree?.id === id;
-    const rev = open ? this.#conversation.tree.rev : (await this.#api.chat(id)).rev;
+    const rev = open && this.#conversation.tree ? this.#conversation.tree.rev : (await this.#api.chat(id)).rev;
     const chat = await this.#api.patchChat(id, { title, rev });
-    if (open) Object.assign(this.#conversation.tree, { title, rev: chat.rev ?? rev });
+    if (open && this.#conversation.tree) Object.assign(this.#conversation.tree, { title, rev: chat.rev ?? rev });
     this.#store.set({ chats: this.#store.get("chats").map((info) => (info.id === id ? { ...info, title } : info)) });
   }
 
-  /** Delete a chat; the toast takes it back. */
+  /** Delete a chat; the toast takes it back. @param {string} id */
   async remove(id) {
     const open = this.#conversation.tree?.id === id;
     const info = this.#store.get("chats").find((chat) => chat.id === id);
@@ -138,8 +145,9 @@ export class Chats {
     this.#toasts.show({ message: `Deleted “${titleOf(info)}”.`, action: "Undo", onAction: () => this.#restore(id, open) });
   }
 
+  /** @param {unknown} error */
   #failed(error) {
-    if (!error.offline) this.#toasts.error(error); // offline has its own banner
+    if (!(error instanceof ApiError && error.offline)) this.#toasts.error(error); // offline has its own banner
   }
 
   close() {
@@ -147,7 +155,7 @@ export class Chats {
   }
 }
 
-/** What a chat is called in lists. */
+/** What a chat is called in lists. @param {{title?: string, snippet?: string}|undefined} chat */
 export function titleOf(chat) {
   const title = (chat?.title || chat?.snippet || "").trim().replace(/\s+/g, " ");
   return title ? title.slice(0, 120) : "New chat";

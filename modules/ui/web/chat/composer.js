@@ -1,5 +1,6 @@
 /** Where messages are written. Send becomes Stop while a reply is written or a model loads; nothing typed is lost. */
 
+import { describeError } from "../core/api.js";
 import { h, setText, show } from "../core/dom.js";
 import { icon } from "../core/icons.js";
 import { composing } from "../core/shortcuts.js";
@@ -8,15 +9,20 @@ import { ContextMeter } from "./context_meter.js";
 
 const BLANK_LINES = /^(?:[^\S\n]*\n)+/; // in front of the text; the indentation of its first line is part of it
 
+/** @typedef {import("./chat_tree.js").ChatTree} ChatTree */
+
 export class Composer {
   #context;
   #store;
   #drafts;
-  #chat = undefined;
+  /** @type {string|null|undefined} */
+  #chat = undefined; // undefined until the first one is shown
+  /** @type {ChatTree|null} */
   #tree = null;
   #sending = false;
   #reason = "";
 
+  /** @param {import("../chat_app.js").ChatApp} context */
   constructor(context) {
     this.#context = context;
     this.#store = context.store;
@@ -37,8 +43,8 @@ export class Composer {
     this.area.addEventListener("keydown", (event) => this.#key(event));
     this.send.addEventListener("click", () => this.submit());
     this.stop.addEventListener("click", () => this.#context.stop());
-    this.node.querySelector(".eh-composer-box").addEventListener("pointerdown", (event) => {
-      if (event.target.closest("button,textarea")) return;
+    this.node.querySelector(".eh-composer-box")?.addEventListener("pointerdown", (event) => {
+      if (event.target instanceof Element && event.target.closest("button,textarea")) return;
       event.preventDefault();
       this.focus();
     });
@@ -59,7 +65,7 @@ export class Composer {
     this.area.focus({ preventScroll: true });
   }
 
-  /** Put text in, as if typed. */
+  /** Put text in, as if typed. @param {string} text */
   put(text) {
     this.area.value = text;
     this.#changed();
@@ -85,7 +91,7 @@ export class Composer {
     this.meter.draft(this.area.value);
   }
 
-  /** The draft of a chat, with a message before it that was on its way when the page went away and did not arrive. */
+  /** The draft of a chat, with a message before it that was on its way when the page went away and did not arrive. @param {import("./chat_tree.js").ChatTree|null} tree */
   #kept(tree) {
     const chat = tree?.id ?? null;
     const draft = this.#drafts.get(chat);
@@ -100,14 +106,14 @@ export class Composer {
 
   #restore() {
     if (document.activeElement === this.area && !document.hidden) return;
-    const text = this.#drafts.get(this.#chat);
+    const text = this.#drafts.get(this.#chat ?? null);
     if (text === this.area.value || this.#sending) return;
     this.area.value = text;
     this.fit();
   }
 
   #changed() {
-    this.#drafts.set(this.#chat, this.area.value);
+    this.#drafts.set(this.#chat ?? null, this.area.value);
     this.#say("");
     this.fit();
     this.update();
@@ -123,6 +129,7 @@ export class Composer {
     this.area.style.overflowY = this.area.scrollHeight > most ? "auto" : "hidden";
   }
 
+  /** @param {KeyboardEvent} event */
   #key(event) {
     if (event.key !== "Enter" || composing(event) || event.shiftKey || event.altKey || event.ctrlKey || event.metaKey) return;
     if (touch()) return;
@@ -130,7 +137,7 @@ export class Composer {
     this.submit();
   }
 
-  /** @param {""|"away"|"busy"} reason  a remark with a reason goes when the reason has gone */
+  /** @param {""|"away"|"busy"} reason  a remark with a reason goes when the reason has gone @param {string} text */
   #say(text, reason = "") {
     this.#reason = reason;
     setText(this.status, text);
@@ -149,7 +156,7 @@ export class Composer {
       this.#say("The reply is still being written. Stop it, or send this when it is done.", "busy");
       return;
     }
-    const from = this.#chat;
+    const from = this.#chat ?? null;
     this.#sending = true;
     this.area.value = "";
     this.#drafts.setOnItsWay(from, text);
@@ -169,17 +176,18 @@ export class Composer {
     }
   }
 
+  /** @param {ChatTree|null} tree @param {string} text @param {unknown} error */
   #giveBack(tree, text, error) {
     const shown = this.#store.get("chat");
-    if (shown !== tree && (shown?.id ?? null) !== tree.id) {
+    if (tree && shown !== tree && (shown?.id ?? null) !== tree.id) {
       this.#drafts.set(tree.id, joined(text, this.#drafts.get(tree.id)));
       this.#context.toasts.error(error);
       return;
     }
     this.area.value = joined(text, this.area.value);
-    this.#drafts.set(this.#chat, this.area.value);
+    this.#drafts.set(this.#chat ?? null, this.area.value);
     this.fit();
-    this.#say(`Not sent. ${error.message} ${error.hint ?? ""}`.trim());
+    this.#say(`Not sent. ${describeError(error)}`);
   }
 
   update() {
@@ -199,6 +207,7 @@ export class Composer {
   }
 }
 
+/** @param {string} first @param {string} second */
 function joined(first, second) {
   return [first, second].filter(Boolean).join("\n\n");
 }

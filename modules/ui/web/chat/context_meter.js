@@ -6,6 +6,7 @@ import { droppedFromStart, guessTokens } from "./context_figures.js";
 
 const WARN = 0.75;
 const FULL = 0.95;
+/** @type {Record<string, string>} */
 const SOURCES = { system_prompt: "System prompt", history: "Your messages" };
 
 export class ContextMeter {
@@ -14,9 +15,11 @@ export class ContextMeter {
   #bar = h("i", {});
   #text = h("span", {});
   #spoken = h("span", { class: "eh-sr" });
+  /** @type {(() => unknown)|null|undefined} */
   #unlisten = null;
   #frame = 0;
 
+  /** @param {import("../chat_app.js").ChatApp} context */
   constructor(context) {
     this.#context = context;
     this.node = h("button", { type: "button", class: "eh-meter", "aria-haspopup": "dialog", "aria-expanded": "false" },
@@ -25,14 +28,14 @@ export class ContextMeter {
     context.store.on(["chat", "tick", "model"], () => this.#watch());
   }
 
-  /** The text being written, counted roughly while it grows; nothing is asked of the server. */
+  /** The text being written, counted roughly while it grows; nothing is asked of the server. @param {string} text */
   draft(text) {
     if (text === this.#draft) return;
     this.#draft = text;
     this.#soon();
   }
 
-  /** Tokens of the draft, guessed from the last prompt of this chat that was counted. */
+  /** Tokens of the draft, guessed from the last prompt of this chat that was counted. @param {{prompt: number, path: import("../types.js").Message[], node: import("../types.js").Message|undefined}} figures */
   #drafted({ prompt, path, node }) {
     const before = node ? path.slice(0, path.indexOf(node)) : [];
     const system = this.#context.store.get("chat")?.system.length ?? 0;
@@ -60,7 +63,7 @@ export class ContextMeter {
   figures() {
     const { conversation, store } = this.#context;
     const path = store.get("chat")?.path() ?? [];
-    const of = (node) => conversation.live(node.id)?.ledger ?? node.ledger;
+    const of = (/** @type {import("../types.js").Message} */ node) => conversation.live(node.id)?.ledger ?? node.ledger;
     const node = path.findLast((one) => one.role === "assistant" && (of(one) || one.stats?.prompt_tokens));
     const ledger = node ? of(node) : null;
     const live = node && conversation.live(node.id);
@@ -90,28 +93,29 @@ export class ContextMeter {
     const draft = this.#drafted(figures);
     const free = Math.max(0, limit - prompt - reply - draft);
     const dropped = ledger?.dropped_messages ?? 0;
-    const rows = [
-      ...this.#shares(prompt, path.slice(droppedFromStart(path, ledger), path.indexOf(node)), ledger),
+    const rows = /** @type {[string, string][]} */ ([
+      ...this.#shares(prompt, path.slice(droppedFromStart(path, ledger), node ? path.indexOf(node) : 0), ledger),
       reply && ["The last reply", count(reply)],
       draft && ["Your draft", `about ${count(draft)}`],
       ["Free", count(free)],
       ["Limit", count(limit)],
-    ].filter(Boolean);
-    const left = dropped ? `${plural(dropped, "message")}${ledger.dropped_tokens ? ` (${count(ledger.dropped_tokens)} tokens)` : ""} no longer fit and are left out.` : "";
+    ].filter(Boolean));
+    const left = dropped && ledger ? `${plural(dropped, "message")}${ledger.dropped_tokens ? ` (${count(ledger.dropped_tokens)} tokens)` : ""} no longer fit and are left out.` : "";
     return h("div", { class: "eh-context-card" }, h("h3", { text: "In the context" }),
       limit ? h("dl", { class: "eh-figures" }, rows.map(([name, value]) => [h("dt", { text: name }), h("dd", { text: value })])) : h("p", { text: "Load a model to see its limit." }),
       left && h("p", { text: left }),
       h("p", { class: "eh-muted", text: "When it is full, the oldest messages drop out first; a line in the chat marks where. They stay saved." }));
   }
 
-  /** The prompt split by where it came from, as the ledger says; the history by who wrote it, by length. */
+  /** The prompt split by where it came from, as the ledger says; the history by who wrote it, by length. @param {number} prompt @param {import("../types.js").Message[]} before @param {import("../types.js").Ledger|null|undefined} ledger */
   #shares(prompt, before, ledger) {
     if (!prompt) return [];
     const named = ledger?.sources ?? [];
     if (!named.length) return [["Prompt", count(prompt)]];
     const scale = prompt / Math.max(1, named.reduce((sum, one) => sum + one.tokens, 0)); // the ledger may hold a bound
-    const length = (role) => before.filter((one) => one.role === role).reduce((sum, one) => sum + one.text.length, 0);
+    const length = (/** @type {string} */ role) => before.filter((one) => one.role === role).reduce((sum, one) => sum + one.text.length, 0);
     const [yours, replies] = [length("user"), length("assistant")];
+    /** @type {[string, number][]} */
     const rows = named.flatMap(({ name, tokens }) => name !== "history" || !yours || !replies ? [[SOURCES[name] ?? name, tokens]] :
       [["Your messages", (tokens * yours) / (yours + replies)], ["Earlier replies", (tokens * replies) / (yours + replies)]]);
     return rows.filter(([, tokens]) => tokens > 0).map(([name, tokens]) => [name, `about ${count(Math.round(tokens * scale))}`]);

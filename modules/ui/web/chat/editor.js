@@ -1,5 +1,6 @@
 /** Editing a message in its place. Saving makes a new version; leaving with changes asks first. */
 
+import { describeError } from "../core/api.js";
 import { button, h } from "../core/dom.js";
 import { composing } from "../core/shortcuts.js";
 import { touch } from "../core/viewport.js";
@@ -10,18 +11,20 @@ export class Editor {
   #keepDraft;
 
   /**
-   * @param {{node: object, drafts: import("./drafts.js").Drafts, save: (text: string, reply: boolean) => Promise<void>,
+   * @param {{node: import("../types.js").Message, drafts: import("./drafts.js").Drafts, save: (text: string, reply: boolean) => Promise<void>,
    *   leave: () => void}} options
    */
   constructor({ node, drafts, save, leave }) {
     this.#original = node.text;
-    this.#keepDraft = (text) => drafts.setEdit(node.id, text);
+    this.#keepDraft = (/** @type {string|null} */ text) => drafts.setEdit(node.id, text);
     this.save = save;
     this.leave = () => {
       this.#keepDraft(null);
       leave();
     };
     this.own = node.role === "user";
+    this.keep = button({ text: "Save", label: "Save", class: this.own ? "eh-btn eh-outline" : "eh-btn eh-solid", onClick: () => this.#submit(false) });
+    this.go = button({ text: "Save & send", label: "Save & send", class: "eh-btn eh-solid", onClick: () => this.#submit(true) });
     this.area = h("textarea", { class: "eh-input eh-edit", dir: "auto", "aria-label": this.own ? "Edit your message" : "Edit the reply", rows: 1 });
     this.area.value = drafts.edit(node.id) ?? node.text;
     this.hint = h("span", { class: "eh-muted", role: "status" });
@@ -32,8 +35,6 @@ export class Editor {
   }
 
   #buttons() {
-    this.keep = button({ text: "Save", label: "Save", class: this.own ? "eh-btn eh-outline" : "eh-btn eh-solid", onClick: () => this.#submit(false) });
-    this.go = button({ text: "Save & send", label: "Save & send", class: "eh-btn eh-solid", onClick: () => this.#submit(true) });
     const cancel = button({ text: "Cancel", label: "Cancel", class: "eh-btn", onClick: () => this.leave() });
     return this.own ? [cancel, this.keep, this.go] : [cancel, this.keep];
   }
@@ -72,6 +73,7 @@ export class Editor {
     this.area.style.height = `${Math.min(this.area.scrollHeight + 2, innerHeight * 0.6)}px`;
   }
 
+  /** @param {KeyboardEvent} event */
   #key(event) {
     if (event.key !== "Enter" || composing(event)) return;
     if (event.ctrlKey || event.metaKey || (this.own && !event.shiftKey && !touch())) {
@@ -81,6 +83,7 @@ export class Editor {
     }
   }
 
+  /** @param {boolean} reply */
   async #submit(reply) {
     const text = this.area.value;
     if (!text.trim() || this.keep.disabled) return;
@@ -90,7 +93,7 @@ export class Editor {
       await this.save(text, reply);
       this.#keepDraft(null);
     } catch (error) {
-      this.hint.textContent = `${error.message} ${error.hint ?? ""}`;
+      this.hint.textContent = describeError(error);
     } finally {
       this.keep.disabled = this.go.disabled = false;
     }

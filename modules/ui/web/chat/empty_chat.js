@@ -10,6 +10,7 @@ const STARTERS = [
 ];
 
 export class EmptyChat {
+  /** @param {import("../chat_app.js").ChatApp} app */
   constructor({ store, startWith }) {
     this.title = h("h2", { text: "What shall we work on?" });
     this.model = h("p", { class: "eh-muted" });
@@ -23,6 +24,7 @@ export class EmptyChat {
     });
   }
 
+  /** @param {import("../types.js").ModelStatus} status @param {boolean} echo */
   #describe({ state, model }, echo) {
     if (state === "empty" || !model) fill(this.model, "No model is loaded. Your first message loads one, or choose it at the top.");
     else if (["failed", "crashed"].includes(state)) setText(this.model, `Failed to load ${model}. Choose another model at the top, or send a message to try again.`);

@@ -5,10 +5,13 @@ import { count } from "../core/format.js";
 import { icon } from "../core/icons.js";
 import { editFor, offerView, ofEngine } from "./fallback_offer.js";
 
+/** @typedef {Record<"retry"|"smaller"|"larger"|"edit"|"reload"|"continueReply"|"log", () => unknown>} Actions */
+
 /**
  * fresh: it failed just now, so it is announced; offer: what its model can be loaded with instead, or null.
  * larger: the context that would hold the prompt, or null.
- * @param {{retry, smaller, larger, edit, reload, log}} actions
+ * @param {Actions} actions
+ * @param {import("../types.js").Message} node @param {boolean} fresh @param {import("../types.js").FallbackOffer|null} offer @param {ReturnType<typeof import("./fallback_offer.js").largerFor>} larger
  */
 export function errorCard(node, actions, fresh, offer, larger) {
   const error = node.error ?? { message: "This reply failed.", hint: "", code: "" };
@@ -26,9 +29,10 @@ export function errorCard(node, actions, fresh, offer, larger) {
         button({ text: "Show log", label: "Show log", class: "eh-btn eh-outline", onClick: actions.log }))));
 }
 
+/** @param {string} name @param {string} text @param {() => unknown} onClick */
 const labeled = (name, text, onClick) => button({ icon: icon(name), text, label: text, class: "eh-btn eh-solid", onClick });
 
-/** A reply the server could not finish because it went away itself. */
+/** A reply the server could not finish because it went away itself. @param {import("../types.js").Message} node @param {Actions} actions */
 export function interruptedCard(node, actions) {
   return h("div", { class: "eh-callout" }, icon("info"),
     h("div", { class: "eh-callout-text" },
@@ -39,13 +43,13 @@ export function interruptedCard(node, actions) {
         button({ icon: icon("retry"), text: "Retry", label: "Retry", class: "eh-btn eh-outline", onClick: actions.retry }))));
 }
 
-/** What the server decided or could not do for this reply, each in one line. */
+/** What the server decided or could not do for this reply, each in one line. @param {import("../types.js").Notice[]} notices */
 export function noticeList(notices) {
   return h("ul", { class: "eh-notices", "aria-label": "Notes on this reply" },
     grouped(notices).map((notice) => h("li", {}, icon("info"), h("span", { text: notice.message }))));
 }
 
-/** Several parameters that were not used are one line, not one each. */
+/** Several parameters that were not used are one line, not one each. @param {import("../types.js").Notice[]} notices */
 function grouped(notices) {
   const ignored = notices.filter((notice) => notice.code === "sampler_ignored" && notice.param);
   if (ignored.length < 2) return notices;

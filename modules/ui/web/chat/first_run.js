@@ -10,6 +10,7 @@ const COMMAND = "python3 start.py";
 export const startCommand = (folder) => (folder ? `${COMMAND} --user-data-dir ${/^[\w./:-]+$/.test(folder) ? folder : `"${folder}"`}` : COMMAND);
 
 export class FirstRun {
+  /** @param {import("../chat_app.js").ChatApp} app */
   constructor({ store, rescan, tryEcho, run }) {
     this.folder = h("code", { class: "eh-path" });
     this.found = h("p", { class: "eh-muted", role: "status" });
@@ -36,6 +37,7 @@ export class FirstRun {
   }
 }
 
+/** @param {string} name @param {string} title @param {...import("../types.js").Child} content */
 function choice(name, title, ...content) {
   return h("div", { class: "eh-choice" }, h("h3", {}, icon(name), h("span", { text: title })), content);
 }

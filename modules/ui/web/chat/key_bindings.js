@@ -8,7 +8,7 @@ export function bindKeys(app) {
   const { shortcuts, conversation, composer, view, store, run } = app;
   const lastReply = () => conversation.tree?.path().findLast((node) => node.role === "assistant");
   const lastOwn = () => conversation.tree?.path().findLast((node) => node.role === "user");
-  const safely = (work) => { run(work); };
+  const safely = (/** @type {() => unknown} */ work) => { run(work); };
 
   shortcuts.on("escape", () => escape(app));
   shortcuts.on("regenerate", () => onReply((node) => conversation.regenerate(node.id)));
@@ -34,7 +34,7 @@ export function bindKeys(app) {
   shortcuts.on("copy_code", () => {
     const code = [...view.log.querySelectorAll(".eh-code code")].pop();
     if (!code) return false;
-    safely(() => copy(code.textContent, "Copied the code."));
+    safely(() => copy(code.textContent ?? "", "Copied the code."));
     return true;
   });
   shortcuts.on("delete_chat", () => {
@@ -48,6 +48,7 @@ export function bindKeys(app) {
   shortcuts.on("message_up", () => step(-1));
   shortcuts.on("message_down", () => step(1));
 
+  /** @param {(node: import("../types.js").Message) => unknown} work */
   function onReply(work) {
     const node = lastReply();
     if (!node || conversation.running) return false;
@@ -55,12 +56,13 @@ export function bindKeys(app) {
     return true;
   }
 
+  /** @param {string} text @param {string} said */
   async function copy(text, said) {
     await copyText(text);
     app.toasts.show({ message: said });
   }
 
-  /** The versions of the last reply; past the last one a new one is asked for. */
+  /** The versions of the last reply; past the last one a new one is asked for. @param {number} direction */
   function turn(direction) {
     const node = lastReply();
     if (!node) return false;
@@ -77,15 +79,17 @@ export function bindKeys(app) {
     else focus(last.article);
   }
 
+  /** @param {number} direction */
   function step(direction) {
     const messages = view.messages.map((one) => one.article);
-    const at = messages.indexOf(document.activeElement.closest(".eh-msg"));
+    const at = messages.findIndex((one) => one === document.activeElement?.closest(".eh-msg"));
     const next = messages[at + direction];
     if (!next) return false;
     focus(next);
     return true;
   }
 
+  /** @param {HTMLElement} article */
   function focus(article) {
     article.focus({ preventScroll: true });
     article.scrollIntoView({ block: "nearest" });
@@ -97,7 +101,7 @@ export function bindKeys(app) {
   });
 }
 
-/** One meaning at a time: stop what runs; then close a panel; then leave the edit. */
+/** One meaning at a time: stop what runs; then close a panel; then leave the edit. @param {import("../chat_app.js").ChatApp} app */
 function escape(app) {
   const { conversation, store, view } = app;
   if (conversation.running || store.get("model").state === "starting") {

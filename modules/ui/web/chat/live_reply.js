@@ -2,22 +2,30 @@
 
 const WINDOW = 2000; // ms over which the live speed is measured
 
+/** @typedef {"text"|"reasoning"|"progress"|"notice"|"ledger"|"end"} ReplyPart  what changed */
+/** @typedef {import("../types.js").Progress & {since: number, from: number}} TimedProgress  since = ms of the page's clock */
+
 export class LiveReply {
   text = "";
   reasoning = "";
   tokens = 0;
   reasoningTokens = 0;
-  progress = null; // {stage, done, total, cached, since, from}
+  /** @type {TimedProgress|null} */
+  progress = null;
+  /** @type {import("../types.js").Notice[]} */
   notices = [];
+  /** @type {import("../types.js").Ledger|null} */
   ledger = null;
   stopping = false;
   startedAt = performance.now();
   firstTokenAt = 0;
   thoughtFor = 0; // ms from the first thought to the first word of the answer
-  #marks = []; // [time, tokens so far]
+  /** @type {[number, number][]} */
+  #marks = []; // time, tokens so far
+  /** @type {Set<(kind: ReplyPart) => void>} */
   #listeners = new Set();
 
-  /** Run `listener(kind)` on every change; kind is "text", "reasoning", "progress", "notice", "ledger" or "end". */
+  /** Run `listener(kind)` on every change. @param {(kind: ReplyPart) => void} listener */
   listen(listener) {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -31,7 +39,7 @@ export class LiveReply {
     this.#marks = [];
   }
 
-  /** Take in one event of the stream that is not its end. */
+  /** Take in one event of the stream that is not its end. @param {import("../types.js").ReplyEvent} event */
   take(event) {
     if (event.t !== undefined) {
       this.#count(event.n ?? 1);
@@ -44,8 +52,8 @@ export class LiveReply {
       this.reasoning += event.r;
       this.tell("reasoning");
     } else if (event.progress) {
-      const fresh = this.progress?.stage !== event.progress.stage;
-      const from = fresh ? { since: performance.now(), from: event.progress.done } : this.progress;
+      const known = this.progress?.stage === event.progress.stage ? this.progress : null;
+      const from = known ?? { since: performance.now(), from: event.progress.done };
       this.progress = { ...event.progress, since: from.since, from: from.from };
       this.tell("progress");
     } else if (event.notice) {
@@ -57,6 +65,7 @@ export class LiveReply {
     }
   }
 
+  /** @param {number} tokens */
   #count(tokens) {
     const now = performance.now();
     this.firstTokenAt ||= now;
@@ -81,6 +90,7 @@ export class LiveReply {
     return (this.progress.total - this.progress.done) / rate;
   }
 
+  /** @param {ReplyPart} kind */
   tell(kind) {
     for (const listener of this.#listeners) listener(kind);
   }

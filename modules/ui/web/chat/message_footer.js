@@ -3,26 +3,31 @@
 import { button, h, setText, show } from "../core/dom.js";
 import { icon } from "../core/icons.js";
 import { copyText, tick } from "../markdown/code_block.js";
-import { describe } from "./conversation.js";
+import { describe } from "./message_counts.js";
 import { openRegenerateMenu } from "./regenerate_menu.js";
 import { liveLine, statsCard, statsLine } from "./stats.js";
 
+/** @type {Partial<Record<import("../types.js").MessageState, string>>} */
+const ENDS = { stopped: "stopped", failed: "failed", interrupted: "cut off" };
 const RESUMABLE = new Set(["stopped", "interrupted", "failed"]);
 
 export class MessageFooter {
   #context;
-  #node = null;
-  #place = null;
+  /** @type {import("../types.js").Message} */
+  #node;
+  /** @type {import("../types.js").Place} */
+  #place;
   #versions = h("div", { class: "eh-versions", role: "group" });
   #count = h("span", {});
   #by = h("bdi", { class: "eh-by", hidden: true });
-  #continue;
+  /** @type {HTMLButtonElement|null} */
+  #continue = null;
   #stats;
 
-  /** @param {{conversation, popup, run, edit, params}} context */
+  /** @param {import("../chat_app.js").ChatApp} context @param {string} role */
   constructor(context, role) {
     this.#context = context;
-    const turn = (step, label, name) => button({ icon: icon(name), label, onClick: () => context.conversation.turn(this.#node.id, step) });
+    const turn = (/** @type {number} */ step, /** @type {string} */ label, /** @type {string} */ name) => button({ icon: icon(name), label, onClick: () => context.conversation.turn(this.#node.id, step) });
     this.back = turn(-1, "Previous version", "left");
     this.forth = turn(1, "Next version", "right");
     this.#versions.append(this.back, this.#count, this.forth, this.#by);
@@ -63,11 +68,12 @@ export class MessageFooter {
     return [this.#copyButton(), this.#editButton(), again, ways, this.#continue, this.#moreButton()];
   }
 
+  /** @param {HTMLElement} anchor */
   #menu(anchor) {
     const { conversation, popup, run } = this.#context;
     const node = this.#node;
-    const tree = conversation.tree;
-    const gone = tree.subtree(node.id).map((id) => tree.get(id));
+    const { tree } = conversation;
+    const gone = tree?.subtree(node.id).flatMap((id) => tree.get(id) ?? []) ?? [];
     popup.menu(anchor, [
       { icon: icon("branch"), label: "Branch from here", disabled: this.#place.last, run: () => conversation.show(node.id) },
       node.role === "user" && { icon: icon("retry"), label: "Ask for another reply", run: () => run(() => conversation.regenerate(node.id)) },
@@ -77,11 +83,11 @@ export class MessageFooter {
     ], "More actions");
   }
 
-  #figures(anchor = this.#stats) {
+  #figures(anchor = /** @type {HTMLElement} */ (this.#stats)) {
     this.#context.popup.show(anchor, statsCard(this.#node), { label: "Figures of this reply" });
   }
 
-  /** @param {{last: boolean, versions: string[]}} place */
+  /** @param {import("../types.js").Place} place @param {import("../types.js").Message} node @param {import("./live_reply.js").LiveReply|null} live */
   update(node, place, live) {
     this.#node = node;
     this.#place = place;
@@ -104,7 +110,7 @@ export class MessageFooter {
     this.figures(node, live);
   }
 
-  /** Which model wrote this version, where they are not all by the same one. */
+  /** Which model wrote this version, where they are not all by the same one. @param {import("../types.js").Message} node @param {string[]} versions */
   #author(node, versions) {
     const { tree } = this.#context.conversation;
     const models = new Set(versions.map((id) => tree?.get(id)?.model).filter(Boolean)); // an edit has none
@@ -112,7 +118,7 @@ export class MessageFooter {
     setText(this.#by, node.model ?? "");
   }
 
-  /** The figures alone; called while text arrives. */
+  /** The figures alone; called while text arrives. @param {import("../types.js").Message} node @param {import("./live_reply.js").LiveReply|null} live */
   figures(node, live) {
     const line = live ? (live.tokens ? liveLine(live) : "") : this.#ended(node);
     setText(this.#stats, line);
@@ -120,8 +126,9 @@ export class MessageFooter {
     show(this.#stats, line !== "");
   }
 
+  /** @param {import("../types.js").Message} node */
   #ended(node) {
-    const end = { stopped: "stopped", failed: "failed", interrupted: "cut off" }[node.state] ?? (node.finish_reason === "length" ? "length limit" : "");
+    const end = ENDS[node.state] ?? (node.finish_reason === "length" ? "length limit" : "");
     return [statsLine(node), end].filter(Boolean).join(" · ");
   }
 }

@@ -13,22 +13,32 @@ import { ReasoningView } from "./reasoning.js";
 export class MessageView {
   #context;
   #body = h("div", { class: "eh-body", dir: "auto" });
+  /** @type {HTMLElement|null} */
   #plain = null; // the text node of a message not yet drawn as Markdown
+  /** @type {MarkdownView|null} */
   #markdown = null;
+  /** @type {MessageFooter|null} */
   #foot = null;
+  /** @type {ReasoningView|null} */
   #reasoning = null;
+  /** @type {ProgressView|null} */
   #progress = null;
   #notes = h("div", { class: "eh-notes" });
   #noted = "";
+  /** @type {Editor|null} */
   #editor = null;
   #versions = Infinity; // how many this message had when it was drawn last
+  /** @type {import("./live_reply.js").LiveReply|null} */
   #live = null;
+  /** @type {(() => unknown)|null} */
   #unlisten = null;
+  /** @type {SmoothStream|null} */
   #pace = null;
-  #place = null;
+  /** @type {import("../types.js").Place} */
+  #place;
   #fresh = false; // failed while on the page: worth an alert
 
-  /** @param {object} context  what message parts share: conversation, popup, tools, run, edit … */
+  /** @param {import("../chat_app.js").ChatApp} context  what message parts share: conversation, popup, tools, run, edit … @param {import("../types.js").Message} node */
   constructor(context, node) {
     this.#context = context;
     this.node = node;
@@ -43,7 +53,7 @@ export class MessageView {
     return this.#foot !== null && (this.#markdown !== null || this.node.role === "user");
   }
 
-  /** Draw what changed. @param {{last: boolean, index: number, versions: string[]}} place */
+  /** Draw what changed. @param {import("../types.js").Place} place @param {import("../types.js").Message} node */
   update(node, place) {
     this.node = node;
     this.id = node.id;
@@ -67,19 +77,18 @@ export class MessageView {
     this.#feet();
   }
 
-  /** The button of this name, or where that is off, the arrow that is left. */
+  /** The button of this name, or where that is off, the arrow that is left. @param {string} label */
   control(label) {
-    const named = [...this.article.querySelectorAll(".eh-foot button")].find((one) => one.getAttribute("aria-label") === label && one.offsetParent);
+    const named = [.../** @type {NodeListOf<HTMLButtonElement>} */ (this.article.querySelectorAll(".eh-foot button"))].find((one) => one.getAttribute("aria-label") === label && one.offsetParent);
     if (named && !named.disabled) return named;
-    return named && [this.#foot.back, this.#foot.forth].find((one) => !one.disabled && one.offsetParent);
+    return named && [this.#foot?.back, this.#foot?.forth].find((one) => one && !one.disabled && one.offsetParent);
   }
 
   #feet() {
-    if (!this.#foot) {
-      this.#foot = new MessageFooter(this.#context, this.node.role);
-      this.article.append(this.#foot.node);
-    }
-    this.#foot.update(this.node, this.#place, this.#live);
+    const foot = this.#foot ?? new MessageFooter(this.#context, this.node.role);
+    if (!this.#foot) this.article.append(foot.node);
+    this.#foot = foot;
+    foot.update(this.node, this.#place, this.#live);
   }
 
   #rest() {
@@ -91,14 +100,15 @@ export class MessageView {
     this.article.removeAttribute("aria-busy");
   }
 
+  /** @param {string} text */
   #plainText(text) {
-    if (!this.#plain) {
-      this.#plain = h("div", { class: "eh-plain" });
-      this.#body.replaceChildren(this.#plain);
-    }
-    setText(this.#plain, text);
+    const plain = this.#plain ?? h("div", { class: "eh-plain" });
+    if (!this.#plain) this.#body.replaceChildren(plain);
+    this.#plain = plain;
+    setText(plain, text);
   }
 
+  /** @param {string} text @param {boolean} finished */
   #draw(text, finished) {
     if (!this.#markdown) {
       this.#plain = null;
@@ -111,6 +121,7 @@ export class MessageView {
 
   // ── while it is written ──────────────────────────────────────────────────────────────────────
 
+  /** @param {import("./live_reply.js").LiveReply|undefined} live */
   #follow(live) {
     if (live === this.#live) return;
     this.#unlisten?.();
@@ -121,16 +132,18 @@ export class MessageView {
     this.article.setAttribute("aria-busy", "true");
     this.#pace = new SmoothStream((text) => this.#reveal(text));
     this.#unlisten = live.listen((kind) => this.#onEvent(kind));
-    for (const kind of ["progress", "reasoning", "text"]) this.#onEvent(kind);
+    for (const kind of /** @type {const} */ (["progress", "reasoning", "text"])) this.#onEvent(kind);
   }
 
+  /** @param {import("./live_reply.js").ReplyPart} kind */
   #onEvent(kind) {
     const live = this.#live;
+    if (!live) return;
     if (kind === "end") {
       this.#fresh = true;
       return;
     }
-    if (kind === "text" && live.text) this.#pace.push(live.text);
+    if (kind === "text" && live.text) this.#pace?.push(live.text);
     if (kind === "reasoning" || (kind === "text" && live.reasoning)) {
       if (live.reasoning) this.#thought().live(live);
     }
@@ -140,10 +153,12 @@ export class MessageView {
     this.#foot?.figures(this.node, live);
   }
 
+  /** @param {string} text */
   #reveal(text) {
     this.#draw(text, false);
   }
 
+  /** @param {boolean} visible */
   #progressRow(visible) {
     if (visible && !this.#progress) {
       this.#progress = new ProgressView();
@@ -151,15 +166,14 @@ export class MessageView {
     }
     if (!this.#progress) return;
     show(this.#progress.node, visible);
-    if (visible) this.#progress.update(this.#live, this.node.model || this.#context.store.get("model").model);
+    if (visible && this.#live) this.#progress.update(this.#live, this.node.model || this.#context.store.get("model").model);
   }
 
   #thought() {
-    if (!this.#reasoning) {
-      this.#reasoning = new ReasoningView();
-      this.#body.before(this.#reasoning.node);
-    }
-    return this.#reasoning;
+    const view = this.#reasoning ?? new ReasoningView();
+    if (!this.#reasoning) this.#body.before(view.node);
+    this.#reasoning = view;
+    return view;
   }
 
   // ── notices and failures ─────────────────────────────────────────────────────────────────────
@@ -179,14 +193,14 @@ export class MessageView {
     const key = said + JSON.stringify([offer, larger]);
     if (key === this.#noted) return;
     const news = offer !== null || !this.#noted.startsWith(said); // an offer that has gone is nothing to be read out
-    const pressed = this.#notes.contains(document.activeElement) ? document.activeElement.textContent : null;
+    const pressed = this.#notes.contains(document.activeElement) ? document.activeElement?.textContent ?? null : null;
     this.#noted = key;
     const { conversation, run, reloadModel, showLog, edit } = this.#context;
     const actions = {
       retry: () => run(() => conversation.regenerate(node.id)),
       smaller: () => run(() => conversation.regenerate(node.id, { smaller: true })),
       larger: () => run(() => conversation.regenerate(node.id, { larger: true })),
-      edit: () => edit(editFor(node)),
+      edit: () => edit(editFor(node) ?? node.id),
       continueReply: () => run(() => conversation.continueReply(node.id)),
       reload: () => run(() => reloadModel(node.model)),
       log: () => run(showLog),
@@ -195,7 +209,7 @@ export class MessageView {
     if (notices.length) this.#notes.append(noticeList(notices));
     if (state === "failed") this.#notes.append(errorCard(node, actions, this.#fresh && news, offer, larger));
     if (state === "interrupted") this.#notes.append(interruptedCard(node, actions));
-    if (pressed !== null) ([...this.#notes.querySelectorAll("button")].find((one) => one.textContent === pressed) ?? this.article).focus({ preventScroll: true });
+    if (pressed !== null) /** @type {HTMLElement} */ ([...this.#notes.querySelectorAll("button")].find((one) => one.textContent === pressed) ?? this.article).focus({ preventScroll: true });
   }
 
   // ── editing ──────────────────────────────────────────────────────────────────────────────────
@@ -204,16 +218,17 @@ export class MessageView {
     return this.#editor;
   }
 
+  /** @param {boolean} wanted */
   #editing(wanted) {
     if (wanted === (this.#editor !== null)) return;
     this.article.classList.toggle("eh-editing", wanted);
     if (!wanted) {
-      this.#editor.node.remove();
+      this.#editor?.node.remove();
       this.#editor = null;
       return;
     }
     const { conversation, drafts, store } = this.#context;
-    this.#editor = new Editor({
+    const editor = new Editor({
       node: this.node,
       drafts,
       save: (text, reply) => conversation.edit(this.node.id, text, reply),
@@ -222,8 +237,9 @@ export class MessageView {
         this.article.focus({ preventScroll: true });
       },
     });
-    this.#body.before(this.#editor.node);
-    this.#editor.focus();
+    this.#editor = editor;
+    this.#body.before(editor.node);
+    editor.focus();
   }
 
   close() {

@@ -11,19 +11,20 @@ export class ProgressView {
     this.node = h("div", { class: "eh-progress" }, h("span", { class: "eh-dots", "aria-hidden": "true" }, h("i"), h("i"), h("i")), this.#text, this.#bar);
   }
 
-  /** @param {import("./live_reply.js").LiveReply} live */
+  /** @param {import("./live_reply.js").LiveReply} live @param {string} model */
   update(live, model) {
     const { progress } = live;
     setText(this.#text, live.stopping ? "Stopping…" : describe(live, model));
-    const share = progress?.total > 0 && progress.stage !== "queued" ? progress.done / progress.total : null;
+    const share = progress && progress.total > 0 && progress.stage !== "queued" ? progress.done / progress.total : null;
     this.#bar.hidden = share === null || live.stopping;
-    if (share !== null) this.#bar.firstChild.style.transform = `scaleX(${Math.min(1, share).toFixed(3)})`;
+    if (share !== null) /** @type {HTMLElement} */ (this.#bar.firstElementChild).style.transform = `scaleX(${Math.min(1, share).toFixed(3)})`;
   }
 }
 
+/** @param {import("./live_reply.js").LiveReply} live @param {string} model */
 function describe(live, model) {
   const { progress, eta } = live;
-  const left = eta > 1000 ? ` · about ${duration(eta)} left` : "";
+  const left = eta !== null && eta > 1000 ? ` · about ${duration(eta)} left` : "";
   if (!progress) return "Waiting for the first word…";
   if (progress.stage === "queued") return progress.total > 1 ? `Waiting for a free slot, ${count(progress.total)} in line…` : "Waiting for a free slot…";
   if (progress.stage === "loading") return `Loading ${model || "the model"}… ${percent(progress)}${left}`;
@@ -31,6 +32,7 @@ function describe(live, model) {
   return `${progress.stage[0].toUpperCase()}${progress.stage.slice(1)}… ${percent(progress)}${left}`;
 }
 
+/** @param {import("../types.js").Progress} progress */
 function percent({ done, total }) {
   return total > 0 ? `${Math.round((done / total) * 100)} %` : "";
 }

@@ -14,7 +14,7 @@ export class ReasoningView {
       h("div", { class: "eh-thought-text", dir: "auto" }, this.#text));
   }
 
-  /** While it streams. */
+  /** While it streams. @param {import("./live_reply.js").LiveReply} live */
   live(live) {
     const over = live.text.length > 0;
     this.#write(live.reasoning);
@@ -22,15 +22,17 @@ export class ReasoningView {
     this.node.classList.toggle("eh-working", !over);
   }
 
-  /** From a finished reply. */
+  /** From a finished reply. @param {import("../types.js").Message} node */
   done(node) {
+    /** @type {Partial<import("../types.js").Stats>} */
     const stats = node.stats ?? {};
     const share = stats.completion_tokens ? (stats.reasoning_tokens ?? 0) / stats.completion_tokens : 0;
-    this.#write(node.reasoning);
+    this.#write(node.reasoning ?? "");
     setText(this.#label, summary(node.thought_ms || share * (stats.completion_ms ?? 0), stats.reasoning_tokens));
     this.node.classList.remove("eh-working");
   }
 
+  /** @param {string} text */
   #write(text) {
     const known = this.#text.data;
     if (text === known) return;
@@ -39,6 +41,7 @@ export class ReasoningView {
   }
 }
 
+/** @param {number} ms @param {number|undefined} tokens */
 function summary(ms, tokens) {
   const time = ms >= 100 ? `Thought for ${duration(ms)}` : "Thought";
   return tokens ? `${time} · ${count(tokens)} tokens` : time;

@@ -3,9 +3,9 @@
 import { icon } from "../core/icons.js";
 
 /**
- * @param {{conversation, popup, store, models, api, run, keys}} context
+ * @param {import("../chat_app.js").ChatApp} context
  * @param {HTMLElement} anchor  the button it opens at
- * @param {object} node  the reply
+ * @param {import("../types.js").Message} node  the reply
  */
 export function openRegenerateMenu(context, anchor, node) {
   const { conversation, popup, run, keys } = context;
@@ -16,6 +16,7 @@ export function openRegenerateMenu(context, anchor, node) {
   ], "Regenerate");
 }
 
+/** @param {import("../chat_app.js").ChatApp} app @param {HTMLElement} anchor @param {import("../types.js").Message} node */
 async function chooseModel({ conversation, models, popup, run }, anchor, node) {
   const found = (await models.rescan()).filter((model) => model.runnable);
   popup.menu(anchor, [
@@ -24,6 +25,7 @@ async function chooseModel({ conversation, models, popup, run }, anchor, node) {
   ], "Regenerate with this model");
 }
 
+/** @param {import("../chat_app.js").ChatApp} app @param {HTMLElement} anchor @param {import("../types.js").Message} node */
 async function choosePreset({ api, conversation, popup, run }, anchor, node) {
   const { presets, preset: used } = await api.presets();
   popup.menu(anchor, [

@@ -1,5 +1,6 @@
 /** Follows one running reply to its end, through lost connections: reads on from the event after the last one. */
 
+import { ApiError } from "../core/api.js";
 import { events } from "../core/sse.js";
 import { Backoff } from "../core/backoff.js";
 
@@ -10,11 +11,12 @@ export class ReplyStream {
   #stop = new AbortController();
   #next = 0;
   #backoff = new Backoff();
-  #wake = () => null;
+  /** @type {() => void} */
+  #wake = () => {};
 
   /**
-   * @param {import("./live_reply.js").LiveReply} live
-   * @param {{end: (event: object) => void, lost: (error: Error) => void}} on
+   * @param {{api: import("../core/api.js").Api, chat: string, id: string, live: import("./live_reply.js").LiveReply,
+   *   on: {end: (event: import("../types.js").ReplyEvent) => void, lost: (error: unknown) => void}}} parts
    *   `end` gets the done or failed event; `lost` an answer that says this reply cannot be followed (it is gone)
    */
   constructor({ api, chat, id, live, on }) {
@@ -31,9 +33,9 @@ export class ReplyStream {
         if (await this.#once()) return;
       } catch (error) {
         if (this.#stop.signal.aborted) return;
-        if (error.status >= 400 && error.status < 500) return void this.on.lost(error);
+        if (error instanceof ApiError && error.status >= 400 && error.status < 500) return void this.on.lost(error);
       }
-      await new Promise((resolve) => {
+      await new Promise((/** @type {(value?: unknown) => void} */ resolve) => {
         this.#wake = resolve;
         setTimeout(resolve, this.#backoff.next());
       });

@@ -1,7 +1,9 @@
 /** Which chats have a reply being written, wherever it was asked for. A chat may have several, on branches of it. */
 
 export class RunningReplies {
+  /** @type {Map<string, string>} */
   #chats = new Map(); // by message
+  /** @type {Set<string>|null} */
   #ended = new Set(); // known to have ended before the first list came
 
   /**
@@ -10,15 +12,17 @@ export class RunningReplies {
    * @param {boolean} late  the list did not come over the WebSocket: what was received meanwhile may be newer
    */
   all(replies, late = false) {
-    if (late && this.#ended === null) return this.chats; // the WebSocket has brought a list since it was asked for
+    const ended = this.#ended;
+    if (late && ended === null) return this.chats; // the WebSocket has brought a list since it was asked for
     const before = late ? [...this.#chats] : [];
-    const listed = (replies ?? []).filter(({ message }) => !(late && this.#ended.has(message)));
-    this.#chats = new Map([...before, ...listed.map(({ chat, message }) => [message, chat])]);
+    const listed = (replies ?? []).filter(({ message }) => !(late && ended?.has(message)));
+    this.#chats = new Map(before);
+    for (const { chat, message } of listed) this.#chats.set(message, chat);
     this.#ended = null;
     return this.chats;
   }
 
-  /** A reply began or ended. Gives back the ids of the chats. */
+  /** A reply began or ended. Gives back the ids of the chats. @param {{chat: string, message: string, state: string}} event */
   onEvent({ chat, message, state }) {
     if (state === "running") this.#chats.set(message, chat);
     else {

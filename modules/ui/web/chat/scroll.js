@@ -14,6 +14,7 @@ export class Scroller {
   #height = 0;
   #gesture = -Infinity;
   #held = false;
+  /** @type {Map<string, {id: string, offset: number}>} */
   #places;
 
   /** @param {HTMLElement} log  the scrolling element @param {HTMLElement} column  what grows inside it */
@@ -37,13 +38,13 @@ export class Scroller {
     this.#grew();
   }
 
-  /** Remember where the reader is in `chat`. */
+  /** Remember where the reader is in `chat`. @param {string|null|undefined} chat */
   leave(chat) {
     if (!chat) return;
     const top = this.#log.scrollTop;
-    const first = [...this.#log.querySelectorAll(".eh-msg")].find((article) => article.offsetTop + article.offsetHeight > top);
+    const first = [.../** @type {NodeListOf<HTMLElement>} */ (this.#log.querySelectorAll(".eh-msg"))].find((article) => article.offsetTop + article.offsetHeight > top);
     if (this.stuck || !first) this.#places.delete(chat);
-    else this.#places.set(chat, { id: first.dataset.id, offset: top - first.offsetTop });
+    else this.#places.set(chat, { id: first.dataset.id ?? "", offset: top - first.offsetTop });
     try {
       sessionStorage.setItem(KEY, JSON.stringify([...this.#places].slice(-50)));
     } catch (error) {
@@ -51,12 +52,13 @@ export class Scroller {
     }
   }
 
-  /** Go to where the reader was in `chat`, else to its end. */
+  /** Go to where the reader was in `chat`, else to its end. @param {string|null|undefined} chat */
   arrive(chat) {
-    const place = this.#places.get(chat);
+    const place = chat ? this.#places.get(chat) : undefined;
+    /** @type {HTMLElement|null|undefined} */
     const article = place && this.#log.querySelector(`.eh-msg[data-id="${CSS.escape(place.id)}"]`);
     this.stuck = !article;
-    if (article) this.#log.scrollTop = article.offsetTop + place.offset;
+    if (article && place) this.#log.scrollTop = article.offsetTop + place.offset;
     this.#grew();
   }
 

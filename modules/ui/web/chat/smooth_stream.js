@@ -19,7 +19,7 @@ export class SmoothStream {
     this.#show = show;
   }
 
-  /** The whole text as it is now; it only ever grows. */
+  /** The whole text as it is now; it only ever grows. @param {string} text */
   push(text) {
     this.#target = text;
     if (document.hidden) {
@@ -45,6 +45,7 @@ export class SmoothStream {
     this.#frame = this.#timer = 0;
   }
 
+  /** @param {number} now */
   #tick(now) {
     const backlog = this.#target.length - this.#shown;
     if (prefersReducedMotion() || backlog > JUMP) return this.flush();
@@ -56,7 +57,7 @@ export class SmoothStream {
     return undefined;
   }
 
-  /** Never end between the halves of a surrogate pair. */
+  /** Never end between the halves of a surrogate pair. @param {number} end */
   #whole(end) {
     const code = this.#target.charCodeAt(end - 1);
     return code >= 0xd800 && code < 0xdc00 ? Math.min(this.#target.length, end + 1) : end;

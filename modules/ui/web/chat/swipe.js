@@ -11,7 +11,8 @@ export class Swipe {
   #log;
   #turn;
   #can;
-  #from = null; // {x, y, article, across}
+  /** @type {{x: number, y: number, article: HTMLElement, across: boolean}|null} */
+  #from = null;
 
   /**
    * @param {HTMLElement} log  what holds the messages
@@ -28,23 +29,27 @@ export class Swipe {
     log.addEventListener("touchcancel", () => this.#drop(), passive);
   }
 
+  /** @param {TouchEvent} event */
   #start({ touches, target }) {
     this.#drop();
-    const article = target.closest?.('.eh-msg[data-role="assistant"]');
+    if (!(target instanceof Element)) return;
+    /** @type {HTMLElement|null} */
+    const article = target.closest('.eh-msg[data-role="assistant"]');
     const [touch] = touches;
     if (touches.length !== 1 || !article || target.closest("textarea,input,.eh-foot") || this.#sideways(target)) return;
-    if (touch.clientX < EDGE || touch.clientX > innerWidth - EDGE || !getSelection().isCollapsed) return;
+    if (touch.clientX < EDGE || touch.clientX > innerWidth - EDGE || !getSelection()?.isCollapsed) return;
     this.#from = { x: touch.clientX, y: touch.clientY, article, across: false };
   }
 
-  /** Is the touched part one that scrolls sideways itself? */
+  /** Is the touched part one that scrolls sideways itself? @param {Element} target */
   #sideways(target) {
-    for (let at = target; at && at !== this.#log; at = at.parentElement) {
+    for (let at = /** @type {Element|null} */ (target); at && at !== this.#log; at = at.parentElement) {
       if (at.scrollWidth > at.clientWidth + 1 && ["auto", "scroll"].includes(getComputedStyle(at).overflowX)) return true;
     }
     return false;
   }
 
+  /** @param {TouchEvent} event */
   #move({ touches }) {
     const from = this.#from;
     if (!from) return;
@@ -56,16 +61,17 @@ export class Swipe {
       from.across = true;
     }
     if (prefersReducedMotion()) return;
-    const way = this.#can(from.article.dataset.id, x < 0 ? 1 : -1) ? 0.7 : 0.15; // at an end it hardly gives way
+    const way = this.#can(from.article.dataset.id ?? "", x < 0 ? 1 : -1) ? 0.7 : 0.15; // at an end it hardly gives way
     from.article.style.translate = `${Math.round(x * way)}px`;
   }
 
+  /** @param {TouchEvent} event */
   #end({ changedTouches }) {
     const from = this.#from;
     this.#drop();
     if (!from?.across) return;
     const x = changedTouches[0].clientX - from.x;
-    if (Math.abs(x) >= TURN) this.#turn(from.article.dataset.id, x < 0 ? 1 : -1);
+    if (Math.abs(x) >= TURN) this.#turn(from.article.dataset.id ?? "", x < 0 ? 1 : -1);
   }
 
   #drop() {

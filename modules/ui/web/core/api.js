@@ -22,6 +22,12 @@ export class ApiError extends Error {
   }
 }
 
+/** What went wrong and what to do, as one text. @param {unknown} error */
+export function describeError(error) {
+  if (error instanceof ApiError) return `${error.message} ${error.hint}`.trim();
+  return error instanceof Error ? error.message : String(error);
+}
+
 const AWAY = { message: "The server does not answer.", hint: "What you typed is kept.", code: "unreachable" };
 const OUTLIVES = 20_000; // characters; a browser carries 64 kB for pages that are gone, and one character is 3 bytes at most
 const id = encodeURIComponent;

@@ -5,6 +5,9 @@ import { icon } from "../core/icons.js";
 import { ConnectionBanner } from "./connection_banner.js";
 
 export class Banner {
+  #drawn = "";
+
+  /** @param {{store: import("../core/store.js").Store<import("../types.js").ChatState>, serverEvents: import("../core/server_events.js").ServerEvents}} parts */
   constructor({ store, serverEvents }) {
     this.store = store;
     this.problems = h("div", { class: "eh-problems" });
@@ -15,11 +18,13 @@ export class Banner {
     store.on(["server"], () => this.#problems(store.get("server")?.problems ?? []));
   }
 
+  /** @param {{source: string, message: string}[]} problems */
   #problems(problems) {
     const key = JSON.stringify(problems);
-    if (key === this.drawn) return;
-    this.drawn = key;
+    if (key === this.#drawn) return;
+    this.#drawn = key;
     fill(this.problems, problems.map(({ source, message }) => {
+      /** @type {HTMLElement} */
       const row = h("div", { class: "eh-banner", role: "status" }, icon("info"), h("p", {}, source && h("strong", { text: `${source}: ` }), message),
         button({ icon: icon("close"), label: "Dismiss", onClick: () => row.remove() }));
       return row;

@@ -6,8 +6,10 @@ import { icon } from "../core/icons.js";
 const GRACE = 700; // ms; a short break is not worth a word
 
 export class ConnectionBanner {
-  #timer = 0;
-  #seconds = 0;
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  #timer;
+  /** @type {ReturnType<typeof setInterval>|undefined} */
+  #seconds;
   #shown;
 
   /** @param {{retry: () => void, shown?: () => void}} parts  retry tries at once; shown is called when the row comes or goes */
@@ -37,6 +39,7 @@ export class ConnectionBanner {
     this.#seconds = setInterval(count, 1000);
   }
 
+  /** @param {boolean} visible */
   #show(visible) {
     if (this.node.hidden !== visible) return;
     show(this.node, visible);

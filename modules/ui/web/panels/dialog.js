@@ -10,6 +10,7 @@ import { icon } from "../core/icons.js";
  */
 export function openDialog({ root, title, body, actions = [], wide = false, onClose }) {
   const name = uid("dialog");
+  /** @type {HTMLDialogElement} */
   const dialog = h("dialog", { class: wide ? "eh-dialog eh-wide" : "eh-dialog", "aria-labelledby": name },
     h("header", {}, h("h2", { id: name, text: title }), button({ icon: icon("close"), label: "Close", onClick: () => dialog.close() })),
     h("div", { class: "eh-dialog-body" }, body),
@@ -25,7 +26,11 @@ export function openDialog({ root, title, body, actions = [], wide = false, onCl
   return dialog;
 }
 
-/** Ask before something that cannot be taken back. @returns {Promise<boolean>} */
+/**
+ * Ask before something that cannot be taken back.
+ * @param {{root: Element, title: string, text: string, yes: string, danger?: boolean}} parts
+ * @returns {Promise<boolean>}
+ */
 export function confirmDialog({ root, title, text, yes, danger = true }) {
   return new Promise((resolve) => {
     let answer = false;
@@ -36,9 +41,14 @@ export function confirmDialog({ root, title, text, yes, danger = true }) {
   });
 }
 
-/** Ask for one line of text. @returns {Promise<string|null>} */
+/**
+ * Ask for one line of text.
+ * @param {{root: Element, title: string, label: string, value: string, yes: string}} parts
+ * @returns {Promise<string|null>}
+ */
 export function askDialog({ root, title, label, value, yes }) {
   return new Promise((resolve) => {
+    /** @type {string|null} */
     let answer = null;
     const input = h("input", { type: "text", class: "eh-input", value, "aria-label": label, maxlength: 200, dir: "auto" });
     const form = h("form", { method: "dialog", on: { submit: () => { answer = input.value.trim(); } } }, input,

@@ -13,7 +13,9 @@ export class Drawer {
   #store;
   #list = h("div", { class: "eh-chats" });
   #older;
+  #drawn = "";
 
+  /** @param {import("../chat_app.js").ChatApp} context */
   constructor(context) {
     this.#context = context;
     this.#store = context.store;
@@ -32,25 +34,29 @@ export class Drawer {
 
   #draw() {
     const open = this.#store.get("chat")?.id;
-    const [query, ready, running] = ["query", "ready", "running"].map((name) => this.#store.get(name));
+    const [query, ready, running] = [this.#store.get("query"), this.#store.get("ready"), this.#store.get("running")];
     show(this.#older, this.#store.get("chatsMore"));
     const key = JSON.stringify([this.#store.get("chats").map((chat) => [chat.id, chat.title, chat.snippet, chat.updated]), open, [...running], query !== "", ready]);
-    if (key === this.drawn) return;
-    this.drawn = key;
-    const focused = document.activeElement?.closest?.(".eh-chat")?.dataset.id;
+    if (key === this.#drawn) return;
+    this.#drawn = key;
+    /** @type {HTMLElement|null|undefined} */
+    const focusedRow = document.activeElement?.closest(".eh-chat");
+    const focused = focusedRow?.dataset.id;
     let group = "";
+    /** @type {HTMLElement[]} */
     const rows = []; // a heading and a list for each day
     for (const chat of this.#store.get("chats")) {
       const heading = dayGroup(chat.updated);
       if (heading !== group) rows.push(h("h2", { class: "eh-day", text: heading }), h("div", { role: "list", "aria-label": heading }));
       group = heading;
-      rows.at(-1).append(this.#row(chat, chat.id === open));
+      rows.at(-1)?.append(this.#row(chat, chat.id === open));
     }
     const none = query ? "No chat has these words." : "Your chats will be listed here.";
     fill(this.#list, rows.length ? rows : h("p", { class: "eh-muted eh-none", text: ready ? none : "" }));
-    if (focused) this.#list.querySelector(`[data-id="${CSS.escape(focused)}"] .eh-chat-open`)?.focus();
+    if (focused) /** @type {HTMLElement|null} */ (this.#list.querySelector(`[data-id="${CSS.escape(focused)}"] .eh-chat-open`))?.focus();
   }
 
+  /** @param {import("../types.js").ChatInfo} chat @param {boolean} open */
   #row(chat, open) {
     const title = titleOf(chat);
     const main = h("button", { type: "button", class: "eh-chat-open", "aria-current": open ? "true" : null, title: `${title}\n${when(chat.updated)}`, on: { click: () => this.#open(chat.id) } },
@@ -60,11 +66,13 @@ export class Drawer {
       main, this.#store.get("running").has(chat.id) && h("span", { class: "eh-run-dot", role: "img", "aria-label": "A reply is being written" }), more);
   }
 
+  /** @param {string} id */
   #open(id) {
     this.#context.run(() => this.#context.chats.open(id));
     if (narrow()) this.#context.toggle("drawer", false);
   }
 
+  /** @param {HTMLElement} anchor @param {import("../types.js").ChatInfo} chat */
   #menu(anchor, chat) {
     const { popup, run, chats } = this.#context;
     popup.menu(anchor, [
@@ -76,15 +84,17 @@ export class Drawer {
     ], "Chat actions");
   }
 
+  /** @param {{id: string|null, title?: string, snippet?: string}} chat */
   async rename(chat) {
     const title = await askDialog({ root: this.#context.root, title: "Rename the chat", label: "Name", value: titleOf(chat), yes: "Rename" });
-    if (title) await this.#context.chats.rename(chat.id, title);
+    if (title && chat.id) await this.#context.chats.rename(chat.id, title);
   }
 
+  /** @param {KeyboardEvent} event */
   #key(event) {
     if (composing(event)) return; // Enter and the arrows belong to the input method then
-    const rows = [...this.#list.querySelectorAll(".eh-chat-open")];
-    const at = rows.indexOf(document.activeElement);
+    const rows = [.../** @type {NodeListOf<HTMLElement>} */ (this.#list.querySelectorAll(".eh-chat-open"))];
+    const at = rows.findIndex((row) => row === document.activeElement);
     const own = this.#store.get("chats")[at];
     if (event.key === "ArrowDown") (rows[at + 1] ?? rows[0])?.focus();
     else if (event.key === "ArrowUp" && at >= 0) (rows[at - 1] ?? this.search).focus();

@@ -6,10 +6,10 @@ import { openDialog } from "./dialog.js";
 /** @param {{root: Element, shortcuts: import("../core/shortcuts.js").Shortcuts}} context */
 export function openHelp({ root, shortcuts }) {
   if (root.querySelector(".eh-help")) return;
+  /** @type {Map<string, import("../types.js").Shortcut[]>} */
   const groups = new Map();
   for (const row of shortcuts.table) {
-    if (!groups.has(row.group)) groups.set(row.group, []);
-    groups.get(row.group).push(row);
+    groups.set(row.group, [...(groups.get(row.group) ?? []), row]);
   }
   const name = uid("switch");
   const on = h("input", { type: "checkbox", id: name });

@@ -6,9 +6,12 @@ import { changesOf, offerFor, offerView } from "../chat/fallback_offer.js";
 
 export class LoadCard {
   #context;
+  /** @type {string|null} */
   #dismissed = null; // the error that was waved away
-  #taken = null; // {offer, begun}: what is being loaded instead, to be said when it is there
+  /** @type {{offer: import("../types.js").FallbackOffer, begun: boolean}|null} */
+  #taken = null; // what is being loaded instead, to be said when it is there
 
+  /** @param {import("../chat_app.js").ChatApp} context */
   constructor(context) {
     this.#context = context;
     this.node = h("div", { class: "eh-load-card", hidden: true });
@@ -20,14 +23,14 @@ export class LoadCard {
     const status = store.get("model");
     this.#say(status);
     if (status.state !== "failed") this.#dismissed = null;
-    const offer = status.state === "failed" ? status.error?.fallback : null;
+    const offer = status.state === "failed" ? status.error?.fallback ?? null : null;
     const key = offer ? JSON.stringify(status.error) : null;
     const shown = Boolean(offer?.model) && key !== this.#dismissed && !this.#elsewhere(status);
-    refill(this.node, shown ? key : "", () => (shown ? this.#card(status, offer, key) : []));
+    refill(this.node, shown ? key : "", () => (shown && offer ? this.#card(status, offer, key) : []));
     show(this.node, shown);
   }
 
-  /** Said afterwards, once it is true: nothing was changed behind anybody's back. Something else loaded meanwhile ends it. */
+  /** Said afterwards, once it is true: nothing was changed behind anybody's back. Something else loaded meanwhile ends it. @param {import("../types.js").ModelStatus} status */
   #say(status) {
     const taken = this.#taken;
     if (!taken) return;
@@ -38,24 +41,26 @@ export class LoadCard {
     if (there || (taken.begun && !(ours && status.state === "starting"))) this.#taken = null;
   }
 
-  /** A reply at the end of what is shown waits for the load, or failed of it: its own card has the button. */
+  /** A reply at the end of what is shown waits for the load, or failed of it: its own card has the button. @param {import("../types.js").ModelStatus} status */
   #elsewhere(status) {
     const last = this.#context.store.get("chat")?.path().at(-1);
     return last?.state === "running" || (last?.state === "failed" && offerFor(last, status) !== null);
   }
 
+  /** @param {import("../types.js").ModelStatus} status @param {import("../types.js").FallbackOffer} offer @param {string|null} key */
   #card(status, offer, key) {
     const { run, showLog } = this.#context;
     return h("div", { class: "eh-callout eh-error", role: "alert", "aria-label": `${offer.model} did not load` }, icon("alert"),
       h("div", { class: "eh-callout-text" },
-        h("p", {}, h("strong", { text: `${offer.model} did not load. `, dir: "auto" }), status.error.message),
-        status.error.hint && h("p", { class: "eh-muted", text: status.error.hint }),
+        h("p", {}, h("strong", { text: `${offer.model} did not load. `, dir: "auto" }), status.error?.message),
+        status.error?.hint && h("p", { class: "eh-muted", text: status.error.hint }),
         offerView(offer, "Load with less memory", () => run(() => this.#take(offer))),
         h("div", { class: "eh-row" },
           button({ text: "Show log", label: "Show log", class: "eh-btn eh-outline", onClick: () => run(showLog) }),
           button({ text: "Dismiss", label: "Dismiss", class: "eh-btn eh-outline", onClick: () => this.#dismiss(key) }))));
   }
 
+  /** @param {import("../types.js").FallbackOffer} offer */
   async #take(offer) {
     const { api, topbar } = this.#context;
     topbar.model.focus(); // where the load is shown; this card goes
@@ -68,6 +73,7 @@ export class LoadCard {
     }
   }
 
+  /** @param {string|null} key */
   #dismiss(key) {
     this.#dismissed = key;
     this.#context.topbar.model.focus();

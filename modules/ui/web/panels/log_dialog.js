@@ -5,6 +5,7 @@ import { icon } from "../core/icons.js";
 import { copyText, tick } from "../markdown/code_block.js";
 import { openDialog } from "./dialog.js";
 
+/** @param {{root: Element, api: import("../core/api.js").Api, toasts: import("./toasts.js").Toasts}} context */
 export async function openLog({ root, api, toasts }) {
   const { lines } = await api.log(300);
   const text = lines.join("\n");

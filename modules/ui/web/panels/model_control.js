@@ -6,6 +6,7 @@ export class ModelControl {
   #api;
   #store;
 
+  /** @param {{api: import("../core/api.js").Api, store: import("../core/store.js").Store<import("../types.js").ChatState>}} parts */
   constructor({ api, store }) {
     this.#api = api;
     this.#store = store;
@@ -21,7 +22,7 @@ export class ModelControl {
     return models;
   }
 
-  /** Start loading; progress comes by events. */
+  /** Start loading; progress comes by events. @param {string} name */
   async load(name) {
     this.#store.set({ model: await this.#api.load(name) });
   }
@@ -30,7 +31,7 @@ export class ModelControl {
     this.#store.set({ model: await this.#api.unload() });
   }
 
-  /** Load again what a reply was written with, or what was loaded last. */
+  /** Load again what a reply was written with, or what was loaded last. @param {string|null|undefined} name */
   async reload(name) {
     const wanted = name || this.#store.get("model").model;
     if (wanted) await this.load(wanted);

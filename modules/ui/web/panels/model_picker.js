@@ -5,25 +5,40 @@ import { bytes, count } from "../core/format.js";
 import { icon } from "../core/icons.js";
 import { composing } from "../core/shortcuts.js";
 
+/** @typedef {import("../types.js").ModelInfo} ModelInfo */
+
 const HEADROOM = 1.15; // a loaded model takes about this much of its file's size, and the context comes on top
+
+/** @type {Record<string, number>} */
+const STEPS = { ArrowDown: 1, ArrowUp: -1 };
 
 export class ModelPicker {
   #context;
   #store;
   #at = 0;
+  /** @type {ModelInfo[]} */
   #rows = [];
+  /** @type {HTMLElement} */
   #list;
   #drawn = "";
-  #loading = null; // {text, bar} of the row that is being loaded
+  /** @type {{text: HTMLElement|null, bar: HTMLElement}|null} */
+  #loading = null; // of the row that is being loaded
+  /** @type {HTMLInputElement} */
   #input;
+  /** @type {(() => void)|null} */
   #off = null;
+  /** @type {HTMLElement} */
+  folder;
+  /** @type {HTMLElement} */
+  now;
 
+  /** @param {import("../chat_app.js").ChatApp} context */
   constructor(context) {
     this.#context = context;
     this.#store = context.store;
   }
 
-  /** Open below `anchor`. */
+  /** Open below `anchor`. @param {HTMLElement} anchor */
   open(anchor) {
     const list = uid("models");
     this.#list = h("div", { class: "eh-models", role: "listbox", id: list, "aria-label": "Models" });
@@ -47,17 +62,20 @@ export class ModelPicker {
     this.#context.run(() => this.#context.rescan());
   }
 
+  /** @returns {[string, ModelInfo[]][]} */
   #found() {
     const words = this.#input.value.toLowerCase().split(/\s+/).filter(Boolean);
     const status = this.#store.get("model");
-    const current = (model) => model.name === status.model && ["ready", "busy", "starting"].includes(status.state);
-    const match = (model) => words.every((word) => `${model.name} ${model.quant} ${model.arch}`.toLowerCase().includes(word));
+    const current = (/** @type {ModelInfo} */ model) => model.name === status.model && ["ready", "busy", "starting"].includes(status.state);
+    const match = (/** @type {ModelInfo} */ model) => words.every((word) => `${model.name} ${model.quant} ${model.arch}`.toLowerCase().includes(word));
     const models = this.#store.get("models").filter(match);
-    return [
+    /** @type {[string, ModelInfo[]][]} */
+    const groups = [
       ["Loaded", models.filter(current)],
       ["On disk", models.filter((model) => !current(model) && !model.builtin)],
       ["Built in", models.filter((model) => !current(model) && model.builtin)],
-    ].filter(([, group]) => group.length);
+    ];
+    return groups.filter(([, group]) => group.length);
   }
 
   #draw() {
@@ -82,12 +100,14 @@ export class ModelPicker {
     return this.#progress(status);
   }
 
+  /** @param {import("../types.js").ModelStatus} status */
   #progress({ progress, stage }) {
     if (!this.#loading) return;
-    setText(this.#loading.text, `Loading ${Math.round((progress ?? 0) * 100)} % ${stage ?? ""}`.trim());
+    if (this.#loading.text) setText(this.#loading.text, `Loading ${Math.round((progress ?? 0) * 100)} % ${stage ?? ""}`.trim());
     this.#loading.bar.style.transform = `scaleX(${progress ?? 0})`;
   }
 
+  /** @param {import("../types.js").ModelInfo} model */
   #row(model) {
     const status = this.#store.get("model");
     const own = model.name === status.model;
@@ -98,12 +118,12 @@ export class ModelPicker {
     if (loading) {
       const bar = h("i");
       row.append(h("span", { class: "eh-load-bar", "aria-hidden": "true" }, bar));
-      this.#loading = { text: row.querySelector(".eh-model-loading"), bar };
+      this.#loading = { text: /** @type {HTMLElement|null} */ (row.querySelector(".eh-model-loading")), bar };
     }
     return row;
   }
 
-  /** What can be done with the model that is loaded or loading: it ends. */
+  /** What can be done with the model that is loaded or loading: it ends. @param {import("../types.js").ModelStatus} status */
   #drawNow({ model, state }) {
     const loading = state === "starting";
     const there = loading || ["ready", "busy"].includes(state);
@@ -113,16 +133,18 @@ export class ModelPicker {
       button({ icon: icon(loading ? "stop" : "power"), text: loading ? "Cancel loading" : "Unload", label: loading ? "Cancel loading" : "Unload", class: "eh-btn eh-outline", onClick: () => this.#context.run(() => this.#context.unload()) })]);
   }
 
+  /** @param {import("../types.js").ModelInfo} model @param {import("../types.js").ModelStatus|null} status */
   #remark(model, status) {
     if (!model.runnable) return h("small", { class: "eh-bad", text: model.reason });
     if (status?.state === "starting") return h("small", { class: "eh-model-loading" });
-    if (["failed", "crashed"].includes(status?.state)) return h("small", { class: "eh-bad", text: status.error?.message ?? "It did not load the last time." });
+    if (["failed", "crashed"].includes(status?.state ?? "")) return h("small", { class: "eh-bad", text: status?.error?.message ?? "It did not load the last time." });
     const free = this.#store.get("memory")?.available ?? 0;
-    const loaded = ["ready", "busy"].includes(status?.state);
+    const loaded = ["ready", "busy"].includes(status?.state ?? "");
     if (!loaded && free && model.size * HEADROOM > free) return h("small", { class: "eh-warn", text: `~${bytes(model.size * HEADROOM)} needed, ${bytes(free)} free: may be too big` });
     return null;
   }
 
+  /** @param {import("../types.js").ModelInfo} model */
   #choose(model) {
     if (!model.runnable) return;
     const status = this.#store.get("model");
@@ -131,9 +153,10 @@ export class ModelPicker {
     if (there) this.#context.popup.close();
   }
 
+  /** @param {KeyboardEvent} event */
   #key(event) {
     if (composing(event)) return;
-    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const step = STEPS[event.key];
     if (step) {
       this.#at = (this.#at + step + this.#rows.length) % Math.max(1, this.#rows.length);
       this.#mark();
@@ -158,9 +181,9 @@ export class ModelPicker {
   }
 }
 
-/** "Q4_1 · 98 MB · 2,048 context · 135M parameters" */
+/** "Q4_1 · 98 MB · 2,048 context · 135M parameters" @param {import("../types.js").ModelInfo} model */
 function facts(model) {
   if (model.builtin) return "repeats what you write; for trying things out, not a language model";
-  const size = model.parameters >= 1e9 ? `${(model.parameters / 1e9).toFixed(1)}B` : model.parameters ? `${Math.round(model.parameters / 1e6)}M` : "";
+  const size = model.parameters && model.parameters >= 1e9 ? `${(model.parameters / 1e9).toFixed(1)}B` : model.parameters ? `${Math.round(model.parameters / 1e6)}M` : "";
   return [model.quant, size && `${size} parameters`, model.size && bytes(model.size), model.context_length && `${count(model.context_length)} context`].filter(Boolean).join(" · ");
 }

@@ -3,15 +3,25 @@
 import { button, h, setText, show, uid } from "../core/dom.js";
 import { icon } from "../core/icons.js";
 
+/** @typedef {import("../types.js").ParamValue} ParamValue */
+/** @typedef {HTMLInputElement|HTMLSelectElement|HTMLTextAreaElement} Control */
+
+/** @type {Record<string, string>} */
 const HOW = { list: 'Quoted items with commas between, as in "a", "b".', map: 'Written as {"1234": -100}: a token and its bias.' };
 const SETTLE = 250; // ms without a further change until a value is saved
 
 export class ParamControl {
+  /** @type {ReturnType<typeof setTimeout>|0} */
   #timer = 0;
   #saving = false;
+  /** @type {Promise<unknown>|null} */
   #storing = null;
 
-  /** @param {object} row  of /api/params @param {(changes: object) => Promise<object>} save */
+  /**
+   * @param {import("../types.js").Param} row  of /api/params
+   * @param {ParamValue} value
+   * @param {(changes: Record<string, ParamValue>) => Promise<unknown>} save
+   */
   constructor(row, value, save) {
     this.row = row;
     this.save = save;
@@ -24,6 +34,7 @@ export class ParamControl {
     this.show(value);
   }
 
+  /** @returns {Control[]} */
   #inputs() {
     const { kind, low, high, step, choices, label } = this.row;
     const change = () => this.#changed();
@@ -40,21 +51,22 @@ export class ParamControl {
     return [h("textarea", { id: this.id, class: "eh-input", rows: kind === "list" ? 3 : 2, spellcheck: "false", on: { input: change } })];
   }
 
-  /** Put a value in, unless the person is at it. */
+  /** Put a value in, unless the person is at it. @param {import("../types.js").ParamValue} value */
   show(value) {
     this.value = value;
     show(this.reset, JSON.stringify(value) !== JSON.stringify(this.row.default));
-    if (this.#saving || this.inputs.includes(document.activeElement)) return;
+    if (this.#saving || this.inputs.some((input) => input === document.activeElement)) return;
     this.#write(value);
   }
 
+  /** @param {import("../types.js").ParamValue} value */
   #write(value) {
     const { kind } = this.row;
     for (const input of this.inputs) {
-      if (kind === "bool") input.checked = value;
+      if (kind === "bool" && input instanceof HTMLInputElement) input.checked = Boolean(value);
       else if (kind === "map") input.value = JSON.stringify(value);
-      else if (kind === "list") input.value = value.map((item) => JSON.stringify(item)).join(", ");
-      else input.value = value;
+      else if (Array.isArray(value)) input.value = value.map((item) => JSON.stringify(item)).join(", ");
+      else input.value = String(value);
     }
   }
 
@@ -66,7 +78,7 @@ export class ParamControl {
   #read() {
     const input = this.inputs[this.inputs.length - 1];
     switch (this.row.kind) {
-      case "bool": return input.checked;
+      case "bool": return input instanceof HTMLInputElement && input.checked;
       case "float": case "int": return input.value.trim() === "" ? NaN : Number(input.value);
       case "list": return JSON.parse(`[${input.value}]`);
       case "map": return JSON.parse(input.value || "{}");
@@ -88,6 +100,7 @@ export class ParamControl {
     if (!this.#timer) return this.#storing;
     clearTimeout(this.#timer);
     this.#timer = 0;
+    /** @type {Promise<unknown>} */
     const storing = Promise.all([this.#storing, this.#store()]).finally(() => { if (this.#storing === storing) this.#storing = null; });
     this.#storing = storing;
     return storing;
@@ -102,7 +115,7 @@ export class ParamControl {
       this.value = value;
       show(this.reset, JSON.stringify(value) !== JSON.stringify(this.row.default));
     } catch (error) {
-      said = error instanceof SyntaxError ? HOW[this.row.kind] : error.message;
+      said = error instanceof SyntaxError ? HOW[this.row.kind] : error instanceof Error ? error.message : String(error);
     }
     this.#saving = this.#timer !== 0; // changed again meanwhile
     setText(this.problem, said);

@@ -7,11 +7,14 @@ import { SystemPrompt } from "./system_prompt.js";
 
 export class ParamsDrawer {
   #context;
+  /** @type {Map<string, ParamControl>} */
   #controls = new Map();
   #list = h("div", { class: "eh-params-list" });
+  /** @type {string|null} */
   #loader = null;
   #loaded = false;
 
+  /** @param {import("../chat_app.js").ChatApp} context */
   constructor(context) {
     this.#context = context;
     const close = button({ icon: icon("close"), label: "Close parameters", onClick: () => context.toggle("params", false) });
@@ -37,13 +40,13 @@ export class ParamsDrawer {
     const honoured = new Set(supported);
     this.flush();
     this.#controls.clear();
+    /** @type {Map<string, Node[]>} */
     const groups = new Map();
     for (const row of params) {
       if (!honoured.has(row.name)) continue;
       const control = new ParamControl(row, values[row.name], (changes) => this.#save(changes));
       this.#controls.set(row.name, control);
-      if (!groups.has(row.group)) groups.set(row.group, []);
-      groups.get(row.group).push(control.node);
+      groups.set(row.group, [...(groups.get(row.group) ?? []), control.node]);
     }
     fill(this.#list, [...groups].map(([name, nodes], at) => h("details", { open: at < 3 }, h("summary", { class: "eh-day" }, name, icon("caret")), nodes)));
     fill(this.preset, h("option", { value: "", text: "no preset" }), presets.map(({ name, shipped }) => h("option", { value: name, text: shipped ? name : `${name} (own)` })));
@@ -61,11 +64,13 @@ export class ParamsDrawer {
     if (this.#loaded) await this.load();
   }
 
+  /** @param {Record<string, import("../types.js").ParamValue>} changes */
   async #save(changes) {
     const answer = await this.#context.api.setParams(changes);
     this.#showPreset(answer.preset ?? this.preset.value, answer.modified ?? true);
   }
 
+  /** @param {string|null} preset @param {boolean} modified */
   #showPreset(preset, modified) {
     this.preset.value = preset ?? "";
     show(this.modified, Boolean(preset && modified));
@@ -86,12 +91,13 @@ export class ParamsDrawer {
     await this.load();
   }
 
-  /** Values changed, here or elsewhere. */
+  /** Values changed, here or elsewhere. @param {{values?: Record<string, import("../types.js").ParamValue>} & import("../types.js").PresetState} event */
   onEvent({ values, preset, modified }) {
     for (const [name, value] of Object.entries(values ?? {})) this.#controls.get(name)?.show(value);
     if (this.#loaded) this.#showPreset(preset, modified);
   }
 
+  /** @param {string} loader */
   #follow(loader) {
     if (loader === this.#loader) return;
     this.#loader = loader;

@@ -6,13 +6,17 @@ const SETTLE = 600; // ms
 
 export class SystemPrompt {
   #context;
+  /** @type {import("../chat/chat_tree.js").ChatTree|null} */
   #tree = null; // the chat the text in the box belongs to
+  /** @type {string|null} */
   #key = null; // its id
-  #timer = 0;
-  #saving = null; // {text, tree, done}: on its way
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  #timer;
+  /** @type {{text: string, tree: import("../chat/chat_tree.js").ChatTree|null, done: Promise<unknown>}|null} */
+  #saving = null; // on its way
   #old = false; // the draft is of a time before the prompt that the chat has now: it waits to be taken up
 
-  /** @param {{store, drafts, conversation, toasts, run}} context */
+  /** @param {import("../chat_app.js").ChatApp} context */
   constructor(context) {
     this.#context = context;
     this.node = h("textarea", { class: "eh-input", rows: 4, dir: "auto", placeholder: "None: the model answers as it was trained.", "aria-label": "System prompt of this chat" });
@@ -66,6 +70,7 @@ export class SystemPrompt {
     });
   }
 
+  /** @param {string|null} key */
   #discard(key) {
     this.#context.drafts.setSystem(key, null);
     if (key !== this.#key) return;
@@ -95,9 +100,10 @@ export class SystemPrompt {
   #save() {
     clearTimeout(this.#timer);
     const { conversation, drafts, run } = this.#context;
-    const [key, tree, text] = [this.#key, this.#tree, this.#draft];
+    const [key, tree, text, saving] = [this.#key, this.#tree, this.#draft, this.#saving];
     if (text === null) return null;
-    if (this.#saving?.text === text && this.#saving.tree === tree) return this.#saving.done;
+    if (saving !== null && saving.text === text && saving.tree === tree) return saving.done;
+    /** @type {Promise<unknown>} */
     const done = run(async () => {
       const saved = text === (tree?.system ?? "") ? key : await conversation.setSystem(text, tree);
       for (const one of [key, saved]) {

@@ -1,5 +1,6 @@
 /** Short messages at the edge: something finished, or a setting failed. Three at most; they wait while looked at. */
 
+import { ApiError } from "../core/api.js";
 import { button, h } from "../core/dom.js";
 import { icon } from "../core/icons.js";
 
@@ -16,7 +17,7 @@ export class Toasts {
    * @param {{message: string, hint?: string, level?: "info"|"warning"|"error", action?: string, onAction?: () => unknown}} toast
    */
   show({ message, hint = "", level = "info", action, onAction }) {
-    while (this.node.children.length >= MOST) this.node.firstElementChild.remove();
+    while (this.node.children.length >= MOST) this.node.firstElementChild?.remove();
     const close = button({ icon: icon("close"), label: "Dismiss", onClick: () => toast.remove() });
     const act = action && button({
       text: action, label: action, class: "eh-btn eh-toast-action",
@@ -29,21 +30,24 @@ export class Toasts {
     return toast;
   }
 
-  /** Say what went wrong in the error's own words. */
+  /** Say what went wrong in the error's own words. @param {unknown} error */
   error(error) {
-    if (error.name === "AbortError") return;
-    if (!error.code) console.error(error);
-    this.show({ message: error.message, hint: error.hint, level: "error" });
+    if (error instanceof Error && error.name === "AbortError") return;
+    if (!(error instanceof ApiError)) console.error(error);
+    const hint = error instanceof ApiError ? error.hint : "";
+    this.show({ message: error instanceof Error ? error.message : String(error), hint, level: "error" });
   }
 
+  /** @param {(() => unknown)|undefined} work */
   async #run(work) {
     try {
-      await work();
+      await work?.();
     } catch (error) {
       this.error(error);
     }
   }
 
+  /** @param {HTMLElement} toast @param {number} stay  ms */
   #expire(toast, stay) {
     let timer = setTimeout(() => toast.remove(), stay);
     const hold = () => clearTimeout(timer);

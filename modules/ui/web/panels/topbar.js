@@ -4,6 +4,7 @@ import { button, h, setText, show } from "../core/dom.js";
 import { bytes, gigabytes } from "../core/format.js";
 import { icon } from "../core/icons.js";
 
+/** @type {Record<string, [string, string]>} */
 const STATES = {
   empty: ["", "no model loaded"],
   starting: ["busy", "loading"],
@@ -24,6 +25,7 @@ export class Topbar {
   #memory = h("span", { class: "eh-memory-text" });
   #fill = h("i", {});
 
+  /** @param {import("../chat_app.js").ChatApp} context */
   constructor(context) {
     this.#context = context;
     const { store, keys } = context;
@@ -44,6 +46,7 @@ export class Topbar {
     });
   }
 
+  /** @param {import("../types.js").ModelStatus} status */
   #showModel({ state, model, progress, stage, error }) {
     const ready = this.#context.store.get("ready");
     const [tone, words] = this.#context.store.get("connected") ? STATES[state] ?? ["", state] : ["", "offline"];
@@ -53,10 +56,11 @@ export class Topbar {
     setText(this.#state, model ? (share === null ? words : `${words} ${Math.round(share * 100)} %`) : "");
     this.#dot.dataset.tone = tone;
     show(this.#bar, share !== null);
-    if (share !== null) this.#bar.firstChild.style.transform = `scaleX(${share})`;
+    if (share !== null) /** @type {HTMLElement} */ (this.#bar.firstElementChild).style.transform = `scaleX(${share})`;
     this.model.title = [share === null ? "" : stage, error?.message, this.#context.keys("models")].filter(Boolean).join("\n");
   }
 
+  /** @param {import("../types.js").Memory|null} memory */
   #showMemory(memory) {
     show(this.memory, Boolean(memory?.total));
     if (!memory?.total) return;
@@ -73,11 +77,12 @@ export class Topbar {
   #menu() {
     const { popup, theme, help, conversation, chats, run, drawer, keys, askDelete } = this.#context;
     const tree = conversation.tree;
-    const look = (choice, label, name) => ({ icon: icon(name), label, checked: theme.choice === choice, run: () => theme.choose(choice) });
-    const own = tree?.id ? [
+    const look = (/** @type {string} */ choice, /** @type {string} */ label, /** @type {string} */ name) => ({ icon: icon(name), label, checked: theme.choice === choice, run: () => theme.choose(choice) });
+    const id = tree?.id;
+    const own = id ? [
       { icon: icon("pen"), label: "Rename this chat", run: () => run(() => drawer.rename(tree)) },
-      { icon: icon("download"), label: "Export as Markdown", run: () => run(() => chats.export(tree.id, "markdown")) },
-      { icon: icon("trash"), label: "Delete this chat", danger: true, keys: keys("delete_chat"), run: () => run(() => askDelete(chats, tree.id)) },
+      { icon: icon("download"), label: "Export as Markdown", run: () => run(() => chats.export(id, "markdown")) },
+      { icon: icon("trash"), label: "Delete this chat", danger: true, keys: keys("delete_chat"), run: () => run(() => askDelete(chats, id)) },
       null,
     ] : [];
     popup.menu(this.more, [...own, look("system", "Colours of the system", "screen"), look("light", "Light", "sun"), look("dark", "Dark", "moon"), null,

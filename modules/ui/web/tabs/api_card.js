@@ -5,6 +5,7 @@ import { button, fill, h } from "../core/dom.js";
 import { icon } from "../core/icons.js";
 import { copyText } from "../markdown/code_block.js";
 
+/** @param {import("../types.js").Surface} parts */
 export function mount({ element }) {
   new Api().state().then(
     ({ api }) => fill(element,
@@ -16,6 +17,7 @@ export function mount({ element }) {
   );
 }
 
+/** @param {string} label @param {string} text */
 function address(label, text) {
   const said = h("span", { class: "eht-muted", role: "status" });
   const copy = button({ icon: icon("copy"), label: `Copy the ${label.toLowerCase()}`, onClick: async () => {
@@ -23,7 +25,7 @@ function address(label, text) {
       await copyText(text);
       said.textContent = "copied";
     } catch (error) {
-      said.textContent = error.message;
+      said.textContent = error instanceof Error ? error.message : String(error);
     }
   } });
   return h("p", { class: "eht-address" }, h("span", { text: `${label}: ` }), h("code", { text }), copy, said);

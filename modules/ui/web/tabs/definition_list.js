@@ -2,6 +2,7 @@
 
 import { fill, h } from "../core/dom.js";
 
+/** @param {import("../types.js").Surface<{name: string, value: string, help?: string}[]>} parts */
 export function mount({ element, props, watch }) {
   const draw = () => fill(element, h("dl", { class: "eht-facts" }, (props.value || []).flatMap(({ name, value, help }) => [
     h("dt", { text: name }),

@@ -3,6 +3,9 @@
 import { fill, h } from "../core/dom.js";
 import { icon } from "../core/icons.js";
 
+/** @typedef {{name: string, version?: string, ok: boolean, problem?: string}} ExtensionRow */
+
+/** @param {import("../types.js").Surface<ExtensionRow[]>} parts */
 export function mount({ element, props, watch }) {
   const draw = () => {
     const rows = props.value || [];
@@ -12,6 +15,7 @@ export function mount({ element, props, watch }) {
   draw();
 }
 
+/** @param {ExtensionRow} extension */
 function row({ name, version, ok, problem }) {
   return h("div", { class: `eht-extension${ok ? "" : " is-bad"}` },
     icon(ok ? "check" : "alert"),

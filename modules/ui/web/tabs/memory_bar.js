@@ -6,13 +6,19 @@ import { icon } from "../core/icons.js";
 import { api, store } from "./model_store.js";
 
 const SETTLE = 250; // ms without a change before the server is asked
+/** @typedef {import("../types.js").DeviceShare} DeviceShare */
+
+/** @type {["weights"|"kv_cache"|"compute"|"overhead", string][]} */
 const PARTS = [["weights", "weights"], ["kv_cache", "KV cache"], ["compute", "computing"], ["overhead", "engine"]];
+/** @type {Record<string, string>} */
 const WORDS = { fits: "Fits", tight: "Tight", "too large": "Too large", unknown: "Not known" };
 
+/** @param {import("../types.js").Surface<{model: string, loader: string, settings: object}>} parts */
 export function mount({ element, props, watch }) {
   const box = h("div", { class: "eht-fit", role: "status", "aria-label": "Memory this will take" });
   element.append(box);
-  let timer = 0;
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  let timer;
   let asked = 0;
   const ask = async () => {
     const wanted = props.value;
@@ -22,7 +28,7 @@ export function mount({ element, props, watch }) {
       const estimate = await api.estimate({ name: wanted.model, loader: wanted.loader, settings: wanted.settings });
       if (mine === asked) draw(box, estimate);
     } catch (error) {
-      if (mine === asked) fill(box, h("p", { class: "eht-muted", text: `What it will take cannot be said: ${error.message}` }));
+      if (mine === asked) fill(box, h("p", { class: "eht-muted", text: `What it will take cannot be said: ${error instanceof Error ? error.message : error}` }));
     }
     return undefined;
   };
@@ -40,6 +46,7 @@ export function mount({ element, props, watch }) {
   later();
 }
 
+/** @param {HTMLElement} box @param {import("../types.js").Estimate} estimate */
 function draw(box, estimate) {
   const name = estimate.verdict.replace(" ", "-");
   fill(
@@ -55,7 +62,7 @@ function draw(box, estimate) {
   );
 }
 
-/** One device: its parts against what is free. A bar that is full and red does not fit. */
+/** One device: its parts against what is free. A bar that is full and red does not fit. @param {DeviceShare} share @param {boolean} named */
 function device(share, named) {
   const free = share.device_free ?? share.device_total;
   const scale = Math.max(share.sum, free ?? share.sum, 1);
@@ -68,6 +75,7 @@ function device(share, named) {
       over && h("i", { vars: { "--eh-part": `${(free / scale) * 100}%` } })));
 }
 
+/** @param {DeviceShare[]} shares */
 function legend(shares) {
   const sums = PARTS.map(([key, text], at) => ({ at, text, size: shares.reduce((sum, share) => sum + share[key], 0) }));
   return h("p", { class: "eht-fit-legend" }, sums.filter(({ size }) => size > 0).map(({ at, text, size }) => h("span", {},

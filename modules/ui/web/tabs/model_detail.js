@@ -6,6 +6,7 @@ import { icon } from "../core/icons.js";
 import { api, attempt, start, store } from "./model_store.js";
 import { COMPANIONS, STATES } from "./models_list.js";
 
+/** @param {import("../types.js").Surface} parts */
 export function mount({ element, trigger }) {
   const head = h("div", { class: "eht-detail-head" });
   const state = h("div", { class: "eht-detail-state" });
@@ -25,9 +26,15 @@ export function mount({ element, trigger }) {
   start();
 }
 
+/** @typedef {import("../types.js").ModelInfo} ModelInfo */
+/** @typedef {import("../types.js").ModelStatus} ModelStatus */
+/** @typedef {import("../types.js").Surface["trigger"]} Trigger */
+
 const selected = () => (store.get("models") ?? []).find((model) => model.name === store.get("selected"));
+/** @type {string[]} */
 const RUNNING = ["ready", "busy"];
 
+/** @param {HTMLElement} head @param {Trigger} trigger */
 function drawHead(head, trigger) {
   const model = selected();
   const { state, error, model: current } = store.get("status");
@@ -38,9 +45,10 @@ function drawHead(head, trigger) {
       model.sends_to && !(RUNNING.includes(state) && current === model.name) && leaves(model.sends_to, "Text you send to it will leave")),
       h("div", { class: "eht-detail-actions" }, actions(model, trigger))]
     : h("p", { class: "eht-muted", text: waiting ? "" : "Choose a model on the list, or put one into the folder and rescan." })));
-  if (focused && !head.contains(document.activeElement)) head.querySelector("button:not([disabled])")?.focus();
+  if (focused && !head.contains(document.activeElement)) /** @type {HTMLElement|null} */ (head.querySelector("button:not([disabled])"))?.focus();
 }
 
+/** @param {ModelInfo} model */
 function facts(model) {
   return [
     model.builtin ? "built in, for trying things out" : model.format?.toUpperCase(),
@@ -54,12 +62,13 @@ function facts(model) {
   ].filter(Boolean).join(" · ");
 }
 
+/** @type {Record<string, string>} */
 const CAN = {
   images: "sees images", audio: "hears sound", tools: "calls tools", thinking: "thinks first", embeddings: "makes embeddings",
   rerank: "ranks documents", "fill in the middle": "fills gaps in code",
 };
 
-/** What the model can do and which languages it states, known before it is loaded. */
+/** What the model can do and which languages it states, known before it is loaded. @param {ModelInfo} model */
 function chips(model) {
   const can = (model.capabilities ?? []).filter((one) => CAN[one]).map((one) => CAN[one]);
   const languages = (model.languages ?? []).map(language);
@@ -70,6 +79,7 @@ function chips(model) {
     all.map(([kind, text]) => h("li", { class: `eht-chip ${kind}`.trim(), text, dir: "auto" })));
 }
 
+/** @param {string} code */
 function language(code) {
   try {
     return new Intl.DisplayNames(undefined, { type: "language" }).of(code) ?? code;
@@ -78,14 +88,15 @@ function language(code) {
   }
 }
 
+/** @param {ModelInfo} model @param {Trigger} trigger */
 function actions(model, trigger) {
   const status = store.get("status");
   const mine = status.model === model.name;
-  const load = (text, kind = "eh-btn-primary") => button({
+  const load = (/** @type {string} */ text, kind = "eh-btn-primary") => button({
     text, label: text, id: "eh-load", class: `eh-btn ${kind}`, disabled: !model.runnable,
     onClick: () => trigger("start", {}),
   });
-  const unload = (text) => button({
+  const unload = (/** @type {string} */ text) => button({
     text, label: text, id: "eh-unload", class: "eh-btn", onClick: () => attempt(() => api.unload()),
   });
   if (status.state === "starting" && mine) return [unload("Cancel loading")];
@@ -94,6 +105,7 @@ function actions(model, trigger) {
   return [load(mine && status.error ? "Try again" : "Load")];
 }
 
+/** @param {HTMLElement} state */
 function drawState(state) {
   const status = store.get("status");
   if (!store.get("connected")) {
@@ -115,13 +127,17 @@ function drawState(state) {
   fill(state, parts);
 }
 
+/** @param {string} host */
 const leaves = (host, words = "Text you send leaves") => h("p", { class: "eht-leaves" }, icon("alert"),
   h("span", { text: `${words} this machine: ${host}`, dir: "auto" }));
 
+/** @param {string} text */
 const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
+/** @param {string} state */
 const dot = (state) => h("span", { class: `eht-dot is-${state}`, "aria-hidden": "true" });
 
+/** @param {ModelStatus} status */
 function describe(status) {
   if (status.state === "starting") {
     const percent = status.progress === null ? "" : ` ${Math.round(status.progress * 100)} %`;
@@ -131,22 +147,24 @@ function describe(status) {
   return [
     `${STATES[status.state]} with ${status.loader}`,
     status.info ? `${count(status.info.context)} tokens of context` : "",
-    status.info?.slots > 1 ? `${status.info.slots} replies at a time` : "",
+    status.info && status.info.slots > 1 ? `${status.info.slots} replies at a time` : "",
     status.memory_bytes ? `${bytes(status.memory_bytes)} of memory` : "",
     status.running ? `${plural(status.running, "reply", "replies")} running` : "",
     status.waiting ? `${status.waiting} waiting` : "",
   ].filter(Boolean).join(" · ");
 }
 
+/** @param {ModelStatus} status */
 function bar(status) {
-  const known = status.progress !== null && status.progress !== undefined;
-  const percent = known ? Math.round(status.progress * 100) : null;
+  const percent = status.progress === null || status.progress === undefined ? null : Math.round(status.progress * 100);
+  const known = percent !== null;
   return h("div", {
     class: `eht-progress${known ? "" : " is-open"}`, role: "progressbar", "aria-label": "Loading", "aria-valuemin": "0",
     "aria-valuemax": "100", "aria-valuenow": percent, vars: { "--eh-part": `${percent ?? 30}%` },
   }, h("span"));
 }
 
+/** @param {HTMLElement} cards @param {Trigger} trigger */
 function drawCards(cards, trigger) {
   const model = selected();
   const status = store.get("status");
@@ -162,18 +180,20 @@ function drawCards(cards, trigger) {
     replaced && h("p", { class: "eht-muted", text: `Loading it ends ${status.model}, once its replies are done.` })]);
 }
 
+/** @param {string} message @param {string|undefined} hint @param {import("../types.js").Child} more */
 function card(message, hint, more = null) {
   return h("div", { class: "eht-alert", role: "alert" }, icon("alert"),
     h("div", {}, h("strong", { text: message }), hint && h("span", { text: hint }), more));
 }
 
-/** What would fit instead, with one button that loads it so. */
+/** What would fit instead, with one button that loads it so. @param {import("../types.js").FallbackOffer} offer @param {Trigger} trigger */
 function smaller(offer, trigger) {
   return h("div", { class: "eht-offer" }, h("span", { text: `With less memory: ${offer.says}` }),
     button({ text: "Load with these settings", label: "Load with these settings", id: "eh-load-smaller",
       class: "eh-btn eh-btn-primary", onClick: () => trigger("smaller", {}) }));
 }
 
+/** @param {HTMLElement} memory */
 function drawMemory(memory) {
   const known = store.get("memory");
   if (!known?.total) return fill(memory);

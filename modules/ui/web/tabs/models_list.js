@@ -5,9 +5,12 @@ import { bytes, count, plural } from "../core/format.js";
 import { icon } from "../core/icons.js";
 import { rescan, start, store } from "./model_store.js";
 
+/** @typedef {import("../types.js").ModelInfo} ModelInfo */
+
 export const COMPANIONS = ["adapter", "mmproj", "control-vector"]; // named in a model's settings, never loaded by themselves
 const SEARCH_FROM = 8; // fewer models than this fit on the screen
 
+/** @param {import("../types.js").Surface<string>} parts */
 export function mount({ element, trigger, props }) {
   const search = h("input", {
     type: "search", class: "eht-search-input", placeholder: "Find a model", "aria-label": "Find a model", autocomplete: "off",
@@ -34,19 +37,22 @@ export function mount({ element, trigger, props }) {
   start();
 }
 
+/** @param {HTMLElement} rows @param {ModelInfo[]|null} models @param {string} query */
 function drawRows(rows, models, query) {
   const { model, state } = store.get("status");
   refill(rows, [models, query, model, state, store.get("selected")], () => rowNodes(rows, models, query));
 }
 
+/** @param {HTMLElement} rows @param {ModelInfo[]|null} models @param {string} query */
 function rowNodes(rows, models, query) {
   if (models === null) return h("p", { class: "eht-muted", text: "Looking at the folder …" });
-  const focused = rows.contains(document.activeElement) ? document.activeElement.dataset.name : null;
+  const active = document.activeElement;
+  const focused = active instanceof HTMLElement && rows.contains(active) ? active.dataset.name : null;
   const found = models.filter((model) => `${model.name} ${model.quant} ${model.arch}`.toLowerCase().includes(query));
   const runnable = found.filter((model) => model.runnable);
   const companions = found.filter((model) => !model.runnable && COMPANIONS.includes(model.kind));
   const rest = found.filter((model) => !model.runnable && !COMPANIONS.includes(model.kind));
-  if (focused) queueMicrotask(() => rows.querySelector(`[data-name="${CSS.escape(focused)}"]`)?.focus());
+  if (focused) queueMicrotask(() => /** @type {HTMLElement|null} */ (rows.querySelector(`[data-name="${CSS.escape(focused)}"]`))?.focus());
   return [
     runnable.map(row),
     companions.length > 0 && h("h3", { class: "eht-model-group", text: `Goes with a model (${companions.length})` }),
@@ -57,6 +63,7 @@ function rowNodes(rows, models, query) {
   ];
 }
 
+/** @param {ModelInfo} model */
 function row(model) {
   const status = store.get("status");
   const mine = status.model === model.name;
@@ -75,11 +82,13 @@ function row(model) {
   );
 }
 
+/** @type {Record<string, string>} */
 export const STATES = {
   empty: "not loaded", starting: "loading", ready: "loaded", busy: "answering", stopping: "unloading",
   crashed: "stopped by a fault", failed: "did not load",
 };
 
+/** @param {HTMLElement} foot @param {ModelInfo[]|null} models */
 function drawFoot(foot, models) {
   const scanning = store.get("scanning");
   refill(foot, [scanning, store.get("folder"), models?.length], () => [

@@ -4,6 +4,7 @@ import { h } from "../core/dom.js";
 import { serverEvents } from "../core/server_events.js";
 import { ConnectionBanner } from "../panels/connection_banner.js";
 
+/** @param {import("../types.js").Surface} parts */
 export function mount({ element }) {
   const events = serverEvents();
   const banner = new ConnectionBanner({
@@ -21,7 +22,8 @@ export function mount({ element }) {
 
 /** The focus goes to where the tab that is shown begins; in the chat, to where messages are written. */
 function toContent() {
-  const panel = [...document.querySelectorAll("[role=tabpanel]")].find((one) => one.offsetParent !== null);
+  const panel = [.../** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[role=tabpanel]"))].find((one) => one.offsetParent !== null);
+  /** @type {HTMLElement|null|undefined} */
   const target = panel?.querySelector(".eh-write") ?? panel;
   if (!target) return;
   if (target === panel) target.tabIndex = -1;

@@ -6,6 +6,7 @@ import { onServerEvent } from "./server_events.js";
 
 const GATHER = 120; // ms; a preset changes many values in one event, a slider one after the other
 
+/** @param {import("../types.js").Surface} parts */
 export function mount({ element, trigger }) {
   element.append(searchBox());
   follow(trigger);
@@ -24,7 +25,7 @@ function searchBox() {
   return h("div", { class: "eht-search" }, icon("search"), input, nothing);
 }
 
-/** Show the controls whose name, label or explanation has the words. Gives back how many are shown. */
+/** Show the controls whose name, label or explanation has the words. Gives back how many are shown. @param {string} query */
 function filter(query) {
   let shown = 0;
   for (const card of document.querySelectorAll("#eh-parameters .eht-card")) {
@@ -33,7 +34,7 @@ function filter(query) {
       const text = `${control.id.slice(6)} ${control.textContent}`.toLowerCase();
       const match = query === "" || text.includes(query) || text.includes(query.replaceAll("_", "-"));
       control.classList.toggle("eht-filtered", !match);
-      here += match;
+      if (match) here += 1;
     }
     card.classList.toggle("eht-filtered", here === 0);
     shown += here;
@@ -41,10 +42,12 @@ function filter(query) {
   return shown;
 }
 
-/** Ask Python for what changed: exact names for a change of values, the whole tab for a change of model. */
+/** Ask Python for what changed: exact names for a change of values, the whole tab for a change of model. @param {import("../types.js").Surface["trigger"]} trigger */
 function follow(trigger) {
+  /** @type {Set<string>} */
   let names = new Set();
   let timer = 0;
+  /** @type {string|null} */
   let loader = null;
   let greeted = false;
   const send = () => {

@@ -5,7 +5,7 @@ import { serverEvents } from "../core/server_events.js";
 
 /**
  * Receive every event of /api/events. The first is a `hello` with the whole state; it comes again after each reconnect.
- * @param {(event: object) => void} listener @param {{up?: () => void, down?: () => void}} connection  whether the server is there
+ * @param {(event: import("../types.js").ServerEvent) => void} listener @param {{up?: () => void, down?: () => void}} connection  whether the server is there
  * @returns {() => void} unsubscribe
  */
 export function onServerEvent(listener, connection = {}) {

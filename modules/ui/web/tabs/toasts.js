@@ -2,6 +2,7 @@
 
 import { Toasts } from "../panels/toasts.js";
 
+/** @param {import("../types.js").Surface<import("../types.js").Notice & {title?: string}>} parts */
 export function mount({ element, props, watch }) {
   const toasts = new Toasts();
   element.append(toasts.node);
