@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from modules.errors import BadParameter
-from modules.sampling.param import written
+from modules.errors import BadParameter, shown_value
+from modules.sampling.param import as_flag, as_number, written
 from modules.types import Chunk, Embeddings, EngineInfo, GenerationRequest, Message, ParamValue
 
 if TYPE_CHECKING:
@@ -63,22 +63,26 @@ class LoadParam:
 
     def check(self, value: Any) -> ParamValue:
         """`value` as this setting's type. Raises BadParameter naming what is allowed."""
-        if self.kind == "bool" and isinstance(value, bool):
-            return value
+        if value is None:
+            return self.default
+        flag = as_flag(value)
+        if self.kind == "bool" and flag is not None:
+            return flag
         if self.kind in ("text", "files") and isinstance(value, str):
             return value
         if self.kind == "choice" and value in self.choices:
             return str(value)
-        if self.kind in ("int", "float") and isinstance(value, (int, float)) and not isinstance(value, bool):
-            whole = self.kind == "float" or value % 1 == 0
-            inside = (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
+        number = as_number(value)
+        if self.kind in ("int", "float") and number is not None:
+            whole = self.kind == "float" or number % 1 == 0
+            inside = (self.low is None or number >= self.low) and (self.high is None or number <= self.high)
             if whole and inside:
-                return int(value) if self.kind == "int" else float(value)
+                return int(number) if self.kind == "int" else float(number)
         span = ""
         if self.low is not None and self.high is not None:
             span = f" from {written(self.low)} to {written(self.high)}"
         wanted = "one of " + ", ".join(self.choices) if self.choices else f"{self.kind}{span}"
-        raise BadParameter(f"{self.name} is {value!r}, but it has to be {wanted}.", param=self.name)
+        raise BadParameter(f"{self.name} is {shown_value(value)}, but it has to be {wanted}.", param=self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +127,9 @@ class LoaderSpec:
         for name in settings:
             if name not in known:
                 raise BadParameter(
-                    f"The loader {self.name} has no setting called {name!r}.",
+                    f"The loader {self.name} has no setting called {shown_value(name)}.",
                     hint="It has: " + (", ".join(known) or "none") + ".",
-                    param=name,
+                    param=name[:80],
                 )
         return {name: param.check(settings.get(name, param.default)) for name, param in known.items()}
 

@@ -23,9 +23,16 @@ def read_messages(value: Any) -> tuple[tuple[Message, ...], tuple[Notice, ...]]:
     if len(value) > MOST_MESSAGES:
         raise BadParameter(f"messages has {len(value):,} messages, but {MOST_MESSAGES:,} is the most.",
                            param="messages")  # fmt: skip
+    parts = sum(len(item["content"]) for item in value if _has_parts(item))
+    if parts > MOST_MESSAGES:
+        raise BadParameter(f"messages has {parts:,} parts, but {MOST_MESSAGES:,} is the most.", param="messages")
     notices: dict[str, Notice] = {}
     messages = tuple(_message(item, f"messages.{place}", notices) for place, item in enumerate(value))
     return messages, tuple(notices.values())
+
+
+def _has_parts(item: Any) -> bool:
+    return isinstance(item, dict) and isinstance(item.get("content"), list)
 
 
 def _message(item: Any, where: str, notices: dict[str, Notice]) -> Message:

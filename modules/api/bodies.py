@@ -12,6 +12,8 @@ from modules.errors import BadRequest, TooLarge
 LIMIT = 20 * 1024 * 1024
 LOGIN_LIMIT = 4096
 """Bytes of a body for /login, which needs no key."""
+MOST_VALUES = 100_000
+"""Values in the JSON of a request to our own API, which has no lists as long as the token ids of an API dialect."""
 DEPTH = 64
 _BRACKETS_ONLY = bytes(set(range(256)) - set(b"[]"))
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
@@ -94,9 +96,18 @@ def depth_of(body: bytes, limit: int = DEPTH) -> int:
     return limit + 1
 
 
-def check_json(body: bytes) -> None:
-    """Raises BadRequest for text that is not UTF-8, nests too deep or holds half a surrogate pair.
+def has_more_values(body: bytes, limit: int) -> bool:
+    """Whether JSON text holds more than about `limit` values (commas outside of strings)."""
+    if body.count(b",") <= limit:
+        return False
+    bare = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    return sum(piece.count(b",") for piece in bare.split(b'"')[::2]) > limit
 
+
+def check_json(body: bytes, most_values: int = 0) -> None:
+    """Raises BadRequest for text that is not UTF-8, nests too deep, holds too much or half a surrogate pair.
+
+    `most_values` 0 = any number of values.
     Whether it is JSON at all is left to the parser. Half a surrogate pair is valid JSON but no text: it
     could neither be saved nor sent to an engine.
     """
@@ -104,6 +115,8 @@ def check_json(body: bytes) -> None:
         body.decode("utf-8")
     except UnicodeDecodeError:
         raise BadRequest("The body is not UTF-8 text.", code="invalid_json") from None
+    if most_values and has_more_values(body, most_values):
+        raise BadRequest(f"The JSON holds more than {most_values:,} values.", code="json_too_large")
     if depth_of(body) > DEPTH:
         raise BadRequest(f"The JSON is nested deeper than {DEPTH} levels.", code="json_too_deep")
     if _ESCAPED_SURROGATE.search(body):

@@ -16,6 +16,7 @@ from modules.dialects.dialect import Dialect, dialect_of
 from modules.errors import BadParameter, BadRequest, EnginehouseError, NotFound, seconds_to_wait
 
 _log = logging.getLogger("enginehouse.api")
+_LONGEST_NAME, _LONGEST_SAID = 200, 500  # an error does not echo what was sent
 
 
 class MethodNotAllowed(BadRequest):
@@ -62,8 +63,8 @@ def from_validation(problems: Sequence[Any]) -> BadRequest:
         reason = first.get("ctx", {}).get("error", "it ends too early")
         return BadRequest(f"The body is not JSON: {reason}.", hint="Send a JSON object.", code="invalid_json")
     source, *rest = where or ["body"]
-    param = ".".join(rest)
-    said = str(first["msg"]).removeprefix("Value error, ").rstrip(".")
+    param = ".".join(rest)[:_LONGEST_NAME]
+    said = str(first["msg"]).removeprefix("Value error, ").rstrip(".")[:_LONGEST_SAID]
     if not param:
         return BadRequest(f"The {source} is not understood: {said[:1].lower()}{said[1:]}.",
                           hint="Send a JSON object with Content-Type: application/json.")  # fmt: skip

@@ -115,10 +115,11 @@ async def checked_body(scope: Scope, headers: Mapping[str, str], receive: Receiv
     kind = headers.get("content-type", "")
     if bodies.is_json(kind):
         body = await bodies.read_all(receive, limit)
+        most = bodies.MOST_VALUES if scope["path"].startswith("/api/") else 0
         if len(body) <= _QUICK:
-            bodies.check_json(body)
+            bodies.check_json(body, most)
         else:
-            await asyncio.to_thread(bodies.check_json, body)
+            await asyncio.to_thread(bodies.check_json, body, most)
         return bodies.replay(body, receive)
     if bodies.takes_other_bodies(scope) or kind.lower().startswith("multipart/form-data"):
         return bodies.Counted(receive, limit)

@@ -15,14 +15,14 @@ def read_lora(body: Body) -> Mapping[str, float] | None:
     value = body.take("lora")
     if value is None:
         return None
+    if isinstance(value, (dict, list)) and len(value) > MOST:
+        raise wrong("lora", f"{len(value)} adapters", f"at most {MOST}")
     if isinstance(value, dict):
         pairs = list(value.items())
     elif isinstance(value, list) and all(isinstance(one, dict) for one in value):
         pairs = [(one.get("name"), one.get("scale", 1.0)) for one in value]
     else:
         raise wrong("lora", value, FORM)
-    if len(pairs) > MOST:
-        raise wrong("lora", f"{len(pairs)} adapters", f"at most {MOST}")
     found: dict[str, float] = {}
     for name, scale in pairs:
         if not isinstance(name, str) or not name:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from modules.errors import BadParameter
+from modules.errors import BadParameter, shown_value
 from modules.settings.file import Entry, SettingsFile
 from modules.settings.paths import Paths
 from modules.settings.setting import Setting, Value
@@ -303,5 +303,6 @@ def _entries() -> list[Entry]:
 
 def _known(name: str) -> Setting:
     if name not in BY_NAME:
-        raise BadParameter(f"There is no setting called {name!r}.", param=name, hint="See docs/settings.md.")
+        raise BadParameter(f"There is no setting called {shown_value(name)}.", param=name[:80],
+                           hint="See docs/settings.md.")  # fmt: skip
     return BY_NAME[name]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
 
 from modules.api import bodies
+from modules.api.errors import from_validation
 from tests.api.guarding import ask, guard
 
 
@@ -73,7 +75,7 @@ def test_deep_json_is_refused(body: bytes) -> None:
 
 
 def test_wide_json_and_depth_at_the_limit_pass() -> None:
-    assert post(b"[" + b"[],{}," * 300_000 + b"1]").status_code == 200
+    assert post(b"[" + b"[],{}," * 300_000 + b"1]", path="/v1/x").status_code == 200
     assert post(b"[[],[]," + b"[" * 63 + b"]" * 63 + b"]").status_code == 200
 
 
@@ -86,3 +88,22 @@ def test_text_that_cannot_be_saved_is_refused(body: bytes) -> None:
 
 def test_escaped_emoji_pass() -> None:
     assert post(b'{"a": "\\ud83d\\ude00 \\\\ud800"}').status_code == 200
+
+
+def test_a_body_with_a_million_values_is_refused_before_a_route_loops_over_it() -> None:
+    many = b'{"settings": {' + b",".join(b'"%d":[]' % n for n in range(150_000)) + b"}}"
+    answer = ask(guard(), "PATCH", content=many, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "json_too_large")
+    for fine in (b'{"text": "' + b"," * 300_000 + b'"}', b'{"text": "\\\\\\"' + b"," * 300_000 + b'"}'):
+        assert ask(guard(), "POST", content=fine, headers={"content-type": "application/json"}).status_code == 200
+    ids = b'{"prompt": [' + b",".join([b"1"] * 150_000) + b"]}"
+    assert ask(guard(), "POST", "/v1/x", content=ids, headers={"content-type": "application/json"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [{"loc": ("body", "x" * 10_000_000), "type": "extra_forbidden", "msg": "no"},
+     {"loc": ("body", "a"), "type": "literal_error", "msg": "not " + "y" * 10_000_000}],
+)  # fmt: skip
+def test_an_error_does_not_echo_the_body(problem: dict[str, Any]) -> None:
+    assert len(json.dumps(from_validation([problem]).as_dict())) < 2000

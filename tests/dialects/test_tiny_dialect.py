@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, WebSocket
 from starlette.testclient import TestClient
 
 from modules.api import errors
@@ -22,7 +22,7 @@ from modules.api.security import Security
 from modules.api.ui_placeholder import UiPlaceholder
 from modules.dialects.dialect import Dialect, dialect_of
 from modules.errors import EnginehouseError, NotFound
-from modules.extension_api import ExtensionContext, ModelAccess
+from modules.extension_api import Body, ExtensionContext, ModelAccess, serve_socket
 from modules.generation.pipeline import Generation
 from modules.types import Done, Failed, Stats, Text
 from tests.api.guarding import KEY
@@ -157,3 +157,33 @@ def test_a_websocket_answers_request_after_request_and_survives_a_bad_one(socket
         assert [socket.receive_json()["response"] for _ in range(3)] == ["a ", "b", ""]
         socket.send_text("{")
         assert set(socket.receive_json()) == {"error"}
+
+
+def test_a_hang_up_of_a_websocket_ends_the_reply() -> None:
+    closed = asyncio.Event()
+
+    async def reply(body: Body) -> AsyncGenerator[bytes, None]:
+        try:
+            yield b"first"
+            await asyncio.Event().wait()
+        finally:
+            closed.set()
+
+    async def go() -> None:
+        sent = asyncio.Event()
+        came: list[Any] = [{"type": "websocket.connect"}, {"type": "websocket.receive", "text": "{}"}]
+
+        async def receive() -> Any:
+            if came:
+                return came.pop(0)
+            await sent.wait()
+            return {"type": "websocket.disconnect"}
+
+        async def send(message: Any) -> None:
+            if message.get("text") == "first":
+                sent.set()
+
+        await serve_socket(TINY, reply, WebSocket({"type": "websocket"}, receive, send))
+        assert closed.is_set()
+
+    asyncio.run(asyncio.wait_for(go(), 20))

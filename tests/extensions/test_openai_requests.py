@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from extensions.openai.fields import read_common
+from extensions.openai.messages import read_messages
 from extensions.openai.schemas import CHAT_SCHEMA, COMPLETION_SCHEMA
 from extensions.openai.script import routes
 from modules.dialects.body import Body
@@ -242,3 +243,44 @@ def test_a_body_that_is_not_called_json_is_refused() -> None:
     answer = asyncio.run(send())
     assert answer.status_code == 415
     assert "-H 'Content-Type: application/json'" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}] * 1500}]}, "messages.0.content"),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}] * 600}] * 20}, "messages"),
+        ({"messages": [{"role": "user", "content": "a"}] * 10_001}, "messages"),
+        ({"messages": [{"role": "user", "content": "a"}], "temperature": [[]] * 100_000}, "temperature"),
+        ({"messages": [{"role": "user", "content": "a"}], "lora": [{}] * 100_000}, "lora"),
+        ({"messages": [{"role": "user", "content": "a"}], "stop": [""] * 100_000}, "stop"),
+    ],
+    ids=lambda value: str(value)[:20],
+)  # fmt: skip
+def test_long_lists_are_refused_before_they_are_read(body: dict[str, Any], param: str) -> None:
+    answer = post("/v1/chat/completions", body)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+    assert len(answer.text) < 1000
+
+
+def test_unknown_fields_of_a_part_are_named() -> None:
+    url = "data:image/png;base64,iVBORw0KGgo="
+    parts = [{"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}},
+             {"type": "text", "text": "b", "style": None}]  # fmt: skip
+    body = {"messages": [{"role": "user", "content": parts}], "stream_options": {"include_usage": None, "odd": 1}}
+    notices = post("/v1/chat/completions", body).json()["enginehouse"]["notices"]
+    assert [notice["param"] for notice in notices] == ["messages.0.content.0.cache_control", "stream_options.odd"]
+    with_image = [{"type": "image_url", "image_url": {"url": url, "sharpness": 2}}]
+    _, found = read_messages([{"role": "user", "content": with_image}])
+    assert [notice.param for notice in found] == ["messages.0.content.0.image_url.sharpness"]
+
+
+def test_what_many_clients_always_send_is_read_as_meant() -> None:
+    engine = StandIn()
+    body = {"messages": [{"role": "user", "content": "x"}], "top_k": -1, "stop": ["", "a"], "temperature": "0.7",
+            "stream_options": {"include_usage": None}, "max_tokens": "-1", "seed": None, "n": "1",
+            "stream": 0}  # fmt: skip
+    assert post("/v1/chat/completions", body, engine).status_code == 200
+    (request,) = engine.requests
+    assert {name: request.params[name] for name in ("top_k", "temperature")} == {"top_k": 0, "temperature": 0.7}
+    assert request.stop == ("a",)
