@@ -223,16 +223,11 @@ def _settle(
 
 def _left_out(oldest: int, oversized: int, tokens: int, limit: int) -> str:
     """What was left out, for people."""
-    large = _many(oversized, "message that is, or whose turn is, larger than the context", "messages of turns that are "
-                  "larger than the context")  # fmt: skip
-    old = _many(oldest, "oldest message", "oldest messages")
-    which = " and the ".join(part for part in (large, old) if part)
+    large = "message longer than the context" if oversized == 1 else f"{oversized} messages of turns longer than it"
+    old = "oldest message" if oldest == 1 else f"{oldest} oldest messages"
+    which = " and the ".join(part for part, count in ((old, oldest), (large, oversized)) if count)
     verb = "was" if oldest + oversized == 1 else "were"
     return f"The {which} ({tokens:,} tokens) did not fit the context of {limit:,} tokens and {verb} left out."
-
-
-def _many(count: int, one: str, more: str) -> str:
-    return one if count == 1 else f"{count} {more}" if count else ""
 
 
 def _overflow(tokens: int, limit: int, keep: int, kept: int, dropped: int) -> ContextOverflow:

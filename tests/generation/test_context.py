@@ -182,6 +182,7 @@ async def test_a_message_that_could_never_fit_goes_and_the_older_ones_stay() -> 
     assert (ledger.kept_messages, ledger.dropped_messages, ledger.oversized_messages) == (4, 1, 1)
     assert ledger.dropped_tokens >= 499
     assert [notice.code for notice in fitted.notices] == ["context_dropped"]
+    assert "The message longer than the context (" in ledger.why
     assert [(row.name, row.messages, row.dropped_messages) for row in ledger.sources] == [
         ("system_prompt", 1, 0), ("history", 3, 1),
     ]  # fmt: skip
