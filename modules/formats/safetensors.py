@@ -28,13 +28,14 @@ MAX_KEPT = 64  # entries of __metadata__
 MAX_TEXT = 4096
 MAX_SIDES = 16
 MAX_NAME = 4096
-MAX_TENSORS = 200_000  # the largest real models have about 100,000
+MAX_TENSORS = 120_000  # real headers of 15 MB name about 110,000
 MAX_VALUES = 12 * MAX_TENSORS  # commas: a usual entry has five to eight
 BITS: Mapping[str, int] = {
     "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32,
     "U16": 16, "U8": 8, "BOOL": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
     "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4, "C64": 64,
 }  # fmt: skip
+_DIGITS = re.compile(r"\d+")
 _MARKS = re.compile(
     r"lora_[AB]|lora_(?:up|down)|lora_magnitude_vector|hada_w|oft_|ia3_|lokr_"
     r"|(?:q_weight|qweight|qzeros|g_idx|trellis|SCB|W_q|weight_packed|weight_scale_inv|weight_scale|weight_shape)$"
@@ -135,6 +136,7 @@ class _Reader:
         self._elements: dict[str, int] = {}
         self._marks: dict[str, Mark] = {}
         self._metadata: dict[str, str] = {}
+        self._kinds: dict[str, tuple[str, ...]] = {}
         self._sum = self._end = self._tensors = 0
 
     def header(self) -> SafetensorsHeader:
@@ -166,6 +168,16 @@ class _Reader:
                 raise _damaged(f"a name in it is {len(name)} characters long")
             self._tensor(name, entry)
 
+    def _marks_in(self, name: str) -> tuple[str, ...]:
+        """The telling parts of a name; blocks differ by their number only, so that each kind is searched once."""
+        kind = _DIGITS.sub("0", name)
+        found = self._kinds.get(kind)
+        if found is None:
+            found = tuple(_MARKS.findall(name))
+            if len(self._kinds) < 1024:
+                self._kinds[kind] = found
+        return found
+
     def _keep_metadata(self, values: Any) -> None:
         """What the maker wrote; long texts of a training are of no use here."""
         if isinstance(values, dict):
@@ -188,7 +200,7 @@ class _Reader:
         if len(self._elements) < 64 or dtype in self._elements:
             self._elements[dtype] = self._elements.get(dtype, 0) + count
         self._tally.add(name, taken, shape)
-        for mark in _MARKS.findall(name):
+        for mark in self._marks_in(name):
             old = self._marks.get(mark)
             if old is not None:
                 self._marks[mark] = Mark(old.count + 1, old.elements + count, old.dtype, old.shape)
@@ -211,8 +223,10 @@ def _parsed(raw: bytes) -> dict[str, Any]:
 
 def _described(name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
     """Type, shape, and where the numbers begin and end."""
-    match entry:
-        case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [begin, end]}:
-            if len(shape) <= MAX_SIDES and all(type(one) is int and 0 <= one < 2**62 for one in (*shape, begin, end)):
-                return dtype[:20], tuple(shape), begin, end
+    if type(entry) is dict:
+        dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
+        if type(dtype) is str and type(shape) is list and type(offsets) is list and len(offsets) == 2:
+            numbers = [one for one in (*shape, *offsets) if type(one) is int and 0 <= one < 2**62]
+            if len(shape) <= MAX_SIDES and len(numbers) == len(shape) + 2:
+                return dtype[:20], tuple(shape), offsets[0], offsets[1]
     raise _damaged(f"the entry {text_of(name[:80])!r} is not the description of a tensor")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 from loaders.base import Feature, LoaderSpec, features_of
 from modules.drivers.base import Engine
@@ -81,6 +82,17 @@ def checked_against(request: GenerationRequest, engine: Engine) -> list[Notice]:
         text = f"The model {info.model} brings no chat template; a plain one is used instead."
         notices.append(Notice("no_chat_template", text))
     return notices
+
+
+CHATML_STOPS = ("<|im_end|>", "<|im_start|>")
+"""Marks of the plain template (loaders/text/template.py); a model may write them as text, and go on."""
+
+
+def with_fallback_stops(request: GenerationRequest, info: EngineInfo) -> GenerationRequest:
+    """The request with the stop strings of the plain template, for a chat with a model that brings no template."""
+    if request.messages is None or info.chat_template or not info.renders_templates:
+        return request
+    return replace(request, stop=(*request.stop, *(one for one in CHATML_STOPS if one not in request.stop)))
 
 
 def lacking(spec: LoaderSpec, info: EngineInfo, feature: Feature, name: str, hint: str = "") -> Unsupported:

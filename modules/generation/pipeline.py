@@ -22,7 +22,7 @@ from modules.errors import (
     Unsupported,
     from_dict,
 )
-from modules.generation.checks import check, check_pictures, checked_against, text_of_ids
+from modules.generation.checks import check, check_pictures, checked_against, text_of_ids, with_fallback_stops
 from modules.generation.context import Fitted, fit
 from modules.generation.json_schema import watched
 from modules.generation.stop_signal import StopSignal
@@ -205,6 +205,7 @@ class Generation:
     async def _generate(
         self, request: GenerationRequest, engine: Engine, fitted: Fitted, watch: Stopwatch, stop: StopSignal
     ) -> AsyncGenerator[Chunk, None]:
+        request = with_fallback_stops(request, engine.info)
         parser = watch.parser = _parser(request, fitted)
         values = {**request.params, "max_tokens": fitted.max_tokens}
         watch.seed = values.get("seed")  # a random one is the engine's to draw: a given seed costs the prompt cache

@@ -179,6 +179,14 @@ async def test_a_model_without_a_template_is_said() -> None:
     assert [notice.code for notice in result.notices] == ["no_chat_template"]
 
 
+async def test_a_model_without_a_template_stops_where_the_plain_one_ends_a_turn() -> None:
+    chunks = [Text("Yes."), Text("<|im_"), Text("end|>"), Text("\n<|im_start|>user"), Done("length")]
+    engine = StandIn(chunks, template=False)
+    assert (await reply(engine)).text == "Yes."
+    assert "<|im_end|>" in engine.requests[0].stop
+    assert (await reply(StandIn(chunks))).text != "Yes."
+
+
 @pytest.mark.parametrize(
     ("feature", "more"),
     [
