@@ -84,6 +84,16 @@ def test_a_small_model_on_a_processor_is_within_ten_percent_of_what_was_measured
     assert estimate_safetensors(model(), settings, machine()).total == pytest.approx(measured, rel=0.1)
 
 
+def test_a_processor_copies_the_output_matrix_of_bfloat16_numbers() -> None:
+    gemma = replace(model(), quant="bfloat16", weights=536 * MB, vocabulary=262_144, hidden=640,
+                    extra={"feed_forward": 2048, "embedding_bytes": 336 * MB, "output_bytes": 0})  # fmt: skip
+    on_processor, on_card = (
+        estimate_safetensors(gemma, {"dtype": "auto", "context": 512}, on).shares[-1].compute
+        for on in (machine(), machine(cards=(24 * GB,)))
+    )
+    assert on_processor - on_card == 336 * MB
+
+
 def test_a_quantisation_nobody_knows_is_said() -> None:
     estimate = estimate_safetensors(model(), {"quantization": "magic"}, machine())
     assert any("magic" in sentence for sentence in estimate.partial)
