@@ -93,7 +93,7 @@ class App:
             chats,
             generation,
             replies,
-            PromptBuilder(reply_params, settings),
+            PromptBuilder(reply_params, settings, files=chats.attachments),
             models,
             catalog,
             registry,

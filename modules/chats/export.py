@@ -8,9 +8,10 @@ from typing import Literal
 
 from modules.chats.values import Chat, MessageNode
 from modules.errors import BadParameter
+from modules.messages.parts import FilePart
 
 Form = Literal["markdown", "jsonl"]
-_SPEAKER = {"user": "You", "assistant": "Assistant", "system": "System"}
+_SPEAKER = {"user": "You", "assistant": "Assistant", "system": "System", "developer": "Developer", "tool": "Tool"}
 _ENDED = {
     "stopped": "(stopped here)",
     "failed": "(failed here)",
@@ -57,12 +58,18 @@ def file_name(chat: Chat, ending: str) -> str:
 
 
 def _section(node: MessageNode) -> str:
-    speaker = _SPEAKER[node.role] + (f" ({node.model})" if node.model else "")
+    speaker = _SPEAKER[node.role]
+    if node.name:
+        speaker = f"{speaker} ({node.name})" if node.role == "tool" else node.name
+    if node.model:
+        speaker += f" ({node.model})"
     parts = [f"## {speaker}"]
     if node.reasoning:
         parts.append(f"<details><summary>Thoughts</summary>\n\n{node.reasoning}\n\n</details>")
     if node.text:
         parts.append(node.text)
+    parts += [f"*Attached: {part.name or part.sha256}*" for part in node.parts if isinstance(part, FilePart)]
+    parts += [f"*Calls {call.name}*\n\n```json\n{call.arguments}\n```" for call in node.tool_calls]
     if node.state in _ENDED:
         parts.append(f"*{_ENDED[node.state]}*")
     return "\n\n".join(parts)

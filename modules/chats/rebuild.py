@@ -46,6 +46,8 @@ def header_of(tree: Tree) -> Record:
 def _message(node: MessageNode) -> Record:
     facts: dict[str, Any] = {
         "reasoning": node.reasoning, "model": node.model, "continue_of": node.continue_of, "meta": plain(node.meta),
+        "parts": plain(node.parts), "name": node.name, "tool_calls": plain(node.tool_calls),
+        "tool_call_id": node.tool_call_id,
     }  # fmt: skip
     state = "running" if node.state == "interrupted" or _has_end(node) else node.state
     return {
@@ -61,7 +63,7 @@ def _has_end(node: MessageNode) -> bool:
 def _final(node: MessageNode, time: str) -> Record:
     facts = {
         "stats": node.stats, "notices": node.notices, "ledger": node.ledger, "error": node.error,
-        "finish_reason": node.finish_reason,
+        "finish_reason": node.finish_reason, "tool_calls": node.tool_calls,
     }  # fmt: skip
     return {
         "kind": "final", "time": time, "rev": node.rev, "message": node.id, "text": node.text,

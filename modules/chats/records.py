@@ -11,6 +11,7 @@ from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from modules.chats.tree import Record
+from modules.messages.parts import FunctionCall
 from modules.types import Stats
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -67,10 +68,11 @@ def partial(of: str, saved: tuple[str, str], text: str, reasoning: str) -> Recor
 
 def final(
     of: str, text: str, reasoning: str, state: str, *, stats: Any, notices: Sequence[Any], ledger: Any, error: Any,
-    finish_reason: str | None,
+    finish_reason: str | None, tool_calls: Sequence[FunctionCall] = (),
 ) -> Record:  # fmt: skip
     """The end of a reply, with the whole of it."""
-    facts = {"stats": stats, "notices": list(notices), "ledger": ledger, "error": error, "finish_reason": finish_reason}
+    facts = {"stats": stats, "notices": list(notices), "ledger": ledger, "error": error, "finish_reason": finish_reason,
+             "tool_calls": list(tool_calls)}  # fmt: skip
     extra = {key: plain(value) for key, value in facts.items() if value}
     return {"kind": "final", "message": of, "text": clean(text), "reasoning": clean(reasoning), "state": state, **extra}
 

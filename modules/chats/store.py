@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from modules.chats import records as records
+from modules.chats.attachments import AttachmentStore, check_parts
 from modules.chats.export import Export, export
 from modules.chats.index import ChatIndex
 from modules.chats.session import ChatSession
@@ -22,6 +23,8 @@ from modules.chats.values import LIST_LIMIT, Chat, ChatInfo, MessageNode
 from modules.disk.durable import make_folder, remove_leftovers
 from modules.disk.writer_lock import WriterLock
 from modules.errors import BadRequest, Conflict, EnginehouseError, NotFound
+from modules.messages.message import Role
+from modules.messages.parts import FunctionCall, Part
 
 _ENDS = ("done", "stopped", "failed")
 
@@ -44,6 +47,7 @@ class ChatStore:
         self._lock = WriterLock(lock_file or folder / ".lock")
         self._table = ChatTable(folder, keep_open, self._noticed)
         self._index = ChatIndex(folder / ".index.sqlite", self._table)
+        self.attachments = AttachmentStore(folder / ".attachments")
         self._trash = Trash(folder / ".trash", trash_days)
         try:
             remove_leftovers(folder)
@@ -132,14 +136,22 @@ class ChatStore:
 
     def add_message(
         self, chat: str, parent: str | None, role: str, text: str, rev: int | None = None,
-        meta: Mapping[str, Any] | None = None,
+        meta: Mapping[str, Any] | None = None, *, parts: Sequence[Part] = (), name: str = "", tool_call_id: str = "",
+        tool_calls: Sequence[FunctionCall] = (),
     ) -> MessageNode:  # fmt: skip
-        """A message below `parent` (None: a first one); an edit is one more message with the same parent."""
-        if role not in ("user", "assistant", "system"):
-            raise BadRequest(f"There is no role {role[:40]!r}.", hint="Use user, assistant or system.")
+        """A message below `parent` (None: a first one); an edit is one more message with the same parent.
+
+        `parts` is given where there is more than `text`: files that are in `attachments` and texts, which together
+        are `text`. Raises BadRequest for parts that carry their bytes, NotFound for a file that is not there.
+        """
+        if role not in get_args(Role):
+            raise BadRequest(f"There is no role {role[:40]!r}.", hint=f"Use one of {', '.join(get_args(Role))}.")
+        check_parts(parts, text, self.attachments)
         with self._table.using(chat, rev) as session:
             _need(session, parent)
-            return self._added(session, records.message(parent, role, text, meta=meta))
+            return self._added(session, records.message(
+                parent, role, text, meta=meta, parts=parts, name=name, tool_calls=tool_calls, tool_call_id=tool_call_id,
+            ))  # fmt: skip
 
     def begin_reply(
         self, chat: str, parent: str | None, model: str | None, continue_of: str | None = None, rev: int | None = None
@@ -152,7 +164,8 @@ class ChatStore:
             if continue_of is not None:
                 _need(session, continue_of)
                 old = session.tree.nodes[continue_of]
-                text, more = old.text, more | {"reasoning": old.reasoning, "continue_of": continue_of}
+                text, more = old.text, more | {"reasoning": old.reasoning, "continue_of": continue_of,
+                                         "tool_calls": old.tool_calls}  # fmt: skip
             record = records.message(parent, "assistant", text, **more)
             session.alive.add(record["id"])
             try:
@@ -175,6 +188,7 @@ class ChatStore:
     def finish(
         self, chat: str, message: str, text: str, reasoning: str = "", state: str = "done", stats: Any = None,
         notices: Sequence[Any] = (), ledger: Any = None, error: Any = None, finish_reason: str | None = None,
+        tool_calls: Sequence[FunctionCall] = (),
     ) -> MessageNode:  # fmt: skip
         """End a reply with the whole of it. One that has ended already is returned as it is.
 
@@ -193,7 +207,7 @@ class ChatStore:
             session.commit(
                 records.final(
                     message, text, reasoning, state, stats=stats, notices=notices, ledger=ledger, error=error,
-                    finish_reason=finish_reason,
+                    finish_reason=finish_reason, tool_calls=tool_calls,
                 ),
                 keep=True,
             )  # fmt: skip

@@ -5,7 +5,8 @@ live and when a journal is replayed, so both always agree. Nothing is overwritte
 child of the same parent, a deletion hides a subtree, and both can be taken back.
 
     {"kind": "header",   "format": 1, "id", "time", "title"}
-    {"kind": "message",  "seq", "rev", "time", "id", "parent", "role", "text", "state", …}
+    {"kind": "message",  "seq", "rev", "time", "id", "parent", "role", "text", "state", "parts",
+     "name", "tool_calls", "tool_call_id", …}
     {"kind": "partial",  "seq", "time", "message", "at", "text", "reasoning_at", "reasoning"}
     {"kind": "final",    "seq", "rev", "time", "message", "text", "reasoning", "state", "stats", …}
     {"kind": "select" | "title" | "system" | "delete" | "undelete", "seq", "rev", "time", …}
@@ -21,7 +22,8 @@ from dataclasses import replace
 from typing import Any, get_args
 
 from modules.chats.values import UNTITLED, Chat, MessageNode, State, title_from
-from modules.types import Role
+from modules.messages.message import Role
+from modules.messages.parts import FunctionCall, Part, part_from
 
 Record = dict[str, Any]
 
@@ -155,6 +157,8 @@ class Tree:
             id=name, parent=parent, role=role, state=state, text=_text(record, "text"),
             created=_text(record, "time"), reasoning=_text(record, "reasoning", ""), model=record.get("model"),
             continue_of=record.get("continue_of"), meta=record.get("meta") or {}, rev=_whole(record, "rev"),
+            parts=_parts(record), name=_text(record, "name", ""), tool_calls=_calls(record),
+            tool_call_id=_text(record, "tool_call_id", ""),
         )  # fmt: skip
         self.nodes[name] = node
         self._children.setdefault(parent, []).append(name)
@@ -178,6 +182,7 @@ class Tree:
             node, text=_text(record, "text"), reasoning=_text(record, "reasoning", ""), state=record["state"],
             stats=record.get("stats"), notices=tuple(record.get("notices") or ()), ledger=record.get("ledger"),
             error=record.get("error"), finish_reason=record.get("finish_reason"), rev=_whole(record, "rev"),
+            tool_calls=_calls(record) or node.tool_calls,
         )  # fmt: skip
         self.updated = _text(record, "time")
 
@@ -239,3 +244,14 @@ def _whole(record: Mapping[str, Any], key: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise Malformed(f"{key} is not a whole number")
     return value
+
+
+def _parts(record: Mapping[str, Any]) -> tuple[Part, ...]:
+    try:
+        return tuple(part_from(part) for part in record.get("parts") or ())
+    except (ValueError, AttributeError) as error:
+        raise Malformed(str(error)) from error
+
+
+def _calls(record: Mapping[str, Any]) -> tuple[FunctionCall, ...]:
+    return tuple(FunctionCall(**call) for call in record.get("tool_calls") or ())

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
-from modules.types import Role
+from modules.messages.message import Role
+from modules.messages.parts import FunctionCall, Part, as_parts, part_dict
 
 State = Literal["done", "running", "stopped", "failed", "interrupted"]
 TITLE_LENGTH = 60
@@ -21,6 +22,10 @@ class MessageNode:
 
     continue_of   the message whose text this reply began with
     created       ISO 8601, UTC, milliseconds
+    text          all text of the message
+    parts         what it is made of where that is more than text (files by their hash); () = `text` alone
+    name          who speaks, or the tool; "" = the person, or the model
+    tool_calls    role assistant: the calls it made; tool_call_id  role tool: the call it answers
     """
 
     id: str
@@ -39,10 +44,22 @@ class MessageNode:
     continue_of: str | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
     rev: int = 0
+    parts: tuple[Part, ...] = ()
+    name: str = ""
+    tool_calls: tuple[FunctionCall, ...] = ()
+    tool_call_id: str = ""
+
+    @property
+    def content(self) -> tuple[Part, ...]:
+        """The message's parts, also where it is only text."""
+        return self.parts or as_parts(self.text)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        return {one.name: getattr(self, one.name) for one in fields(self)} | {"notices": list(self.notices)}
+        return {one.name: getattr(self, one.name) for one in fields(self)} | {
+            "notices": list(self.notices), "parts": [part_dict(part) for part in self.parts],
+            "tool_calls": [asdict(call) for call in self.tool_calls],
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

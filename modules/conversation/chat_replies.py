@@ -64,6 +64,7 @@ class ChatSink:
             self._chat, self._id, outcome.text, outcome.reasoning, outcome.state, stats_dict(outcome.stats),
             tuple(asdict(notice) for notice in outcome.notices),
             None if outcome.ledger is None else asdict(outcome.ledger), outcome.error, outcome.finish_reason,
+            outcome.tool_calls,
         )  # fmt: skip
         if again:
             self._chats.save_waiting(self._chat)
@@ -134,6 +135,8 @@ async def replayed(node: MessageNode, rev: int, start: int) -> AsyncGenerator[di
         yield piece("r", node.reasoning, 0)
     if node.text:
         yield piece("t", node.text, 0)
+    for index, call in enumerate(node.tool_calls):
+        yield {"tool_call": {"index": index, **asdict(call), "tokens": 0}}
     for notice in node.notices:
         yield {"notice": notice}
     if node.ledger:

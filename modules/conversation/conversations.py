@@ -24,6 +24,7 @@ from modules.errors import BadRequest, ContextOverflow, EnginehouseError, NotFou
 from modules.events import Events
 from modules.generation.pipeline import Generation
 from modules.generation.stop_signal import StopSignal
+from modules.messages.parts import TextPart
 from modules.models.catalog import Catalog
 from modules.models.pool import ModelPool
 from modules.replies.offer import BeginLoad, Offer, confirmed, loaded_with, no_offer
@@ -68,10 +69,14 @@ class Conversations:
         self._begin_load = begin_load
 
     async def send(
-        self, chat_id: str, parent: str | None, role: Role, text: str, rev: int | None, reply: bool
-    ) -> ChatChange:
-        """A new message below `parent`, and a reply to it if asked for."""
-        message = await asyncio.to_thread(self._chats.add_message, chat_id, parent, role, text, rev)
+        self, chat_id: str, parent: str | None, role: Role, text: str, rev: int | None, reply: bool,
+        like: MessageNode | None = None,
+    ) -> ChatChange:  # fmt: skip
+        """A new message below `parent`, and a reply to it if asked for. It takes over the files, speaker and calls of
+        the message `like`."""
+        message = await asyncio.to_thread(
+            partial(self._chats.add_message, chat_id, parent, role, text, rev, **kept_facts(like, text))
+        )
         if not reply:
             self._changed(chat_id, message.rev)
             return ChatChange(message.rev, message)
@@ -82,7 +87,7 @@ class Conversations:
         """A changed copy beside the message. Its reply is asked for only below a person's message."""
         chat, node = await self._node(chat_id, message_id)
         with_reply = reply and node.role == "user"
-        return await self.send(chat.id, node.parent, node.role, text, rev, with_reply)
+        return await self.send(chat.id, node.parent, node.role, text, rev, with_reply, node)
 
     async def regenerate(
         self, chat_id: str, message_id: str, rev: int | None, by: Overrides = AS_IN_USE, smaller: bool = False,
@@ -189,3 +194,14 @@ class Conversations:
 
     def _changed(self, chat_id: str, rev: int) -> None:
         self._events.publish({"type": "chat", "id": chat_id, "rev": rev, "kind": "changed"})
+
+
+def kept_facts(node: MessageNode | None, text: str) -> dict[str, Any]:
+    """What an edit of `node` keeps beside its new text: attached files, speaker, tool calls."""
+    if node is None:
+        return {}
+    files = tuple(part for part in node.parts if not isinstance(part, TextPart))
+    parts = (*files, TextPart(text)) if files else ()
+    return {
+        "parts": parts, "name": node.name, "tool_calls": node.tool_calls, "tool_call_id": node.tool_call_id,
+    }  # fmt: skip

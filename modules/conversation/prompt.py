@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from modules.chats.attachments import AttachmentStore
 from modules.chats.values import Chat, MessageNode
 from modules.conversation.reply_params import ReplyParams
 from modules.conversation.sources import SOURCES, Asked, PromptSource
+from modules.messages.parts import FilePart, ImagePart, Part
 from modules.settings.store import Settings
-from modules.types import GenerationRequest
+from modules.types import GenerationRequest, Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +33,14 @@ class PromptBuilder:
     params    the sampling parameters of a reply
     settings  `context_overflow`: what to do when the chat does not fit the context; `thinking`: on, off or default
     sources   what gives messages, in the order in which the model reads them
+    files     the attachments that messages refer to; None = there are none
     """
 
-    def __init__(self, params: ReplyParams, settings: Settings, sources: Sequence[PromptSource] = SOURCES) -> None:
+    def __init__(
+        self, params: ReplyParams, settings: Settings, sources: Sequence[PromptSource] = SOURCES,
+        files: AttachmentStore | None = None,
+    ) -> None:  # fmt: skip
+        self._files = files
         self._sources = sources
         self._params = params
         self._settings = settings
@@ -43,11 +51,16 @@ class PromptBuilder:
         """The request for a reply to the messages down to `leaf`; neighbours of one role are sent as one.
 
         `tail` is a reply that is to be continued: its text stands last and is left open. Reads the disk for a
-        preset; raises NotFound, BadRequest or StorageError for one that cannot be read.
+        preset; raises NotFound, BadRequest or StorageError for one, or for an attached image, that cannot be
+        read.
         """
         path = chat.path(leaf) if tail is None else [*chat.path(leaf), tail]
         asked = Asked(chat, tuple(path), continues=tail is not None)
-        named = [replace(message, source=source.name) for source in self._sources for message in source.messages(asked)]
+        named = [
+            replace(self._with_images(message), source=source.name)
+            for source in self._sources
+            for message in source.messages(asked)
+        ]
         return GenerationRequest(
             id=uuid.uuid4().hex,
             model=by.model or None,
@@ -59,3 +72,14 @@ class PromptBuilder:
             thinking=self._settings.thinking,
             origin="chat",
         )
+
+    def _with_images(self, message: Message) -> Message:
+        """The message with its attached images read; files of other kinds stay, and the pipeline names them."""
+        if not any(isinstance(part, FilePart) for part in message.content):
+            return message
+        return replace(message, content=tuple(map(self._read, message.content)))
+
+    def _read(self, part: Part) -> Part:
+        if self._files is None or not isinstance(part, FilePart) or not part.media_type.startswith("image/"):
+            return part
+        return ImagePart(base64.b64encode(self._files.get(part.sha256)).decode())

@@ -55,9 +55,16 @@ class History:
         """See PromptSource."""
         last = asked.path[-1] if asked.continues else None
         return [
-            Message(node.role, node.text, reasoning=node.reasoning)
+            Message(
+                node.role,
+                node.content,
+                name=node.name,
+                tool_calls=node.tool_calls,
+                tool_call_id=node.tool_call_id,
+                reasoning=node.reasoning,
+            )
             for node in asked.path
-            if node.text or node.role == "user" or node is last
+            if node.content or node.tool_calls or node.role in ("user", "tool") or node is last
         ]
 
 

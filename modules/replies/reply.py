@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 from modules.errors import EngineError, EnginehouseError
 from modules.generation.stop_signal import StopSignal
+from modules.messages.tool_calls import ToolCallAssembler
 from modules.replies.log import ReplyLog
 from modules.replies.sink import Begun, EndState, Outcome, ReplySink
-from modules.types import Chunk, Done, Failed, Ledger, Notice, Progress, Reasoning, Stats, Text
+from modules.types import Chunk, Done, Failed, Ledger, Notice, Progress, Reasoning, Stats, Text, ToolCall
 
 _log = logging.getLogger("enginehouse.replies")
 
@@ -44,6 +45,7 @@ class Reply:
         self.size = 0
         self._notices: list[Notice] = []
         self._ledger: Ledger | None = None
+        self._calls = ToolCallAssembler()
         self._done: Done | None = None
         self._failed: Failed | None = None
         # A continued reply begins with the text it continues: a page that reads from 0 gets all of it.
@@ -68,6 +70,10 @@ class Reply:
                 self._grow("t", chunk.text, chunk.tokens)
             case Reasoning():
                 self._grow("r", chunk.text, chunk.tokens)
+            case ToolCall():
+                self.size += 1
+                self._calls.add(chunk)
+                self.log.append({"tool_call": asdict(chunk)})
             case Progress():
                 self.log.append({"progress": asdict(chunk)})
             case Notice():
@@ -120,6 +126,7 @@ class Reply:
             ledger=self._ledger,
             error=None if failed is None else failed.error,
             finish_reason=self._end.reason if failed is None else None,
+            tool_calls=self._calls.calls,
         )
 
     def end(self) -> None:

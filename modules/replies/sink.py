@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from modules.messages.parts import FunctionCall
 from modules.types import Ledger, Notice, Stats
 
 EndState = Literal["done", "stopped", "failed"]
@@ -38,6 +39,7 @@ class Outcome:
     ledger: Ledger | None = None
     error: Mapping[str, Any] | None = None
     finish_reason: str | None = None
+    tool_calls: tuple[FunctionCall, ...] = ()
 
 
 class ReplySink(Protocol):

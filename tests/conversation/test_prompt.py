@@ -13,6 +13,7 @@ from modules.conversation.prompt import PromptBuilder
 from modules.conversation.reply_params import ReplyParams
 from modules.conversation.sources import SOURCES, Asked
 from modules.generation.pipeline import Generation
+from modules.messages.parts import FilePart, FunctionCall, ImagePart, TextPart
 from modules.sampling.presets import Presets
 from modules.sampling.values import ParamValues
 from modules.settings.store import Settings
@@ -103,3 +104,20 @@ async def test_a_further_source_is_named_with_its_tokens_and_is_never_dropped(
     assert history.dropped_tokens == ledger.dropped_tokens > 0
     assert lore.tokens + history.tokens == ledger.prompt_tokens
     assert "castle is old" in str(engine.requests[0].prompt_text or engine.requests[0].prompt)
+
+
+def test_attached_images_are_read_and_calls_and_speakers_are_sent(chats: ChatStore, params: ReplyParams) -> None:
+    chat = chats.create().id
+    image = FilePart(chats.attachments.put(b"png"), "image/png", "cat.png")
+    note = FilePart(chats.attachments.put(b"note"), "text/plain", "note.txt")
+    asked = chats.add_message(chat, None, "user", "Look", parts=(image, TextPart("Look"), note), name="Ann")
+    reply = chats.begin_reply(chat, asked.id, "echo")
+    call = FunctionCall("c1", "weather")
+    chats.finish(chat, reply.id, "", "hm", finish_reason="tool_calls", tool_calls=(call,))
+    told = chats.add_message(chat, reply.id, "tool", "4 C", tool_call_id="c1")
+    request = PromptBuilder(params, Settings({}), files=chats.attachments).build(chats.get(chat), told.id)
+    assert request.messages == (
+        Message("user", (ImagePart("cG5n"), TextPart("Look"), note), name="Ann"),
+        Message("assistant", tool_calls=(call,), reasoning="hm"),
+        Message("tool", "4 C", tool_call_id="c1"),
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncGenerator
 
 import pytest
@@ -10,10 +11,11 @@ import pytest
 from modules.errors import EngineError, StorageError
 from modules.events import Events
 from modules.generation.stop_signal import StopSignal
+from modules.messages.parts import FunctionCall
 from modules.replies.reply import stats_dict
 from modules.replies.running import Replies
 from modules.replies.sink import Begun, Outcome
-from modules.types import Chunk, Done, Failed, Ledger, Notice, Reasoning, Stats, Text
+from modules.types import Chunk, Done, Failed, Ledger, Notice, Reasoning, Stats, Text, ToolCall
 
 pytestmark = pytest.mark.anyio
 
@@ -93,3 +95,14 @@ async def test_a_sink_that_refuses_the_beginning_starts_nothing() -> None:
     with pytest.raises(StorageError):
         await replies.start(Notebook(closed=True), asked.append)
     assert (replies.running, asked) == (0, [])
+
+
+async def test_the_calls_of_a_reply_are_put_together_and_told() -> None:
+    sink = Notebook("")
+    pieces = (ToolCall(0, "c1", "weather", ""), ToolCall(0, arguments="{}"))
+    events = await written(sink, *pieces, Done("tool_calls", Stats(3, 0, 2)))
+    assert sink.outcome is not None
+    assert sink.outcome.tool_calls == (FunctionCall("c1", "weather", "{}"),)
+    assert sink.outcome.finish_reason == "tool_calls"
+    told = [event["tool_call"] for event in events if "tool_call" in event]
+    assert told == [dataclasses.asdict(piece) for piece in pieces]
