@@ -137,7 +137,7 @@ def oracle(case: Case, spans: list[tuple[int, int]]) -> Outcome:
         start, stop = place, after + size
         start += len(text[start:stop]) - len(text[start:stop].lstrip())
         if kind is SectionKind.REASONING:
-            thoughts += [text[start:stop]] if start < stop else []
+            thoughts += [(start, text[start:stop])] if start < stop else []
         else:
             shown.append((start, stop))
         if not ends or form is None:
@@ -145,16 +145,16 @@ def oracle(case: Case, spans: list[tuple[int, int]]) -> Outcome:
         place, section, fresh = after, None, True
         heads = [(one, form) for one in form.next]
     places = [number for start, stop in shown for number in range(start, stop)]
-    visible, stopped = "".join(text[number] for number in places), None
+    visible, stopped, over = "".join(text[number] for number in places), None, len(text)
     for end in range(1, len(visible) + 1):
         hits = [stop for stop in case.stops if visible[:end].endswith(stop)]
         if hits:
-            stopped = max(hits, key=len)
+            stopped, over = max(hits, key=len), places[end - 1]  # what is behind it is not read any more
             visible = visible[: end - len(stopped)]
             break
     kept = set(places[: len(visible)])
     tokens = tuple(number for number, (a, b) in enumerate(spans) if kept & set(range(a, max(b, a + 1))))
-    return Outcome("\n\n".join(thoughts), visible, stopped, tokens)
+    return Outcome("\n\n".join(thought for start, thought in thoughts if start < over), visible, stopped, tokens)
 
 
 def chunks(pieces: list[bytes]) -> Iterator[tuple[Text, list[tuple[int, int]]]]:

@@ -77,7 +77,7 @@ class TestRealModel:
                 raw = await collect(engine, request)
                 assert "".join(one.text for one in raw if isinstance(one, Text)) == "let me thinkThe answer"
             chat = (Message("user", "Hi"), Message("assistant", ""))
-            rendered = await engine.render(chat, {}, True)
+            rendered = (await engine.render(chat, {}, True)).text
             assert rendered == ChatTemplate(read_header(path).chat_template).render(chat, {}, True)
             assert rendered.endswith("<|im_start|>assistant\n"), "an empty reply keeps the assistant's header"
             assert engine.info.template.system_role
