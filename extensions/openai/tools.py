@@ -7,20 +7,35 @@ from typing import Any
 
 from modules.extension_api import BadParameter, Body, FunctionCall, ToolCall
 
+MOST_TOOLS = 1000
+
 
 def read_tools(body: Body) -> dict[str, Any]:
     """`tools`, `tool_choice` and `parallel_tool_calls` as fields of a GenerationRequest.
 
     What is inside a tool is checked by the pipeline. Raises BadParameter.
     """
-    tools = body.take("tools", [])
-    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+    tools = body.items("tools", MOST_TOOLS)
+    if not all(isinstance(tool, dict) for tool in tools):
         raise body.wrong("tools", tools, "a list of objects")
+    for place, tool in enumerate(tools):
+        _name_unknown(body, place, tool)
     choice = body.take("tool_choice", "auto")
     if not isinstance(choice, (str, dict)):
         raise body.wrong("tool_choice", choice, "auto, none, required, or an object that names a function")
     parallel = body.flag("parallel_tool_calls") if body.has("parallel_tool_calls") else None
     return {"tools": tuple(tools), "tool_choice": choice, "parallel_tool_calls": parallel}
+
+
+def _name_unknown(body: Body, place: int, tool: dict[str, Any]) -> None:
+    """Have the fields of a tool that nobody reads named with those of the whole body."""
+    entry = body.enter(f"tools.{place}", tool)
+    entry.take("type")
+    function = entry.take("function")
+    if isinstance(function, dict):
+        inner = entry.enter("function", function)
+        for known in ("name", "description", "parameters", "strict"):
+            inner.take(known)
 
 
 def read_tool_calls(value: Any, where: str, role: str) -> tuple[FunctionCall, ...]:

@@ -20,6 +20,7 @@ from extensions.openai.fields import read_common
 from extensions.openai.messages import read_messages
 from extensions.openai.schemas import CHAT_SCHEMA, COMPLETION_SCHEMA
 from extensions.openai.script import routes
+from extensions.openai.tools import read_tools
 from modules.dialects.body import Body
 from modules.dialects.encoding import encoded
 from modules.errors import BadParameter, EnginehouseError, NotFound
@@ -273,6 +274,13 @@ def test_unknown_fields_of_a_part_are_named() -> None:
     with_image = [{"type": "image_url", "image_url": {"url": url, "sharpness": 2}}]
     _, found = read_messages([{"role": "user", "content": with_image}])
     assert [notice.param for notice in found] == ["messages.0.content.0.image_url.sharpness"]
+
+
+def test_unknown_fields_of_a_tool_are_named() -> None:
+    function = {"name": "f", "description": "d", "parameters": {"type": "object"}, "returns": "x"}
+    body = Body({"tools": [{"type": "function", "function": function, "timeout": 5}], "tool_choice": "auto"})
+    assert read_tools(body)["tools"][0]["function"] == function
+    assert [notice.param for notice in body.unknown()] == ["tools.0.timeout", "tools.0.function.returns"]
 
 
 def test_what_many_clients_always_send_is_read_as_meant() -> None:
