@@ -12,6 +12,7 @@ from modules.ui.model_tab import model_tab
 from modules.ui.parameters_tab import parameters_tab
 from modules.ui.settings_tab import settings_tab
 from modules.ui.surface import surface
+from modules.ui.text import t
 
 if TYPE_CHECKING:
     from modules.app import App
@@ -23,14 +24,14 @@ def make_blocks(app: App) -> gr.Blocks:
         surface("page_frame", "eh-frame")
         messages = surface("toasts", "eh-messages")
         with gr.Tabs(elem_id="eh-tabs", selected="chat"):
-            with gr.Tab("Chat", id="chat", elem_id="eh-chat", elem_classes=["eht-tab-chat"]):
+            with gr.Tab(t("tab.chat"), id="chat", elem_id="eh-chat", elem_classes=["eht-tab-chat"]):
                 chat_tab()
-            with gr.Tab("Parameters", id="parameters", elem_id="eh-parameters") as parameters:
+            with gr.Tab(t("tab.parameters"), id="parameters", elem_id="eh-parameters") as parameters:
                 parameters_tab(app, parameters, messages)
-            with gr.Tab("Model", id="model", elem_id="eh-model") as model:
+            with gr.Tab(t("tab.model"), id="model", elem_id="eh-model") as model:
                 model_tab(app, model, messages)
-            with gr.Tab("Settings", id="settings", elem_id="eh-settings") as settings:
+            with gr.Tab(t("tab.settings"), id="settings", elem_id="eh-settings") as settings:
                 settings_tab(app, settings, messages)
-            with gr.Tab("Extensions", id="extensions", elem_id="eh-extensions-tab") as extensions:
+            with gr.Tab(t("tab.extensions"), id="extensions", elem_id="eh-extensions-tab") as extensions:
                 extensions_tab(app, extensions)
     return blocks

@@ -12,6 +12,7 @@ import json
 import gradio as gr
 
 from modules.ui.shortcuts import as_config
+from modules.ui.text import t
 from modules.web.assets import web_url, web_version
 
 TEMPLATE = '<div class="eh-mount" style="min-height: 60vh"></div>'
@@ -26,7 +27,7 @@ def mount_script(version: str) -> str:
         "const place = element.querySelector('.eh-mount') ?? element;"
         f"import({module}).then((page) => page.mount({{ element: place, config }}))"
         ".catch((error) => { console.error(error);"
-        " place.textContent = 'The chat could not be loaded. Reload the page.'; });"
+        f" place.textContent = {json.dumps(t('page.chat_failed'))}; }});"
     )
 
 

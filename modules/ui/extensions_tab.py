@@ -8,6 +8,7 @@ import gradio as gr
 
 from modules.ui.fields import QUIET
 from modules.ui.surface import heading, line, surface
+from modules.ui.text import t
 
 if TYPE_CHECKING:
     from modules.app import App
@@ -18,23 +19,17 @@ def extensions_tab(app: App, tab: gr.Tab) -> None:
     with gr.Column(elem_classes=["eht-page"]):
         with gr.Column(elem_classes=["eht-cards"]):
             with gr.Column(elem_classes=["eht-card"]):
-                heading("Loaded at the start")
+                heading(t("extensions.title"))
                 listing = surface("extensions_list", "eh-extensions", rows(app))
-                line("eh-extensions-how", HOW, classes=["eht-muted"])
+                line("eh-extensions-how", t("extensions.how"), classes=["eht-muted"])
             with gr.Column(elem_classes=["eht-card"]):
-                heading("API for other programs")
+                heading(t("api.title"))
                 surface("api_card", "eh-api")
 
     async def refresh() -> list[dict[str, Any]]:
         return rows(app)
 
     tab.select(refresh, outputs=[listing], **QUIET)
-
-
-HOW = (
-    "An extension is a folder with a script.py under extensions or user_data/extensions. Which ones are loaded is "
-    "set by extensions in settings.yaml or --extensions, and takes effect at the next start."
-)
 
 
 def rows(app: App) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ from modules.sampling.param import written
 from modules.sampling.params import Param
 from modules.settings.setting import Setting
 from modules.types import ParamValue
+from modules.ui.text import label, t
 
 Kind = Literal["float", "int", "bool", "text", "choice", "list", "map", "files"]
 Shown = bool | int | float | str | list[str] | None
@@ -38,24 +39,10 @@ QUIET: Mapping[str, Any] = {"queue": False, "show_progress": "hidden", "api_visi
 """What every event of this page has in common. An event that is not private becomes an API of its own."""
 
 
-_SETTING_LABELS: Mapping[str, str] = {
-    "api_key": "API key",
-    "cors_origins": "CORS origins",
-    "context_overflow": "When a chat outgrows the context",
-    "loader": "Loader of that model",
-    "load_fallback": "When a model does not fit",
-    "max_loaded": "Models loaded at the same time",
-    "model": "Model to load at the start",
-    "models_dir": "Models folder",
-    "thinking": "Thinking",
-    "ui": "Web page",
-    "user_data_dir": "User-data folder",
-}
-
-
 @dataclass(frozen=True, slots=True)
 class Field:
-    """What a control needs to know of its row. `prefix` makes its element id unique on the page."""
+    """What a control needs to know of its row. `prefix` makes its element id unique on the page; `group` begins
+    the keys of its choices' texts (`<group>.choice.<choice>`)."""
 
     name: str
     kind: Kind
@@ -67,6 +54,7 @@ class Field:
     step: float | None = None
     choices: tuple[str, ...] = ()
     secret: bool = False
+    group: str = ""
 
     @property
     def elem_id(self) -> str:
@@ -85,22 +73,27 @@ class Field:
 
 def param_field(param: Param) -> Field:
     """A sampling parameter's field."""
-    return Field(param.name, param.kind, param.label, param.help, "param", param.low, param.high,
+    name = f"param.{param.name}"
+    texts = label(f"{name}.label", param.label), label(f"{name}.help", param.help)
+    return Field(param.name, param.kind, *texts, "param", param.low, param.high,
                  param.step, param.choices)  # fmt: skip
 
 
 def load_field(loader: str, param: LoadParam) -> Field:
     """A loader setting's field."""
-    return Field(param.name, param.kind, param.label, param.help, f"load-{loader}", param.low, param.high,
+    name = f"load.{loader}.{param.name}"
+    texts = label(f"{name}.label", param.label), label(f"{name}.help", param.help)
+    return Field(param.name, param.kind, *texts, f"load-{loader}", param.low, param.high,
                  param.step, param.choices)  # fmt: skip
 
 
 def setting_field(setting: Setting) -> Field:
     """A program setting's field; one that waits for a restart says so."""
-    label = _SETTING_LABELS.get(setting.name) or setting.name.replace("_", " ").capitalize()
-    help_text = f"{setting.help} Takes effect after a restart." if setting.restart_needed else setting.help
-    return Field(setting.name, setting.kind, label, help_text, "setting", setting.low, setting.high,
-                 choices=setting.choices, secret=setting.secret)  # fmt: skip
+    name = f"setting.{setting.name}"
+    text = label(f"{name}.help", setting.help)
+    help_text = t("setting.restart", help=text) if setting.restart_needed else text
+    return Field(setting.name, setting.kind, t(f"{name}.label"), help_text, "setting", setting.low, setting.high,
+                 choices=setting.choices, secret=setting.secret, group=name)  # fmt: skip
 
 
 # ── Values: as stored ↔ as shown ────────────────────────────────────────────────────────────────────
@@ -134,7 +127,7 @@ def stored(field: Field, value: Any) -> ParamValue:
         chosen = value if isinstance(value, list) else [value or ""]
         return ", ".join(text for one in chosen if (text := str(one).strip().strip(",")))
     if value is None:
-        raise BadParameter(f"{field.label} is empty.", hint="Type a value, or leave it as it was.", param=field.name)
+        raise BadParameter(t("field.empty", name=field.label), hint=t("field.empty_hint"), param=field.name)
     out: ParamValue = value
     return out
 
@@ -144,7 +137,8 @@ def clamped(field: Field, value: Any, sent: ParamValue) -> str:
     if not field.slides or not isinstance(value, (int, float)) or value == sent:
         return ""
     low, high = written(field.low or 0), written(field.high if field.high is not None else 1)
-    return f"{value:g} is outside {low}–{high}; {written(float(str(sent)))} is used."
+    used = written(float(str(sent)))
+    return t("field.clamped", given=f"{value:g}", low=low, high=high, used=used)
 
 
 def _list(field: Field, text: str) -> list[str]:
@@ -154,8 +148,8 @@ def _list(field: Field, text: str) -> list[str]:
         items = json.loads(f"[{text.strip()}]")
     except ValueError:
         raise BadParameter(
-            f"{field.label} could not be read.",
-            hint='Write quoted items with commas between them, such as "\\n", ":"',
+            t("field.unreadable", name=field.label),
+            hint=t("field.list_hint"),
             param=field.name,
         ) from None
     return [str(item) for item in items]
@@ -168,8 +162,8 @@ def _map(field: Field, text: str) -> dict[str, Any]:
         value = None
     if not isinstance(value, dict):
         raise BadParameter(
-            f"{field.label} could not be read as JSON.",
-            hint='Write it like this: {"1234": -100}',
+            t("field.not_json", name=field.label),
+            hint=t("field.map_hint"),
             param=field.name,
         )
     return value
@@ -202,8 +196,13 @@ def _checkbox(field: Field, value: Any, common: dict[str, Any]) -> Component:
 
 
 def _dropdown(field: Field, value: Any, common: dict[str, Any]) -> Component:
-    choices = [(choice or "automatic", choice) for choice in field.choices]
+    choices = [(choice_text(field, choice), choice) for choice in field.choices]
     return gr.Dropdown(choices, value=value, filterable=len(choices) > 8, **common)
+
+
+def choice_text(field: Field, choice: str) -> str:
+    """What a choice is called: its own name where the catalogue has none."""
+    return label(f"{field.group}.choice.{choice}", choice) if choice else t("choice.automatic")
 
 
 def _files(field: Field, value: Any, common: dict[str, Any]) -> Component:

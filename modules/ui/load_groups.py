@@ -15,6 +15,7 @@ from gradio.components import Component
 
 from loaders.base import LoaderSpec, LoadParam
 from modules.ui.fields import load_field, make, shown
+from modules.ui.text import t
 
 Updates = dict[Any, Any]
 
@@ -70,7 +71,9 @@ def fold_updates(made: LoaderGroup, spec: LoaderSpec, values: Mapping[str, Any])
     for name, params in sections(spec).items():
         if name in made.folds:
             changed = sum(values[param.name] != param.default for param in params)
-            out[made.folds[name]] = gr.update(label=f"{name} · {changed} changed" if changed else name)
+            out[made.folds[name]] = gr.update(
+                label=t("model.group_changed", name=name, count=changed) if changed else name
+            )
     return out
 
 

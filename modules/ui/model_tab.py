@@ -23,6 +23,7 @@ from modules.ui.fields import QUIET, bind, load_field, note, toast
 from modules.ui.load_drafts import LoadDrafts
 from modules.ui.load_groups import LoaderGroup, Updates, control_updates, fold_updates, loader_group
 from modules.ui.surface import heading, line, surface
+from modules.ui.text import t
 
 if TYPE_CHECKING:
     from modules.app import App
@@ -62,7 +63,7 @@ class ModelTab:
         model = self.app.catalog.get(name)
         picked = self.drafts.loader(name)
         if picked in model.loaders:
-            return self.app.registry.get(picked), "You chose it."
+            return self.app.registry.get(picked), t("loader.chosen")
         chosen = self.app.models.pick_loader(model)
         return chosen.value, chosen.why
 
@@ -82,7 +83,7 @@ class ModelTab:
             spec, why = self.choice(name)
             values = self.values(name, spec)
         except EnginehouseError as error:
-            return hide | {self.messages: toast(error, "Model")}
+            return hide | {self.messages: toast(error, t("tab.model"))}
         choices = [(self.app.registry.get(one).title, one) for one in model.loaders]
         out: Updates = {
             self.panel: gr.update(visible=True),
@@ -140,8 +141,9 @@ def settings_words(spec: LoaderSpec, values: Mapping[str, Any], saved: Mapping[s
     labels = {param.name: param.label for param in spec.params}
     kept = [labels[name] for name, value in saved.items() if name in labels and values[name] == value]
     new = [param.label for param in spec.params if values[param.name] != saved.get(param.name, param.default)]
-    said = f"Saved settings of this model, from its last load: {', '.join(kept)}." if kept else ""
-    return f"{said} Changed for the next load: {', '.join(new)}.".strip() if new else said
+    said = [t("model.saved", names=", ".join(kept))] if kept else []
+    said += [t("model.changed", names=", ".join(new))] if new else []
+    return " ".join(said)
 
 
 def model_tab(app: App, tab: gr.Tab, messages: gr.HTML) -> ModelTab:
@@ -152,13 +154,13 @@ def model_tab(app: App, tab: gr.Tab, messages: gr.HTML) -> ModelTab:
         with gr.Column(elem_classes=["eht-detail"], min_width=300):
             detail = surface("model_detail", "eh-model-detail", events=["start", "smaller", "ready"])
             with gr.Column(visible=False, elem_classes=["eht-card"]) as panel:
-                heading("How to load it")
-                loader = gr.Dropdown([], label="Loader", elem_id="eh-loader", interactive=True)
+                heading(t("model.settings"))
+                loader = gr.Dropdown([], label=t("model.loader"), elem_id="eh-loader", interactive=True)
                 why = line("eh-loader-why", classes=["eht-muted"])
                 memory = surface("memory_bar", "eh-memory-bar")
                 groups = {spec.name: loader_group(spec) for spec in app.registry.specs}
                 saved = line("eh-load-saved", classes=["eht-muted"])
-                reset = gr.Button("Reset to the defaults", elem_id="eh-load-defaults", size="sm", scale=0)
+                reset = gr.Button(t("params.defaults"), elem_id="eh-load-defaults", size="sm", scale=0)
     made = ModelTab(app, messages, listing, detail, loader, why, memory, saved, panel, reset, groups)
     for spec in app.registry.specs:
         for param in spec.params:
@@ -196,18 +198,18 @@ def _events(made: ModelTab, tab: gr.Tab) -> None:
             file = await asyncio.to_thread(app.catalog.get, name)
             made.drafts.choose(file.name, loader)
         except NotFound as error:
-            return {made.messages: toast(error, "Loader")}
+            return {made.messages: toast(error, t("model.loader"))}
         return await asyncio.to_thread(made.for_model, name)
 
     async def defaults(name: str) -> Updates:
         try:
             spec, _ = await asyncio.to_thread(made.choice, name)
         except EnginehouseError as error:
-            return {made.messages: toast(error, "Model")}
+            return {made.messages: toast(error, t("tab.model"))}
         made.drafts.forget(name, spec)
         await asyncio.to_thread(app.models.forget_settings, name, spec.name)
         found = await asyncio.to_thread(made.for_model, name)
-        return found | {made.messages: note("The settings are the loader's defaults again.")}
+        return found | {made.messages: note(t("model.defaults_done"))}
 
     async def load(name: str) -> Any:
         # A number that was just typed is saved by its own event, sent before this one; let it arrive.
@@ -243,7 +245,7 @@ async def start_loading(made: ModelTab, name: str) -> Any:
         spec, _ = await asyncio.to_thread(made.choice, name)
         made.app.load_in_background(name, spec.name, made.values(name, spec))
     except EnginehouseError as error:
-        return toast(error, "Model")
+        return toast(error, t("tab.model"))
     return gr.skip()
 
 
@@ -252,11 +254,11 @@ async def load_smaller(made: ModelTab, name: str) -> Updates:
     status = made.app.models.status
     offer = (status.error or {}).get("fallback")
     if status.model != name or not status.loader or not offer:
-        return {made.messages: note("There is nothing to try instead any more.", "warning")}
+        return {made.messages: note(t("model.no_offer"), "warning")}
     try:
         spec = made.app.registry.get(status.loader)
         made.drafts.put(name, spec, offer["settings"])
         made.app.load_in_background(name, spec.name, made.values(name, spec))
     except EnginehouseError as error:
-        return {made.messages: toast(error, "Model")}
+        return {made.messages: toast(error, t("tab.model"))}
     return await asyncio.to_thread(made.for_model, name)

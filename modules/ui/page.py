@@ -10,6 +10,7 @@ import gradio as gr
 
 from modules.settings.store import Settings
 from modules.ui.blocks import make_blocks
+from modules.ui.text import catalogue
 from modules.ui.theme import TOKENS, build_theme
 
 if TYPE_CHECKING:
@@ -54,9 +55,10 @@ def _calm(blocks: gr.Blocks) -> None:
 
 def head(theme: str) -> str:
     """Everything for <head>: inlined, so that the page never shows itself half dressed."""
+    texts = json.dumps(catalogue(), ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     script = (_HERE / "page.js").read_text("utf-8").replace('"system"/* setting */', json.dumps(theme))
     styles = TOKENS.read_text("utf-8") + (_HERE / "page.css").read_text("utf-8")
-    return f"<style>{styles}</style>\n<script>{script}</script>"
+    return f"<style>{styles}</style>\n<script>window.enginehouseTexts = {texts};\n{script}</script>"
 
 
 def follow_theme(blocks: gr.Blocks, settings: Settings) -> None:

@@ -21,6 +21,7 @@ from modules.types import ParamValue
 from modules.ui.fields import QUIET, bind, make, note, param_field, shown, toast
 from modules.ui.preset_bar import PresetBar
 from modules.ui.surface import heading, line, surface
+from modules.ui.text import label, t
 
 if TYPE_CHECKING:
     from modules.app import App
@@ -89,7 +90,12 @@ def parameters_tab(app: App, tab: gr.Tab, messages: gr.HTML) -> ParametersTab:
             with gr.Row(elem_classes=["eht-hidden-row"]):
                 hidden_line = line("eh-params-hidden", classes=["eht-muted"])
                 show_all = gr.Checkbox(
-                    False, label="Show them", container=False, elem_id="eh-params-show-all", min_width=120, scale=0
+                    False,
+                    label=t("params.show_all"),
+                    container=False,
+                    elem_id="eh-params-show-all",
+                    min_width=120,
+                    scale=0,
                 )
         controls, groups = _groups(app)
     made = ParametersTab(app, messages, controls, groups, hidden_line, show_all, bar)
@@ -106,7 +112,7 @@ def _groups(app: App) -> tuple[dict[str, Component], dict[str, gr.Column]]:
     with gr.Column(elem_classes=["eht-cards"]):
         for group, members in groupby(PARAMS, key=lambda param: param.group):
             with gr.Column(elem_classes=["eht-card"]) as groups[group]:
-                heading(group)
+                heading(label(f"param.group.{group}", group))
                 for param in members:
                     controls[param.name] = make(param_field(param), shown(param_field(param), values[param.name]))
     return controls, groups
@@ -145,18 +151,18 @@ def _events(made: ParametersTab, tab: gr.Tab, listener: gr.HTML) -> None:
             try:
                 said = await asyncio.to_thread(action, *given)
             except EnginehouseError as error:
-                return made.everything(show_all) | {made.messages: toast(error, "Preset")}
+                return made.everything(show_all) | {made.messages: toast(error, t("params.preset"))}
             return made.everything(show_all) | ({made.messages: said} if said else {})
 
         return run
 
     def to_start() -> Mapping[str, str]:
         app.params.reset()
-        return note("All parameters have the values of a fresh installation.")
+        return note(t("params.defaults_done"))
 
     def to_neutral() -> Mapping[str, str]:
         app.params.set({param.name: param.default for param in PARAMS if param.in_presets})
-        return note("All samplers are neutral: the model's own probabilities, unchanged.")
+        return note(t("params.neutral_done"))
 
     bar.start.click(acting(to_start), **all_of_it)
     bar.neutral.click(acting(to_neutral), **all_of_it)
@@ -165,8 +171,7 @@ def _events(made: ParametersTab, tab: gr.Tab, listener: gr.HTML) -> None:
 
 def _hidden_words(missing: int, loader: str, show_all: bool) -> str:
     if not missing:
-        return f"{loader} honours every parameter."
-    what = "1 parameter" if missing == 1 else f"{missing} parameters"
-    state = "cannot be changed" if show_all else "hidden"
-    verb, them = ("is", "it") if missing == 1 else ("are", "them")
-    return f"{what} {verb} {state}: {loader} does not use {them}."
+        return t("params.all_supported", loader=loader)
+    if show_all:
+        return t("params.off", count=missing, loader=loader)
+    return t("params.hidden", count=missing, loader=loader)

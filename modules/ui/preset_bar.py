@@ -11,6 +11,7 @@ import gradio as gr
 from modules.errors import BadRequest
 from modules.ui.fields import QUIET, note
 from modules.ui.surface import line
+from modules.ui.text import t
 
 if TYPE_CHECKING:
     from modules.app import App
@@ -45,24 +46,26 @@ class PresetBar:
         """Draw the bar where it is called."""
         with gr.Row(elem_classes=["eht-bar"]):
             choice = gr.Dropdown(
-                choices=_choices(app), value=app.params.preset or NONE, label="Preset", elem_id="eh-preset",
+                choices=_choices(app), value=app.params.preset or NONE, label=t("params.preset"), elem_id="eh-preset",
                 scale=0, min_width=220,
             )  # fmt: skip
-            save = gr.Button("Save", elem_id="eh-preset-save", size="md", scale=0, min_width=72)
-            save_as = gr.Button("Save as…", elem_id="eh-preset-save-as", size="md", scale=0, min_width=96)
-            delete = gr.Button("Delete", elem_id="eh-preset-delete", size="md", scale=0, min_width=84)
-            start = gr.Button("Start values", elem_id="eh-params-start", size="md", scale=0, min_width=110)
-            neutral = gr.Button("All neutral", elem_id="eh-params-neutral", size="md", scale=0, min_width=104)
+            save = gr.Button(t("action.save"), elem_id="eh-preset-save", size="md", scale=0, min_width=72)
+            save_as = gr.Button(t("preset.save_as"), elem_id="eh-preset-save-as", size="md", scale=0, min_width=96)
+            delete = gr.Button(t("action.delete"), elem_id="eh-preset-delete", size="md", scale=0, min_width=84)
+            start = gr.Button(t("params.defaults"), elem_id="eh-params-start", size="md", scale=0, min_width=110)
+            neutral = gr.Button(t("params.neutral"), elem_id="eh-params-neutral", size="md", scale=0, min_width=104)
         with gr.Row(visible=False, elem_classes=["eht-bar", "eht-ask"]) as name_row:
-            name = gr.Textbox(label="Name of the preset", elem_id="eh-preset-name", max_lines=1, scale=0, min_width=260)
+            name = gr.Textbox(label=t("preset.name"), elem_id="eh-preset-name", max_lines=1, scale=0, min_width=260)
             name_save = gr.Button(
-                "Save preset", variant="primary", elem_id="eh-preset-name-save", scale=0, min_width=110
+                t("preset.save"), variant="primary", elem_id="eh-preset-name-save", scale=0, min_width=110
             )
-            name_cancel = gr.Button("Cancel", elem_id="eh-preset-name-cancel", scale=0, min_width=84)
+            name_cancel = gr.Button(t("action.cancel"), elem_id="eh-preset-name-cancel", scale=0, min_width=84)
         with gr.Row(visible=False, elem_classes=["eht-bar", "eht-ask"]) as delete_row:
             delete_line = line("eh-preset-delete-line")
-            delete_yes = gr.Button("Delete", variant="stop", elem_id="eh-preset-delete-yes", scale=0, min_width=84)
-            delete_no = gr.Button("Keep it", elem_id="eh-preset-delete-no", scale=0, min_width=84)
+            delete_yes = gr.Button(
+                t("action.delete"), variant="stop", elem_id="eh-preset-delete-yes", scale=0, min_width=84
+            )
+            delete_no = gr.Button(t("action.cancel"), elem_id="eh-preset-delete-no", scale=0, min_width=84)
         state = line("eh-preset-state", _state(app), classes=["eht-muted"])
         return cls(app, choice, state, save, save_as, delete, start, neutral, name_row, name, name_save, name_cancel,
                    delete_row, delete_line, delete_yes, delete_no)  # fmt: skip
@@ -114,7 +117,7 @@ class PresetBar:
     def _wire_delete(self, acting: Acting, with_choice: dict[str, Any]) -> None:
         async def ask() -> list[Any]:
             name = self.app.params.preset or ""
-            words = f"Delete the preset “{name}”? The values you see stay as they are."
+            words = t("preset.delete_ask", name=name)
             return [gr.update(visible=True), gr.update(visible=False), words]
 
         async def done() -> Any:
@@ -135,38 +138,38 @@ class PresetBar:
 
     def _save(self, name: str) -> Mapping[str, str]:
         if not self._own():
-            raise BadRequest("This preset came with the program and stays as it is.",
-                             hint="Use “Save as…” to keep your values under a name of your own.")  # fmt: skip
+            raise BadRequest(t("preset.builtin_fixed"),
+                             hint=t("preset.builtin_hint"))  # fmt: skip
         return self._store(name)
 
     def _save_new(self, name: str) -> Mapping[str, str]:
         cleaned = (name or "").strip()
         if not cleaned:
-            raise BadRequest("The preset needs a name.", hint="Type one and save again.")
+            raise BadRequest(t("preset.no_name"), hint=t("preset.no_name_hint"))
         if any(info.name == cleaned and info.shipped for info in self.app.presets.names()):
-            raise BadRequest(f"“{cleaned}” came with the program and stays as it is.", hint="Pick another name.")
+            raise BadRequest(t("preset.builtin_name", name=cleaned), hint=t("preset.other_name"))
         return self._store(cleaned)
 
     def _store(self, name: str) -> Mapping[str, str]:
         self.app.presets.save(name, self.app.params.values)
         self.app.params.load_preset(name)
-        return note(f"Saved as “{name}”.")
+        return note(t("preset.saved", name=name))
 
     def _delete(self, name: str) -> Mapping[str, str]:
         self.app.presets.delete(name)
-        return note(f"The preset “{name}” is deleted.")
+        return note(t("preset.deleted", name=name))
 
 
 def _choices(app: App) -> list[tuple[str, str]]:
     infos = sorted(app.presets.names(), key=lambda info: (info.shipped, info.name.casefold()))
-    named = [(info.name if not info.shipped else f"{info.name} (shipped)", info.name) for info in infos]
-    return named if app.params.preset else [("none", NONE), *named]
+    named = [(info.name if not info.shipped else t("params.builtin", name=info.name), info.name) for info in infos]
+    return named if app.params.preset else [(t("preset.none"), NONE), *named]
 
 
 def _state(app: App) -> str:
     name = app.params.preset
     if not name:
-        return "No preset is loaded. Every change is kept at once."
+        return t("preset.state_none")
     if app.params.modified:
-        return f"Changed since “{name}” was loaded. Every change is kept at once; the preset itself is untouched."
-    return f"The values are those of “{name}”."
+        return t("preset.state_modified", name=name)
+    return t("preset.state", name=name)

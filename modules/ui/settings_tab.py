@@ -16,6 +16,7 @@ from modules.settings.setting import Setting
 from modules.settings.store import SETTINGS
 from modules.ui.fields import QUIET, bind, make, note, setting_field, shown, toast
 from modules.ui.surface import heading, line, surface
+from modules.ui.text import label, t
 
 if TYPE_CHECKING:
     from modules.app import App
@@ -63,7 +64,7 @@ class SettingsTab:
         settings = self.app.settings
         waiting = settings.waiting_for_restart
         return {
-            self.restart: "" if not waiting else "Saved, in force after a restart: " + ", ".join(waiting) + ".",
+            self.restart: "" if not waiting else t("settings.waiting", names=", ".join(waiting)),
             self.key_state: key_words(bool(settings.stored("api_key")), bool(settings.get("api_key"))),
             self.port_state: port_words(settings.stored("port"), self.app.url),
             self.remove: gr.update(visible=bool(settings.stored("api_key"))),
@@ -93,7 +94,7 @@ def named_choices(app: App) -> dict[str, list[tuple[str, str]]]:
     """Settings that name something there is a list of: what can be picked."""
     models = [(model.name, model.name) for model in app.catalog.scan() if model.runnable]
     loaders = [(spec.title, spec.name) for spec in app.registry.specs]
-    return {"model": [("none: load when needed", ""), *models], "loader": [("the best for its format", ""), *loaders]}
+    return {"model": [(t("settings.no_model"), ""), *models], "loader": [(t("settings.best_loader"), ""), *loaders]}
 
 
 def settings_tab(app: App, tab: gr.Tab, messages: gr.HTML) -> SettingsTab:
@@ -105,7 +106,7 @@ def settings_tab(app: App, tab: gr.Tab, messages: gr.HTML) -> SettingsTab:
         with gr.Column(elem_classes=["eht-cards"]):
             for group, members in groupby(editable(), key=lambda one: one.group):
                 with gr.Column(elem_classes=["eht-card"]):
-                    heading(group)
+                    heading(label(f"setting.group.{group}", group))
                     for one in members:
                         field = setting_field(one)
                         value = "" if one.secret else shown(field, app.settings.stored(one.name))
@@ -121,10 +122,10 @@ def settings_tab(app: App, tab: gr.Tab, messages: gr.HTML) -> SettingsTab:
                         if one.secret:
                             key_state = line("eh-key-state", classes=["eht-muted"])
                             remove = gr.Button(
-                                "Remove the key", elem_id="eh-key-remove", size="sm", scale=0, visible=False
+                                t("settings.remove_key"), elem_id="eh-key-remove", size="sm", scale=0, visible=False
                             )
             with gr.Column(elem_classes=["eht-card"]):
-                heading("Set in settings.yaml or at the start")
+                heading(t("settings.fixed"))
                 fixed = surface("definition_list", "eh-settings-fixed")
     made = SettingsTab(app, messages, controls, fixed, restart, key_state, port_state, remove)
     for one in editable():
@@ -159,12 +160,12 @@ def _events(made: SettingsTab, tab: gr.Tab) -> None:
     async def remove_key() -> Updates:
         settings = made.app.settings
         if not settings.stored("api_key"):
-            return made.words() | {made.messages: note("No API key is stored.")}
+            return made.words() | {made.messages: note(t("settings.no_key"))}
         try:
             await asyncio.to_thread(settings.set, "api_key", "")
         except EnginehouseError as error:
-            return {made.messages: toast(error, "API key")}
-        said = "API key removed. Restart to apply." if settings.get("api_key") else "API key removed."
+            return {made.messages: toast(error, t("setting.api_key.label"))}
+        said = t("settings.key_removed_later") if settings.get("api_key") else t("settings.key_removed")
         return made.words() | {made.messages: note(said)}
 
     tab.select(refresh, outputs=made.outputs, trigger_mode="always_last", **QUIET)
@@ -174,16 +175,16 @@ def _events(made: SettingsTab, tab: gr.Tab) -> None:
 def port_words(stored: int, url: str) -> str:
     """The port in use when it is not the one set: that was taken, or another was given at the start."""
     used = urlsplit(url).port
-    return f"In use now: {used}" if used and used != stored else ""
+    return t("settings.port_used", port=str(used)) if used and used != stored else ""
 
 
 def key_words(stored: bool, in_force: bool) -> str:
     """Whether there is a key, without the key."""
     if stored:
-        return "A key is stored. Type another one to replace it."
+        return t("settings.key_stored")
     if in_force:
-        return "A key is in force for this run and not stored."
-    return "There is no key."
+        return t("settings.key_run")
+    return t("settings.no_key")
 
 
 def fixed_rows(app: App) -> list[dict[str, str]]:
@@ -195,7 +196,8 @@ def fixed_rows(app: App) -> list[dict[str, str]]:
         value = app.settings.get(one.name)
         if isinstance(value, (list, tuple)):
             value = ", ".join(str(item) for item in value)
-        words = {True: "yes", False: "no", "": "not set"}.get(value, value)
-        how = f"{one.help} Change it with {one.flag}."
+        words = {True: t("settings.yes"), False: t("settings.no"), "": t("settings.unset")}.get(value, value)
+        flag = f"--no-{one.flag.removeprefix('--')}" if value is True else one.flag
+        how = t("settings.how", help=label(f"setting.{one.name}.help", one.help), flag=flag)
         out.append({"name": setting_field(one).label, "value": str(words), "help": how})
     return out

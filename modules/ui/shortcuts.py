@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from modules.ui.text import t
+
 When = Literal["anywhere", "empty composer", "message", "composer"]
 
 
@@ -19,6 +21,7 @@ class Shortcut:
 
     action  the name the browser's code knows it by; "" = shown in the sheet only, handled by the text field itself
     keys    chords such as "Mod+Shift+O"; the first is the one shown in tooltips
+    label, group  the last part of the key of its text (`shortcut.<label>`, `shortcut.group.<group>`)
     when    anywhere (a plain character only outside text fields); with the composer empty; with a message
             focused; in the composer
     """
@@ -30,35 +33,39 @@ class Shortcut:
     when: When = "anywhere"
 
 
-WRITE, REPLY, CHATS, MOVE = "Writing", "The reply", "Chats and panels", "Moving about"
+WRITE, REPLY, CHATS, MOVE = "writing", "reply", "chats", "navigation"
 
 SHORTCUTS: tuple[Shortcut, ...] = (
-    Shortcut("", ("Enter",), "Send", WRITE, "composer"),
-    Shortcut("", ("Shift+Enter",), "New line", WRITE, "composer"),
-    Shortcut("edit_last", ("ArrowUp",), "Edit your last message (composer empty)", WRITE, "empty composer"),
-    Shortcut("escape", ("Escape",), "Stop; then close a panel; then leave the edit", REPLY),
-    Shortcut("regenerate", ("Mod+Enter",), "Regenerate the last reply (composer empty)", REPLY, "empty composer"),
-    Shortcut("continue", ("Alt+Enter",), "Continue the last reply", REPLY),
-    Shortcut("previous_version", ("ArrowLeft",), "Previous version of the last reply (composer empty)", REPLY,
+    Shortcut("", ("Enter",), "send", WRITE, "composer"),
+    Shortcut("", ("Shift+Enter",), "newline", WRITE, "composer"),
+    Shortcut("edit_last", ("ArrowUp",), "edit_last", WRITE, "empty composer"),
+    Shortcut("escape", ("Escape",), "escape", REPLY),
+    Shortcut("regenerate", ("Mod+Enter",), "regenerate", REPLY, "empty composer"),
+    Shortcut("continue", ("Alt+Enter",), "continue", REPLY),
+    Shortcut("previous_version", ("ArrowLeft",), "previous_version", REPLY,
              "empty composer"),
-    Shortcut("next_version", ("ArrowRight",), "Next version; after the last, a new one (composer empty)", REPLY,
+    Shortcut("next_version", ("ArrowRight",), "next_version", REPLY,
              "empty composer"),
-    Shortcut("copy_reply", ("Mod+Shift+C",), "Copy the last reply", REPLY),
-    Shortcut("copy_code", ("Mod+Shift+;",), "Copy the last code block", REPLY),
-    Shortcut("new_chat", ("Mod+Shift+O",), "New chat", CHATS),
-    Shortcut("search", ("Mod+K",), "Search chats", CHATS),
-    Shortcut("models", ("Mod+M",), "Choose a model", CHATS),
-    Shortcut("drawer", ("Mod+B",), "Show or hide the chats", CHATS),
-    Shortcut("params", ("Mod+.",), "Show or hide the parameters", CHATS),
-    Shortcut("delete_chat", ("Mod+Shift+Backspace",), "Delete this chat (asks first)", CHATS),
-    Shortcut("focus_composer", ("Shift+Escape",), "Go to the composer", MOVE),
-    Shortcut("jump", ("F6",), "Between conversation and composer", MOVE),
-    Shortcut("message_up", ("ArrowUp",), "Previous message", MOVE, "message"),
-    Shortcut("message_down", ("ArrowDown",), "Next message", MOVE, "message"),
-    Shortcut("help", ("?", "Mod+/"), "This sheet", MOVE),
+    Shortcut("copy_reply", ("Mod+Shift+C",), "copy_reply", REPLY),
+    Shortcut("copy_code", ("Mod+Shift+;",), "copy_code", REPLY),
+    Shortcut("new_chat", ("Mod+Shift+O",), "new_chat", CHATS),
+    Shortcut("search", ("Mod+K",), "search", CHATS),
+    Shortcut("models", ("Mod+M",), "models", CHATS),
+    Shortcut("drawer", ("Mod+B",), "drawer", CHATS),
+    Shortcut("params", ("Mod+.",), "params", CHATS),
+    Shortcut("delete_chat", ("Mod+Shift+Backspace",), "delete_chat", CHATS),
+    Shortcut("focus_composer", ("Shift+Escape",), "focus_composer", MOVE),
+    Shortcut("jump", ("F6",), "jump", MOVE),
+    Shortcut("message_up", ("ArrowUp",), "message_up", MOVE, "message"),
+    Shortcut("message_down", ("ArrowDown",), "message_down", MOVE, "message"),
+    Shortcut("help", ("?", "Mod+/"), "help", MOVE),
 )  # fmt: skip
 
 
 def as_config() -> list[dict[str, Any]]:
     """The table as JSON-ready constants for the browser."""
-    return [asdict(shortcut) | {"keys": list(shortcut.keys)} for shortcut in SHORTCUTS]
+    return [
+        asdict(one)
+        | {"keys": list(one.keys), "label": t(f"shortcut.{one.label}"), "group": t(f"shortcut.group.{one.group}")}
+        for one in SHORTCUTS
+    ]

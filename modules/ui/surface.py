@@ -7,11 +7,13 @@ shown travels as the component's value, and an ES module writes it into the page
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
 
+from modules.ui.text import t
 from modules.web.assets import web_url, web_version
 
 _TEMPLATE = '<div class="eht-surface"></div>'
@@ -40,7 +42,7 @@ def surface(
         ".then((module) => module.mount("
         "{element: element.querySelector('.eht-surface'), trigger, props, watch, events}))"
         ".catch((error) => { console.error(error);"
-        " element.textContent = 'This part of the page could not be loaded. Reload the page.'; });"
+        f" element.textContent = {json.dumps(t('page.part_failed'))}; }});"
     )
     return gr.HTML(
         value=value,

@@ -23,13 +23,13 @@ def test_a_message_gets_a_streamed_reply_whose_figures_stay_after_a_reload(chat:
     page.finished()
     expect(page.replies.last.locator("strong")).to_have_text("short")
     figures = page.replies.last.locator(".eh-stats")
-    expect(figures).to_have_text(re.compile(r"^\d+ tokens · [\d.,]+ t/s$"))
+    expect(figures).to_have_text(re.compile(r"^\d+ tokens · [\d.,]+ tok/s$"))
     told = figures.inner_text()
     page.reload()
     expect(page.replies.last.locator(".eh-stats")).to_have_text(told)
     page.replies.last.locator(".eh-stats").click()
-    card = page.page.get_by_role("dialog", name="Figures of this reply")
-    for word in ("Model", "echo", "Time to first token", "The model ended it", "Seed"):
+    card = page.page.get_by_role("dialog", name="Generation details")
+    for word in ("Model", "echo", "Time to first token", "End of turn", "Seed"):
         expect(card).to_contain_text(word)
 
 
@@ -121,7 +121,7 @@ def test_a_reply_can_be_edited_too_and_leaving_with_changes_asks(chat: Open, liv
     page = chat()
     page.ask("What is the capital of France?")
     page.replies.last.get_by_role("button", name="Edit").click()
-    box = page.page.get_by_role("textbox", name="Edit the reply")
+    box = page.page.get_by_role("textbox", name="Edit reply")
     box.fill("The capital is Paris.")
     box.press("Escape")
     expect(page.page.get_by_text("Press Esc again to discard")).to_be_visible()
@@ -205,9 +205,9 @@ def test_the_meter_fills_and_a_line_marks_where_the_context_was_cut(chat: Open, 
     expect(meter).to_contain_text("0 / 140")
     for turn in range(4):
         page.ask(f"Message number {turn} has a fair number of words in it")
-    expect(page.page.get_by_role("separator").filter(has_text="no longer fit the context")).to_be_visible()
+    expect(page.page.get_by_role("separator").filter(has_text="outside the context window")).to_be_visible()
     expect(meter).to_have_attribute("data-level", re.compile("warn|full"))
     meter.click()
-    card = page.page.get_by_role("dialog", name="What is in the context")
+    card = page.page.get_by_role("dialog", name="Context usage")
     for word in ("Your messages", "Earlier replies", "Limit", "left out"):
         expect(card).to_contain_text(word)

@@ -109,7 +109,7 @@ def test_a_parameter_changed_right_before_a_reply_is_asked_for_counts_for_it(cha
     expect(page.page.get_by_role("group", name="Message version 2 of 2")).to_be_visible()
     page.finished()
     assert seed(live) == 100
-    in_order("101", page.button("Reset all").click, RESET)  # a change that came after would undo it
+    in_order("101", page.button("Reset to defaults").click, RESET)  # a change that came after would undo it
     until(lambda: seed(live) == -1, "the parameters are not reset")
     expect(box).to_have_value("-1")
 
@@ -119,7 +119,7 @@ def test_a_system_prompt_typed_right_before_a_reload_is_saved(chat: Open, live: 
     name = live.call("POST", "/api/chats", {})["id"]
     page = chat(ready=False).open(name)
     page.button("Parameters").click()
-    box = page.page.get_by_role("textbox", name="System prompt of this chat")
+    box = page.page.get_by_role("textbox", name="System prompt")
     box.evaluate(TYPE_AND_RELOAD, "In rhyme.")
     until(lambda: live.call("GET", f"/api/chats/{name}")["system"] == "In rhyme.", "the system prompt is not saved")
     page.wait()  # Chromium may never end a page that is closed while it is being loaded again
@@ -145,7 +145,7 @@ def test_a_system_prompt_that_was_not_saved_is_saved_when_its_chat_is_opened_aga
     page.open(name)
     until(lambda: live.call("GET", f"/api/chats/{name}")["system"] == "In verse.", "the system prompt is not saved")
     page.button("Parameters").click()
-    expect(page.page.get_by_role("textbox", name="System prompt of this chat")).to_have_value("In verse.")
+    expect(page.page.get_by_role("textbox", name="System prompt")).to_have_value("In verse.")
 
 
 def test_a_system_prompt_of_a_chat_to_come_is_part_of_its_first_request(chat: Open, live: LiveServer) -> None:
@@ -173,7 +173,7 @@ def test_a_system_prompt_that_was_not_saved_does_not_take_the_place_of_a_newer_o
     page.ask("Hello")  # what is changed last is saved before; this is not
     assert live.call("GET", f"/api/chats/{made['id']}")["system"] == "The newer one."
     page.button("Parameters").click()
-    box = page.page.get_by_role("textbox", name="System prompt of this chat")
+    box = page.page.get_by_role("textbox", name="System prompt")
     expect(box).to_have_value("The older one.")
     toast.get_by_role("button", name="Discard").click()
     expect(box).to_have_value("The newer one.")

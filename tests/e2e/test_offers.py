@@ -59,7 +59,7 @@ def test_a_message_whose_model_does_not_fit_is_answered_with_less_by_keyboard_al
 ) -> None:
     page = chat()
     send_into_a_failing_load(page, "Does it fit?")
-    card = page.replies.last.get_by_role("alert", name="This reply failed")
+    card = page.replies.last.get_by_role("alert", name="Reply failed")
     expect(card).to_contain_text("There was not enough memory.")
     expect(card).to_contain_text("Try a smaller context.")
     expect(card.get_by_role("listitem")).to_have_text(["Context: 4,096 → 2,048"])
@@ -76,14 +76,14 @@ def test_a_message_whose_model_does_not_fit_is_answered_with_less_by_keyboard_al
     page.page.keyboard.press("Enter")
     expect(page.replies.last.locator(".eh-md")).to_contain_text("Does it fit?")
     page.finished()
-    notes = page.replies.last.get_by_role("list", name="Notes on this reply")
+    notes = page.replies.last.get_by_role("list", name="Notes")
     expect(notes).to_contain_text("echo was loaded with less, as you chose. Context: 2,048 → 1,024.")
     status = live.call("GET", "/api/state")["model"]
     assert (status["state"], status["settings"]["context"]) == ("ready", 1024)
     page.reload()
     expect(notes).to_contain_text("Context: 2,048 → 1,024")
     page.button("Previous version").click()
-    expect(page.page.get_by_role("group", name="This reply failed")).to_be_visible()
+    expect(page.page.get_by_role("group", name="Reply failed")).to_be_visible()
     expect(page.button(BUTTON)).to_have_count(0)  # the model is there by now
 
 
@@ -98,7 +98,7 @@ def test_an_engine_that_died_and_cannot_be_loaded_again_offers_less_on_the_card_
     expect(page.button(BUTTON)).to_have_count(0)
     fail_to_load(live, context=4096, fails_above=2048)
     expect(page.button(BUTTON)).to_be_visible()
-    expect(page.replies.last).to_contain_text("echo could not be loaded again: There was not enough memory.")
+    expect(page.replies.last).to_contain_text("Failed to reload echo: There was not enough memory.")
     expect(page.page.locator(".eh-load-card")).to_be_hidden()
     log = page.replies.last.get_by_role("button", name="Show log")
     log.focus()
@@ -116,7 +116,7 @@ def test_a_load_nobody_asked_a_reply_of_has_a_card_with_the_reason_and_the_offer
     live.load_echo()
     page = chat(size=PHONE, dark=True)
     fail_to_load(live, **TIGHT)
-    card = page.page.get_by_role("alert", name="echo did not load")
+    card = page.page.get_by_role("alert", name="Failed to load echo")
     expect(card).to_contain_text("There was not enough memory.")
     expect(page.page.locator(".eh-toast")).to_have_count(0)  # said once, and by what stays
     card.get_by_role("button", name="Dismiss").click()
@@ -124,9 +124,9 @@ def test_a_load_nobody_asked_a_reply_of_has_a_card_with_the_reason_and_the_offer
     fail_to_load(live, **TIGHT)  # another failure is said again
     expect(card.get_by_role("listitem")).to_have_text(["Context: 4,096 → 2,048"])
     fits_across(page, PHONE)
-    toast = page.page.locator(".eh-toast", has_text="echo is loaded with less, as you chose.")
+    toast = page.page.locator(".eh-toast", has_text="Loaded echo with the smaller settings you chose.")
     loading = Held(page, LOAD, "POST")
-    tab_to(page, page.button("Load with less memory"))
+    tab_to(page, page.button("Load with these settings"))
     page.page.keyboard.press("Enter")
     loading.wait()
     live.load_echo()  # meanwhile somebody loads it in another way: that is not what was chosen here
@@ -135,7 +135,7 @@ def test_a_load_nobody_asked_a_reply_of_has_a_card_with_the_reason_and_the_offer
     assert toast.count() == 0  # one that comes would go by itself: not to be waited for
     loading.release()
     expect(card.get_by_role("listitem")).to_have_text(["Context: 2,048 → 1,024"])
-    page.button("Load with less memory").click()
+    page.button("Load with these settings").click()
     expect(toast).to_contain_text("Context: 2,048 → 1,024.")
     expect(card).to_be_hidden()
     assert live.call("GET", "/api/state")["model"]["settings"]["context"] == 1024

@@ -59,7 +59,7 @@ def test_enter_that_ends_a_composition_does_nothing_else(chat: Open, live: LiveS
     page.page.wait_for_timeout(300)
     expect(page.own).to_have_count(0)
     page.page.keyboard.press("Control+m")
-    picker = page.page.get_by_role("combobox", name="Find a model")
+    picker = page.page.get_by_role("combobox", name="Search models")
     expect(picker).to_be_focused()
     composing(page.page, "Enter")
     composing(page.page, "Escape")
@@ -117,13 +117,13 @@ def test_an_entry_of_a_menu_is_found_by_its_first_letter(chat: Open, live: LiveS
     live.load_echo()
     page = chat()
     page.ask("Hello")
-    page.button("Other ways to regenerate").focus()
+    page.button("Regenerate options").focus()
     keys = page.page.keyboard
     keys.press("Enter")
-    expect(page.page.get_by_role("menuitem", name="Again")).to_be_focused()
+    expect(page.page.get_by_role("menuitem", name="Regenerate")).to_be_focused()
     keys.press("w")
     keys.press("w")
-    expect(page.page.get_by_role("menuitem", name="With another preset…")).to_be_focused()
+    expect(page.page.get_by_role("menuitem", name="With a different preset…")).to_be_focused()
     keys.press("Enter")
     entries = page.page.get_by_role("menuitemradio")
     expect(entries.first).to_be_focused()
@@ -135,7 +135,7 @@ def test_an_entry_of_a_menu_is_found_by_its_first_letter(chat: Open, live: LiveS
     keys.press("Home")
     expect(entries.first).to_be_focused()
     keys.press("Escape")
-    expect(page.button("Other ways to regenerate")).to_be_focused()
+    expect(page.button("Regenerate options")).to_be_focused()
 
 
 def test_every_control_of_the_chat_is_large_enough_for_a_finger(chat: Open, live: LiveServer) -> None:
@@ -158,7 +158,7 @@ def test_every_control_of_the_chat_is_large_enough_for_a_finger(chat: Open, live
     assert page.page.evaluate(SMALL) == []
     page.button("Chats").tap()
     assert page.page.evaluate(SMALL) == []
-    page.button("Close the list").tap()
+    page.button("Close chat list").tap()
     page.button("Parameters").tap()
     expect(page.page.get_by_role("spinbutton", name="Seed")).to_be_attached()
     page.page.get_by_role("spinbutton", name="Seed").fill("33")
@@ -195,7 +195,7 @@ def test_the_picker_stays_open_when_the_keyboard_of_a_phone_comes_up(chat: Open,
     live.load_echo()
     page = chat(size=PHONE, touch=True)
     page.page.locator(".eh-topbar .eh-model").tap()
-    picker = page.page.get_by_role("combobox", name="Find a model")
+    picker = page.page.get_by_role("combobox", name="Search models")
     expect(picker).to_be_visible()
     page.page.set_viewport_size({"width": PHONE[0], "height": 450})
     page.page.wait_for_timeout(400)
@@ -263,6 +263,6 @@ def test_copying_works_without_https_also_from_a_dialog(chat: Open, live: LiveSe
     live.load_echo(speed=60.0, script="Words and", error_at=1)
     page.send("Now fail.")
     page.button("Show log").click()
-    page.button("Copy the log").click()
+    page.button("Copy log").click()
     page.page.wait_for_timeout(200)
     assert page.page.evaluate("window.copied") != "Copy me."

@@ -16,7 +16,7 @@ LONG = {"speed": 5.0, "script": "one two three four five six seven eight nine te
 
 def dot(page: ChatPage, chat: str) -> Locator:
     """The dot of a chat's row."""
-    return page.page.locator(f'.eh-chat[data-id="{chat}"]').get_by_role("img", name="A reply is being written")
+    return page.page.locator(f'.eh-chat[data-id="{chat}"]').get_by_role("img", name="Generating a reply")
 
 
 def row(page: ChatPage, chat: str) -> Locator:

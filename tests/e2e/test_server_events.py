@@ -26,7 +26,7 @@ def test_a_page_has_one_websocket_whatever_tabs_are_visited(chat: Open, live: Li
     page.page.get_by_role("tab", name="Model").click()
     expect(page.page.locator("#eh-model-detail").get_by_text("Loaded with echo")).to_be_visible()
     live.call("POST", "/api/models/unload", {})
-    expect(page.page.locator("#eh-model-detail").get_by_text("No model is loaded.")).to_be_visible()
+    expect(page.page.locator("#eh-model-detail").get_by_text("No model loaded")).to_be_visible()
 
 
 def test_a_page_whose_first_questions_failed_asks_again(chat: Open, live: LiveServer) -> None:
@@ -57,9 +57,9 @@ def test_the_list_of_a_new_installation_says_what_will_stand_there(chat: Open, l
     page = chat(ready=False)
     page.page.route(re.compile(r"/api/chats\?"), lambda route: route.fulfill(json={"chats": []}))
     page.open()
-    expect(page.page.get_by_text("Your chats will be listed here.")).to_be_visible()
+    expect(page.page.get_by_text("No chats yet")).to_be_visible()
     page.page.get_by_role("searchbox", name="Search chats").fill("nothing")
-    expect(page.page.get_by_text("No chat has these words.")).to_be_visible()
+    expect(page.page.get_by_text("No matching chats")).to_be_visible()
 
 
 def test_a_load_can_be_cancelled_by_the_mouse_while_its_progress_moves(chat: Open, live: LiveServer) -> None:
@@ -96,7 +96,7 @@ def test_a_failed_load_is_announced_once(chat: Open, live: LiveServer) -> None:
     alert = page.page.locator("#eh-model-detail .eht-alert")
     expect(alert).to_contain_text("out of memory")
     alert.evaluate("(node) => { node.dataset.same = 'yes'; }")
-    page.page.locator("#eh-models").get_by_role("button", name="Rescan").click()
+    page.page.locator("#eh-models").get_by_role("button", name="Rescan folder").click()
     page.page.wait_for_timeout(500)
     expect(alert).to_have_attribute("data-same", "yes")
     live.load_echo()
@@ -135,7 +135,7 @@ def test_parameters_are_fetched_again_after_a_failure(chat: Open, live: LiveServ
     page = chat()
     page.page.route("**/api/params", lambda route: route.abort(), times=1)
     page.page.keyboard.press("Control+.")
-    expect(page.page.locator(".eh-toast", has_text="The server does not answer.")).to_be_visible()
+    expect(page.page.locator(".eh-toast", has_text="Can't reach the server.")).to_be_visible()
     page.page.keyboard.press("Control+.")
     page.page.keyboard.press("Control+.")
     expect(page.page.get_by_role("spinbutton", name="Seed")).to_be_visible()

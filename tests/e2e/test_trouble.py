@@ -78,7 +78,7 @@ def test_an_engine_that_dies_leaves_a_card_the_text_and_a_chat_that_works(chat: 
     live.load_echo()
     expect(page.ask("Still there?")).to_contain_text("Still there?")
     page.reload()
-    expect(page.replies.first.get_by_role("group", name="This reply failed")).to_contain_text("crashed")
+    expect(page.replies.first.get_by_role("group", name="Reply failed")).to_contain_text("crashed")
 
 
 def test_what_is_typed_survives_a_reload_and_belongs_to_its_chat(chat: Open, live: LiveServer) -> None:
@@ -125,7 +125,7 @@ def test_what_is_typed_while_the_server_is_away_can_be_sent_when_it_is_back(
         try:
             assert again.base_url == first.base_url
             expect(banner).to_be_hidden(timeout=20_000)
-            expect(page.page.get_by_text("The server stopped while this reply was being written.")).to_be_visible()
+            expect(page.page.get_by_text("The server stopped while generating this reply.")).to_be_visible()
             expect(page.replies.last.locator(".eh-md")).to_contain_text("one two")
             again.load_echo()
             page.composer.press("Enter")
@@ -184,7 +184,7 @@ def test_a_chat_deleted_in_another_tab_can_be_brought_back(chat: Open, live: Liv
     live.call("DELETE", f"/api/chats/{name}")
     expect(page.own).to_have_count(0)
     assert "#/chat/" not in page.page.url
-    page.button("Bring it back").click()
+    page.button("Restore").click()
     expect(page.own.last).to_contain_text("Deleted elsewhere")
     expect(page.composer).to_have_value("Half a thought")
     assert page.chat_id() == name
@@ -238,4 +238,4 @@ def test_an_edit_whose_message_is_deleted_elsewhere_goes_to_the_composer(chat: O
     live.call("DELETE", f"/api/chats/{page.chat_id()}/messages/{last['id']}")
     expect(page.own).to_have_count(1)
     expect(page.composer).to_have_value("Typed with care")
-    expect(page.page.get_by_text("What you typed is in the composer.")).to_be_visible()
+    expect(page.page.get_by_text("Your text is in the message box.")).to_be_visible()

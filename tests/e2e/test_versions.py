@@ -40,22 +40,22 @@ def test_a_reply_is_written_again_by_another_model_which_is_named(chat: Open, li
     live.load_echo(tokens=8)
     page = chat()
     page.ask("Who are you?")
-    page.button("Other ways to regenerate").click()
+    page.button("Regenerate options").click()
     menu = page.page.get_by_role("menu", name="Regenerate")
     expect(menu.get_by_role("menuitem")).to_have_text(
-        ["AgainCtrl+Enter", "With another model…", "With another preset…"]
+        ["RegenerateCtrl+Enter", "With a different model…", "With a different preset…"]
     )
     page.page.keyboard.press("ArrowDown")
     page.page.keyboard.press("Enter")
-    models = page.page.get_by_role("menu", name="Regenerate with this model")
+    models = page.page.get_by_role("menu", name="Regenerate with model")
     expect(models.get_by_role("menuitemradio", name="echo")).to_have_attribute("aria-checked", "true")
     with page.page.expect_request("**/regenerate") as sent:
         models.get_by_role("menuitemradio", name="echo").click()
     assert sent.value.post_data_json["model"] == "echo"
     expect(version(page, 2, 2)).to_be_visible()
     page.finished()
-    page.button("Other ways to regenerate").click()
-    page.page.get_by_role("menuitem", name="Again").click()
+    page.button("Regenerate options").click()
+    page.page.get_by_role("menuitem", name="Regenerate").click()
     expect(version(page, 3, 3)).to_be_visible()
     page.finished()
 
@@ -67,8 +67,8 @@ def test_a_reply_is_written_again_with_another_preset_once(chat: Open, live: Liv
     before = live.call("GET", "/api/params")["preset"]
     page = chat()
     page.ask("Say it differently.")
-    page.button("Other ways to regenerate").click()
-    page.page.get_by_role("menuitem", name="With another preset…").click()
+    page.button("Regenerate options").click()
+    page.page.get_by_role("menuitem", name="With a different preset…").click()
     with page.page.expect_request("**/regenerate") as sent:
         page.page.get_by_role("menuitemradio", name="Wild one").click()
     assert sent.value.post_data_json["preset"] == "Wild one"
@@ -78,8 +78,8 @@ def test_a_reply_is_written_again_with_another_preset_once(chat: Open, live: Liv
     page.page.route(
         "**/api/presets", lambda route: route.fulfill(json={"presets": [{"name": "Gone", "shipped": True}]})
     )
-    page.button("Other ways to regenerate").click()
-    page.page.get_by_role("menuitem", name="With another preset…").click()
+    page.button("Regenerate options").click()
+    page.page.get_by_role("menuitem", name="With a different preset…").click()
     page.page.get_by_role("menuitemradio", name="Gone").click()
     expect(page.page.get_by_text("There is no preset called 'Gone'.")).to_be_visible()
     expect(version(page, 2, 2)).to_be_visible()

@@ -61,7 +61,7 @@ def test_dark_follows_the_browser_and_a_choice_in_the_settings_wins(visit: Visit
     dark = page.evaluate(ground)
     seen.settings()
     page.locator("#setting-theme input").click()
-    page.get_by_role("option", name="light", exact=True).click()
+    page.get_by_role("option", name="Light", exact=True).click()
     expect(page.locator("body.dark")).to_have_count(0)
     page.wait_for_function(f"(dark) => {ground} !== dark", arg=dark)
 
@@ -74,7 +74,7 @@ def test_dark_follows_the_browser_and_a_choice_in_the_settings_wins(visit: Visit
     expect(page.locator("body.dark")).to_have_count(0)
     seen.settings()
     page.locator("#setting-theme input").click()
-    page.get_by_role("option", name="system", exact=True).click()
+    page.get_by_role("option", name="System", exact=True).click()
     expect(page.locator("body.dark")).to_have_count(1)
     seen.until(lambda: theme() == "system", "the choice was not stored")
 
@@ -84,7 +84,7 @@ def test_a_setting_that_needs_a_restart_says_so_and_a_boundary_cannot_be_moved_f
     page = seen.settings()
     expect(page.locator("#setting-host, #setting-listen, #setting-extensions, #setting-models-dir")).to_have_count(0)
     expect(page.locator("#eh-settings-fixed")).to_contain_text("--listen")
-    for choice, words in (("echo", "in force after a restart: model"), ("none: load when needed", "")):
+    for choice, words in (("echo", "Restart to apply: model"), ("None: load when needed", "")):
         page.locator("#setting-model input").click()
         page.get_by_role("option", name=choice, exact=True).click()
         expect(page.locator("#eh-settings-restart")).to_contain_text(words)
@@ -109,14 +109,14 @@ def test_a_key_is_kept_and_never_shown(visit: VisitMaker) -> None:
     assert box.get_attribute("type") == "password"
     box.fill("a very secret key")
     box.blur()
-    expect(page.locator("#eh-key-state")).to_contain_text("A key is stored.")
+    expect(page.locator("#eh-key-state")).to_contain_text("API key stored.")
     page.reload()
     seen.settings()
-    expect(page.locator("#eh-key-state")).to_contain_text("A key is stored.")
+    expect(page.locator("#eh-key-state")).to_contain_text("API key stored.")
     assert "a very secret key" not in page.content()
     assert page.locator("#setting-api-key input").input_value() == ""
     page.locator("#eh-key-remove").click()
-    expect(page.locator("#eh-key-state")).to_contain_text("There is no key.")
+    expect(page.locator("#eh-key-state")).to_contain_text("No API key set")
 
 
 def test_the_extensions_tab_names_what_was_loaded_and_where_the_api_is(visit: VisitMaker) -> None:

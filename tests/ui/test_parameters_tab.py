@@ -98,18 +98,18 @@ def test_a_preset_is_saved_loaded_changed_and_deleted(visit: VisitMaker) -> None
     page.locator("#eh-preset-save-as").click()
     page.locator("#eh-preset-name input, #eh-preset-name textarea").fill("My own ${1+1}")
     page.locator("#eh-preset-name-save").click()
-    expect(state).to_contain_text("The values are those of “My own ${1+1}”.")
+    expect(state).to_contain_text("Preset: My own ${1+1}")
     assert {"name": "My own ${1+1}", "shipped": False} in seen.live.call("GET", "/api/presets")["presets"]
 
     set_number(page, "top-k", "12")
-    expect(state).to_contain_text("Changed since “My own ${1+1}” was loaded")
+    expect(state).to_contain_text("Preset: My own ${1+1} (modified)")
     page.locator("#eh-preset-save").click()
     expect(state).to_contain_text("The values are those of")
 
     shipped = next(one["name"] for one in seen.live.call("GET", "/api/presets")["presets"] if one["shipped"])
     page.locator("#eh-preset input").click()
     page.get_by_role("option", name=re.compile(re.escape(shipped))).first.click()
-    expect(state).to_contain_text(f"The values are those of “{shipped}”.")
+    expect(state).to_contain_text(f"Preset: {shipped}")
     expect(page.locator("#eh-preset-delete")).to_be_disabled()
     expect(page.locator("#eh-preset-save")).to_be_disabled()
 
@@ -117,9 +117,9 @@ def test_a_preset_is_saved_loaded_changed_and_deleted(visit: VisitMaker) -> None
     page.get_by_role("option", name=re.compile("My own")).click()
     expect(box(page, "top-k")).to_have_value("12")
     page.locator("#eh-preset-delete").click()
-    expect(page.locator("#eh-preset-delete-line")).to_contain_text("Delete the preset “My own ${1+1}”?")
+    expect(page.locator("#eh-preset-delete-line")).to_contain_text("Delete preset “My own ${1+1}”?")
     page.locator("#eh-preset-delete-yes").click()
-    expect(state).to_contain_text("No preset is loaded.")
+    expect(state).to_contain_text("Changes save automatically.")
     assert not [one for one in seen.live.call("GET", "/api/presets")["presets"] if not one["shipped"]]
     expect(box(page, "top-k")).to_have_value("12")
     assert seen.bad == []
@@ -147,7 +147,7 @@ def test_only_what_the_loader_honours_is_shown_and_the_rest_on_demand_but_fixed(
     seen = visit()
     seen.live.load_echo()
     page = seen.tab("Parameters").page
-    expect(page.locator("#eh-params-hidden")).to_contain_text("hidden: echo does not use them.")
+    expect(page.locator("#eh-params-hidden")).to_contain_text("hidden: not supported by echo")
     expect(page.locator("#param-seed")).to_be_visible()
     expect(page.locator("#param-top-k")).to_be_hidden()
     page.locator("#eh-params-show-all input").check()
@@ -157,10 +157,10 @@ def test_only_what_the_loader_honours_is_shown_and_the_rest_on_demand_but_fixed(
 
 def test_the_search_leaves_only_the_controls_that_match(visit: VisitMaker) -> None:
     page = visit().tab("Parameters").page
-    page.get_by_role("searchbox", name="Find a parameter").fill("mirostat_tau")
+    page.get_by_role("searchbox", name="Search parameters").fill("mirostat_tau")
     expect(page.locator("#param-mirostat-tau")).to_be_visible()
     expect(page.locator("#param-temperature")).to_be_hidden()
-    page.get_by_role("searchbox", name="Find a parameter").fill("")
+    page.get_by_role("searchbox", name="Search parameters").fill("")
     expect(page.locator("#param-temperature")).to_be_visible()
 
 

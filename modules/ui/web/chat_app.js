@@ -32,6 +32,7 @@ import { ParamsDrawer } from "./panels/params_drawer.js";
 import { Toasts } from "./panels/toasts.js";
 import { Topbar } from "./panels/topbar.js";
 import { ServerSync } from "./server_sync.js";
+import { t } from "./core/texts.js";
 
 export class ChatApp {
   #stop = new AbortController();
@@ -98,7 +99,7 @@ export class ChatApp {
     this.params = new ParamsDrawer(this);
     this.picker = new ModelPicker(this);
     this.veil = h("div", { class: "eh-veil", hidden: true, on: { click: () => this.closePanels() } });
-    this.main = h("section", { class: "eh-main", "aria-label": "Chat" }, this.topbar.node, this.banner.node, this.view.node, this.loadCard.node, this.composer.node);
+    this.main = h("section", { class: "eh-main", "aria-label": t("chat.region") }, this.topbar.node, this.banner.node, this.view.node, this.loadCard.node, this.composer.node);
     root.append(this.drawer.node, this.main, this.veil, this.params.node, this.toasts.node, this.status);
     this.viewport = new Viewport(root);
     this.#arrange();
@@ -112,7 +113,7 @@ export class ChatApp {
     addEventListener("pagehide", () => this.params.flush(), options);
     root.addEventListener("eh-problem", (event) => this.toasts.error(/** @type {CustomEvent} */ (event).detail));
     matchMedia("(max-width: 860px)").addEventListener("change", () => this.#arrange(), options);
-    refuseFiles(window, () => this.toasts.show({ message: "Files can't be attached yet.", hint: "Paste the text instead." }), options);
+    refuseFiles(window, () => this.toasts.show({ message: t("chat.no_files"), hint: t("chat.no_files_hint") }), options);
     bindKeys(this);
     this.composer.fit();
     if (!touch()) this.composer.focus();
@@ -182,7 +183,7 @@ export class ChatApp {
   async sendText(text) {
     this.status.textContent = "";
     await this.conversation.send(text).finally(() => this.chats.soon());
-    this.status.textContent = "Generating a reply.";
+    this.status.textContent = t("chat.generating");
   }
 
   /** A starter was chosen: put it into the composer, ready to be changed or sent. */
@@ -231,7 +232,7 @@ export class ChatApp {
 
   /** Delete a chat after asking. @param {import("./chat/chats.js").Chats} chats @param {string} id */
   async askDelete(chats, id) {
-    const yes = await confirmDialog({ root: this.root, title: "Delete this chat?", text: "It goes to the trash; the message that follows can bring it back.", yes: "Delete" });
+    const yes = await confirmDialog({ root: this.root, title: t("chats.delete_title"), text: t("chats.delete_text"), yes: t("action.delete") });
     if (yes) await chats.remove(id);
   }
 

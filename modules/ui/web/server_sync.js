@@ -3,6 +3,7 @@
 import { Chats } from "./chat/chats.js";
 import { RunningReplies } from "./chat/running_replies.js";
 import { Backoff } from "./core/backoff.js";
+import { t } from "./core/texts.js";
 
 export class ServerSync {
   #parts;
@@ -88,7 +89,7 @@ export class ServerSync {
     store.set({ model: status });
     const fell = ["failed", "crashed"].includes(status.state) && before.state !== status.state;
     if (!fell || !status.error || this.#parts.conversation.running) return;
-    if (!status.error.fallback?.model) toasts.show({ message: status.error.message, hint: status.error.hint, level: "error", action: "Show log", onAction: this.#parts.showLog }); // else a card stays
+    if (!status.error.fallback?.model) toasts.show({ message: status.error.message, hint: status.error.hint, level: "error", action: t("action.show_log"), onAction: this.#parts.showLog }); // else a card stays
   }
 
   /** @param {{chat: string, message: string, state: string}} event */

@@ -315,6 +315,8 @@ export interface ChatState {
 }
 
 declare global {
+  /** The catalogue of texts, written into the page's head. */
+  var enginehouseTexts: Record<string, string> | undefined;
   interface Window {
     enginehouseTheme: (chosen: string) => void;
   }

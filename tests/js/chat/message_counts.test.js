@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import "../texts.js";
 import { describe } from "../../../modules/ui/web/chat/message_counts.js";
 
 const messages = (...roles) => roles.map((role) => ({ role }));

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import "../texts.js";
 import { bytes, dayGroup, duration, plural, when } from "../../../modules/ui/web/core/format.js";
 
 test("bytes are kB, MB or GB", () => {

@@ -4,6 +4,7 @@
  */
 
 import { ApiError } from "../core/api.js";
+import { t } from "../core/texts.js";
 
 /** @typedef {import("./chat_tree.js").ChatTree} ChatTree */
 /** @typedef {import("../types.js").ChatChange} ChatChange */
@@ -52,10 +53,10 @@ export class ChangeQueue {
         if (error.status !== 409) throw error;
         const fresh = await reload(tree);
         if (needed && !fresh.get(needed)) {
-          throw new ApiError({ message: "The message this belongs to was deleted in another tab.", hint: "What you typed is kept.", code: "conflict" });
+          throw new ApiError({ message: t("edit.deleted_elsewhere"), hint: t("server.away_hint"), code: "conflict" });
         }
         const second = await call(fresh.rev);
-        toasts.show({ message: "This chat had changed in another tab. Both versions are kept: ‹ › switches between them." });
+        toasts.show({ message: t("chats.changed_elsewhere") });
         return second;
       });
       const now = current(tree);

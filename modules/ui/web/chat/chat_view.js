@@ -2,13 +2,13 @@
 
 import { button, h, setText, show } from "../core/dom.js";
 import { icon } from "../core/icons.js";
-import { plural } from "../core/format.js";
 import { droppedFromStart } from "./context_figures.js";
 import { EmptyChat } from "./empty_chat.js";
 import { FirstRun } from "./first_run.js";
 import { MessageView } from "./message_view.js";
 import { Scroller } from "./scroll.js";
 import { Swipe } from "./swipe.js";
+import { t } from "../core/texts.js";
 
 const AT_ONCE = 8; // newest messages drawn in full before the first frame; the others follow in idle time
 /** @typedef {import("../types.js").Message} Message */
@@ -36,7 +36,7 @@ export class ChatView {
   constructor(context) {
     this.#context = context;
     this.#store = context.store;
-    this.log = h("div", { class: "eh-log", role: "log", "aria-live": "off", "aria-label": "Conversation" }, this.#column);
+    this.log = h("div", { class: "eh-log", role: "log", "aria-live": "off", "aria-label": t("chat.conversation") }, this.#column);
     this.scroller = new Scroller(this.log, this.#column);
     const { conversation } = context;
     this.swipe = new Swipe(this.log, { can: (id, step) => conversation.version(id, step) !== undefined, turn: (id, step) => conversation.turn(id, step) });
@@ -162,7 +162,7 @@ export class ChatView {
     queueMicrotask(() => {
       this.#store.set({ editing: null });
       composer.put([composer.text, text].filter(Boolean).join("\n\n"));
-      toasts.show({ message: "The message you were editing was deleted in another tab.", hint: "What you typed is in the composer." });
+      toasts.show({ message: t("edit.moved"), hint: t("edit.moved_hint") });
     });
   }
 
@@ -198,7 +198,7 @@ export class ChatView {
     show(this.#cut, article !== undefined);
     if (!article) return;
     if (this.#cut.nextElementSibling !== article) article.before(this.#cut);
-    setText(/** @type {HTMLElement} */ (this.#cut.firstElementChild), `${plural(dropped, "message")} above no longer fit the context: the model does not see them any more`);
+    setText(/** @type {HTMLElement} */ (this.#cut.firstElementChild), t("context.cut", { count: dropped }));
   }
 
   /** @param {import("./chat_tree.js").ChatTree|null} tree @param {import("../types.js").Message[]} path */
@@ -211,10 +211,10 @@ export class ChatView {
     this.#tail.replaceChildren();
     const { conversation, run } = this.#context;
     if (tree && below.length) {
-      this.#tail.append(h("span", { class: "eh-muted", text: "Your next message starts a new branch here." }),
-        button({ icon: icon("branch"), text: "Show what followed", label: "Show what followed", class: "eh-btn eh-outline", onClick: () => conversation.show(tree.leafUnder(below[below.length - 1]) ?? "") }));
+      this.#tail.append(h("span", { class: "eh-muted", text: t("chat.branch_here") }),
+        button({ icon: icon("branch"), text: t("chat.show_later"), label: t("chat.show_later"), class: "eh-btn eh-outline", onClick: () => conversation.show(tree.leafUnder(below[below.length - 1]) ?? "") }));
     } else if (last?.role === "user" && last.state !== "sending") {
-      this.#tail.append(button({ icon: icon("play"), text: "Get a reply", label: "Get a reply", class: "eh-btn eh-outline", onClick: () => run(() => conversation.regenerate(last.id)) }));
+      this.#tail.append(button({ icon: icon("play"), text: t("chat.get_reply"), label: t("chat.get_reply"), class: "eh-btn eh-outline", onClick: () => run(() => conversation.regenerate(last.id)) }));
     }
     show(this.#tail, this.#tail.childElementCount > 0);
   }

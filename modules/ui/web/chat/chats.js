@@ -2,6 +2,7 @@
 
 import { ApiError } from "../core/api.js";
 import { saveAs } from "../core/dom.js";
+import { t } from "../core/texts.js";
 
 const PAGE = 50;
 const MOST = 200; // chats the server gives at once
@@ -83,7 +84,7 @@ export class Chats {
   async open(id, { replace = false } = {}) {
     const how = await this.#conversation.open(id);
     if (how === "gone") {
-      this.#toasts.show({ message: "That chat is not there any more." });
+      this.#toasts.show({ message: t("chats.gone") });
       return this.open(null, { replace: true });
     }
     if (how === "shown") this.name(id, replace);
@@ -93,7 +94,7 @@ export class Chats {
   /** The open chat was deleted elsewhere. @param {string} id */
   lost(id) {
     this.open(null, { replace: true });
-    this.#toasts.show({ message: "This chat was deleted in another tab.", action: "Bring it back", onAction: () => this.#restore(id, true) });
+    this.#toasts.show({ message: t("chats.deleted_elsewhere"), action: t("action.restore"), onAction: () => this.#restore(id, true) });
   }
 
   /** @param {string} id @param {boolean} show */
@@ -142,7 +143,7 @@ export class Chats {
       if (open) await this.open(id, { replace: true });
       throw error;
     }
-    this.#toasts.show({ message: `Deleted “${titleOf(info)}”.`, action: "Undo", onAction: () => this.#restore(id, open) });
+    this.#toasts.show({ message: t("chats.deleted", { title: titleOf(info) }), action: t("action.undo"), onAction: () => this.#restore(id, open) });
   }
 
   /** @param {unknown} error */
@@ -158,5 +159,5 @@ export class Chats {
 /** What a chat is called in lists. @param {{title?: string, snippet?: string}|undefined} chat */
 export function titleOf(chat) {
   const title = (chat?.title || chat?.snippet || "").trim().replace(/\s+/g, " ");
-  return title ? title.slice(0, 120) : "New chat";
+  return title ? title.slice(0, 120) : t("chats.new");
 }

@@ -6,6 +6,7 @@ import { icon } from "../core/icons.js";
 import { composing } from "../core/shortcuts.js";
 import { touch } from "../core/viewport.js";
 import { ContextMeter } from "./context_meter.js";
+import { t } from "../core/texts.js";
 
 const BLANK_LINES = /^(?:[^\S\n]*\n)+/; // in front of the text; the indentation of its first line is part of it
 
@@ -27,9 +28,9 @@ export class Composer {
     this.#context = context;
     this.#store = context.store;
     this.#drafts = context.drafts;
-    this.area = h("textarea", { class: "eh-write", rows: 1, dir: "auto", placeholder: "Write a message", "aria-label": "Message", enterkeyhint: touch() ? "enter" : "send", autocomplete: "off" });
-    this.send = h("button", { type: "button", class: "eh-btn eh-send", "aria-label": "Send" }, icon("send"));
-    this.stop = h("button", { type: "button", class: "eh-btn eh-send eh-stop", "aria-label": "Stop", title: "Stop (Esc)", hidden: true }, icon("stop"));
+    this.area = h("textarea", { class: "eh-write", rows: 1, dir: "auto", placeholder: t("composer.placeholder"), "aria-label": t("composer.label"), enterkeyhint: touch() ? "enter" : "send", autocomplete: "off" });
+    this.send = h("button", { type: "button", class: "eh-btn eh-send", "aria-label": t("composer.send") }, icon("send"));
+    this.stop = h("button", { type: "button", class: "eh-btn eh-send eh-stop", "aria-label": t("action.stop"), title: t("composer.stop_key"), hidden: true }, icon("stop"));
     this.status = h("p", { class: "eh-composer-status", role: "status", hidden: true });
     this.meter = new ContextMeter(context);
     this.node = h("div", { class: "eh-composer" }, this.status,
@@ -149,11 +150,11 @@ export class Composer {
     const text = this.area.value.replace(BLANK_LINES, "").trimEnd();
     if (!text || this.#sending) return;
     if (!this.#store.get("connected")) {
-      this.#say("The server does not answer. Your message is kept here; send it when the server is back.", "away");
+      this.#say(t("composer.away"), "away");
       return;
     }
     if (this.#context.conversation.running) {
-      this.#say("The reply is still being written. Stop it, or send this when it is done.", "busy");
+      this.#say(t("composer.busy"), "busy");
       return;
     }
     const from = this.#chat ?? null;
@@ -187,7 +188,7 @@ export class Composer {
     this.area.value = joined(text, this.area.value);
     this.#drafts.set(this.#chat ?? null, this.area.value);
     this.fit();
-    this.#say(`Not sent. ${describeError(error)}`);
+    this.#say(t("composer.not_sent", { reason: describeError(error) }));
   }
 
   update() {
@@ -200,10 +201,10 @@ export class Composer {
     show(this.stop, busy);
     show(this.send, !busy);
     if (focused) (busy ? this.stop : this.send).focus();
-    this.stop.title = loading ? "Stop loading (Esc)" : "Stop (Esc)";
+    this.stop.title = loading ? t("composer.stop_loading") : t("composer.stop_key");
     this.send.disabled = !this.area.value.trim() || this.#sending;
-    const percent = model.progress === null || model.progress === undefined ? "" : ` ${Math.round(model.progress * 100)} %`;
-    this.area.placeholder = loading ? `Loading ${model.model || "the model"}…${percent}` : "Write a message";
+    const percent = model.progress === null || model.progress === undefined ? "" : ` ${Math.round(model.progress * 100)}%`;
+    this.area.placeholder = loading ? `${model.model ? t("progress.loading", { model: model.model }) : t("progress.loading_any")}${percent}` : model.model && !["failed", "crashed"].includes(model.state) ? t("composer.to", { model: model.model }) : t("composer.placeholder");
   }
 }
 

@@ -1,13 +1,14 @@
 /** How full the model's context is: always visible, coloured near the limit, and on a click what is in it. */
 
 import { h, setText } from "../core/dom.js";
-import { count, plural, short } from "../core/format.js";
+import { count } from "../core/format.js";
 import { droppedFromStart, guessTokens } from "./context_figures.js";
+import { t } from "../core/texts.js";
 
 const WARN = 0.75;
 const FULL = 0.95;
-/** @type {Record<string, string>} */
-const SOURCES = { system_prompt: "System prompt", history: "Your messages" };
+/** @type {Record<string, () => string>} */
+const SOURCES = { system_prompt: () => t("context.system"), history: () => t("context.yours") };
 
 export class ContextMeter {
   #context;
@@ -23,8 +24,8 @@ export class ContextMeter {
   constructor(context) {
     this.#context = context;
     this.node = h("button", { type: "button", class: "eh-meter", "aria-haspopup": "dialog", "aria-expanded": "false" },
-      h("span", { class: "eh-meter-bar", "aria-hidden": "true" }, this.#bar), h("span", { class: "eh-sr", text: "Context: " }), this.#text, this.#spoken);
-    this.node.addEventListener("click", () => context.popup.show(this.node, this.#card(), { label: "What is in the context" }));
+      h("span", { class: "eh-meter-bar", "aria-hidden": "true" }, this.#bar), h("span", { class: "eh-sr", text: t("context.prefix") }), this.#text, this.#spoken);
+    this.node.addEventListener("click", () => context.popup.show(this.node, this.#card(), { label: t("context.title") }));
     context.store.on(["chat", "tick", "model"], () => this.#watch());
   }
 
@@ -81,10 +82,9 @@ export class ContextMeter {
     const share = limit ? used / limit : 0;
     this.#bar.style.transform = `scaleX(${Math.min(1, share).toFixed(3)})`;
     this.node.dataset.level = share >= FULL ? "full" : share >= WARN ? "warn" : "fine";
-    setText(this.#text, limit ? `${draft ? "~" : ""}${short(used)} / ${short(limit)}` : "");
-    setText(this.#spoken, limit ? ` tokens, ${Math.round(share * 100)}%` : "no model loaded");
-    const about = draft ? "about " : "";
-    this.node.title = limit ? `Context: ${about}${count(used)} of ${count(limit)} tokens (${Math.round(share * 100)}%)` : "Context: no model loaded";
+    setText(this.#text, limit ? `${draft ? "~" : ""}${count(used)} / ${count(limit)}` : "");
+    setText(this.#spoken, limit ? t("context.spoken", { percent: Math.round(share * 100) }) : t("context.none"));
+    this.node.title = limit ? t("context.tooltip", { used: draft ? t("unit.about", { value: used }) : used, limit, percent: Math.round(share * 100) }) : t("context.tooltip_none");
   }
 
   #card() {
@@ -95,29 +95,29 @@ export class ContextMeter {
     const dropped = ledger?.dropped_messages ?? 0;
     const rows = /** @type {[string, string][]} */ ([
       ...this.#shares(prompt, path.slice(droppedFromStart(path, ledger), node ? path.indexOf(node) : 0), ledger),
-      reply && ["The last reply", count(reply)],
-      draft && ["Your draft", `about ${count(draft)}`],
-      ["Free", count(free)],
-      ["Limit", count(limit)],
+      reply && [t("context.reply"), count(reply)],
+      draft && [t("context.draft"), t("unit.about", { value: draft })],
+      [t("context.free"), count(free)],
+      [t("context.limit"), count(limit)],
     ].filter(Boolean));
-    const left = dropped && ledger ? `${plural(dropped, "message")}${ledger.dropped_tokens ? ` (${count(ledger.dropped_tokens)} tokens)` : ""} no longer fit and are left out.` : "";
-    return h("div", { class: "eh-context-card" }, h("h3", { text: "In the context" }),
-      limit ? h("dl", { class: "eh-figures" }, rows.map(([name, value]) => [h("dt", { text: name }), h("dd", { text: value })])) : h("p", { text: "Load a model to see its limit." }),
+    const left = dropped && ledger ? t("context.cut", { count: dropped }) + (ledger.dropped_tokens ? ` (${t("unit.tokens", { count: ledger.dropped_tokens })})` : "") : "";
+    return h("div", { class: "eh-context-card" }, h("h3", { text: t("context.title") }),
+      limit ? h("dl", { class: "eh-figures" }, rows.map(([name, value]) => [h("dt", { text: name }), h("dd", { text: value })])) : h("p", { text: t("context.load_first") }),
       left && h("p", { text: left }),
-      h("p", { class: "eh-muted", text: "When it is full, the oldest messages drop out first; a line in the chat marks where. They stay saved." }));
+      h("p", { class: "eh-muted", text: t("context.full") }));
   }
 
   /** The prompt split by where it came from, as the ledger says; the history by who wrote it, by length. @param {number} prompt @param {import("../types.js").Message[]} before @param {import("../types.js").Ledger|null|undefined} ledger */
   #shares(prompt, before, ledger) {
     if (!prompt) return [];
     const named = ledger?.sources ?? [];
-    if (!named.length) return [["Prompt", count(prompt)]];
+    if (!named.length) return [[t("stats.prompt"), count(prompt)]];
     const scale = prompt / Math.max(1, named.reduce((sum, one) => sum + one.tokens, 0)); // the ledger may hold a bound
     const length = (/** @type {string} */ role) => before.filter((one) => one.role === role).reduce((sum, one) => sum + one.text.length, 0);
     const [yours, replies] = [length("user"), length("assistant")];
     /** @type {[string, number][]} */
-    const rows = named.flatMap(({ name, tokens }) => name !== "history" || !yours || !replies ? [[SOURCES[name] ?? name, tokens]] :
-      [["Your messages", (tokens * yours) / (yours + replies)], ["Earlier replies", (tokens * replies) / (yours + replies)]]);
-    return rows.filter(([, tokens]) => tokens > 0).map(([name, tokens]) => [name, `about ${count(Math.round(tokens * scale))}`]);
+    const rows = named.flatMap(({ name, tokens }) => name !== "history" || !yours || !replies ? [[SOURCES[name]?.() ?? name, tokens]] :
+      [[t("context.yours"), (tokens * yours) / (yours + replies)], [t("context.replies"), (tokens * replies) / (yours + replies)]]);
+    return rows.filter(([, tokens]) => tokens > 0).map(([name, tokens]) => [name, t("unit.about", { value: Math.round(tokens * scale) })]);
   }
 }

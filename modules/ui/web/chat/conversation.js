@@ -5,6 +5,7 @@ import { ChangeQueue } from "./change_queue.js";
 import { ChatTree } from "./chat_tree.js";
 import { describe } from "./message_counts.js";
 import { finish, ReplyStreams } from "./reply_streams.js";
+import { t } from "../core/texts.js";
 
 const RELOAD_DELAY = 60; // ms; several events of one change become one reload
 /** @typedef {import("../types.js").Message} Message */
@@ -219,8 +220,8 @@ export class Conversation {
     now.remove(id);
     this.#look(now, now.leaf);
     this.#toasts.show({
-      message: `Deleted ${describe(gone)}.`,
-      action: "Undo",
+      message: t("message.deleted", { what: describe(gone) }),
+      action: t("action.undo"),
       onAction: () => this.#undelete(this.#id(tree), id),
     });
   }
@@ -294,7 +295,7 @@ export class Conversation {
     if (target === undefined) return false;
     this.show(this.#open.leafUnder(target) ?? target);
     const versions = this.#open.siblings(target);
-    this.#announce(`Version ${versions.indexOf(target) + 1} of ${versions.length}.`);
+    this.#announce(t("message.version_spoken", { at: versions.indexOf(target) + 1, total: versions.length }));
     return true;
   }
 
@@ -337,7 +338,7 @@ export class Conversation {
     tree.rev = Math.max(tree.rev, (done ?? failed)?.rev ?? 0);
     live.tell("end");
     this.#bump();
-    this.#announce(failed ? `The reply failed. ${failed.message}` : done?.reason === "cancelled" ? "Stopped." : "Reply finished.");
+    this.#announce(failed ? t("chat.failed_spoken", { reason: failed.message }) : done?.reason === "cancelled" ? t("chat.stopped_spoken") : t("chat.finished_spoken"));
   }
 
   close() {

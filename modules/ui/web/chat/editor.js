@@ -4,6 +4,7 @@ import { describeError } from "../core/api.js";
 import { button, h } from "../core/dom.js";
 import { composing } from "../core/shortcuts.js";
 import { touch } from "../core/viewport.js";
+import { t } from "../core/texts.js";
 
 export class Editor {
   #original;
@@ -23,19 +24,19 @@ export class Editor {
       leave();
     };
     this.own = node.role === "user";
-    this.keep = button({ text: "Save", label: "Save", class: this.own ? "eh-btn eh-outline" : "eh-btn eh-solid", onClick: () => this.#submit(false) });
-    this.go = button({ text: "Save & send", label: "Save & send", class: "eh-btn eh-solid", onClick: () => this.#submit(true) });
-    this.area = h("textarea", { class: "eh-input eh-edit", dir: "auto", "aria-label": this.own ? "Edit your message" : "Edit the reply", rows: 1 });
+    this.keep = button({ text: t("action.save"), label: t("action.save"), class: this.own ? "eh-btn eh-outline" : "eh-btn eh-solid", onClick: () => this.#submit(false) });
+    this.go = button({ text: t("edit.save_send"), label: t("edit.save_send"), class: "eh-btn eh-solid", onClick: () => this.#submit(true) });
+    this.area = h("textarea", { class: "eh-input eh-edit", dir: "auto", "aria-label": this.own ? t("edit.own") : t("edit.reply"), rows: 1 });
     this.area.value = drafts.edit(node.id) ?? node.text;
     this.hint = h("span", { class: "eh-muted", role: "status" });
-    this.notice = h("p", { class: "eh-muted eh-edit-notice", role: "status", hidden: true, text: "This message was changed in another tab. Saving adds your text as a new version." });
+    this.notice = h("p", { class: "eh-muted eh-edit-notice", role: "status", hidden: true, text: t("edit.changed_elsewhere") });
     this.node = h("div", { class: "eh-editor" }, this.area, this.notice, h("div", { class: "eh-row" }, this.hint, this.#buttons()));
     this.area.addEventListener("input", () => this.#input());
     this.area.addEventListener("keydown", (event) => this.#key(event));
   }
 
   #buttons() {
-    const cancel = button({ text: "Cancel", label: "Cancel", class: "eh-btn", onClick: () => this.leave() });
+    const cancel = button({ text: t("action.cancel"), label: t("action.cancel"), class: "eh-btn", onClick: () => this.leave() });
     return this.own ? [cancel, this.keep, this.go] : [cancel, this.keep];
   }
 
@@ -55,7 +56,7 @@ export class Editor {
   escape() {
     if (this.area.value === this.#original || this.#armed) return this.leave();
     this.#armed = true;
-    this.hint.textContent = "Press Esc again to discard the changes.";
+    this.hint.textContent = t("edit.discard");
     return undefined;
   }
 

@@ -1,9 +1,9 @@
 /** A reply that failed, was cut off, or has something to be said about it. */
 
 import { button, h } from "../core/dom.js";
-import { count } from "../core/format.js";
 import { icon } from "../core/icons.js";
 import { editFor, offerView, ofEngine } from "./fallback_offer.js";
+import { t } from "../core/texts.js";
 
 /** @typedef {Record<"retry"|"smaller"|"larger"|"edit"|"reload"|"continueReply"|"log", () => unknown>} Actions */
 
@@ -14,19 +14,19 @@ import { editFor, offerView, ofEngine } from "./fallback_offer.js";
  * @param {import("../types.js").Message} node @param {boolean} fresh @param {import("../types.js").FallbackOffer|null} offer @param {ReturnType<typeof import("./fallback_offer.js").largerFor>} larger
  */
 export function errorCard(node, actions, fresh, offer, larger) {
-  const error = node.error ?? { message: "This reply failed.", hint: "", code: "" };
-  const partial = node.text ? "What was written so far is kept above." : "";
-  return h("div", { class: "eh-callout eh-error", role: fresh ? "alert" : "group", "aria-label": "This reply failed" }, icon("alert"),
+  const error = node.error ?? { message: t("reply.failed"), hint: "", code: "" };
+  const partial = node.text ? t("reply.partial_kept") : "";
+  return h("div", { class: "eh-callout eh-error", role: fresh ? "alert" : "group", "aria-label": t("reply.failed_label") }, icon("alert"),
     h("div", { class: "eh-callout-text" },
       h("p", { text: error.message }),
       (error.hint || partial) && h("p", { class: "eh-muted", text: [error.hint, partial].filter(Boolean).join(" ") }),
-      offer && offerView(offer, "Retry with less memory", actions.smaller),
+      offer && offerView(offer, t("reply.retry_smaller"), actions.smaller),
       h("div", { class: "eh-row" },
-        editFor(node) && labeled("edit", "Edit message", actions.edit),
-        larger && labeled("power", `Reload with ${count(larger.settings.context)} tokens`, actions.larger),
-        button({ icon: icon("retry"), text: "Retry", label: "Retry", class: "eh-btn eh-outline", onClick: actions.retry }),
-        ofEngine(error) && button({ text: "Reload model", label: "Reload model", class: "eh-btn eh-outline", onClick: actions.reload }),
-        button({ text: "Show log", label: "Show log", class: "eh-btn eh-outline", onClick: actions.log }))));
+        editFor(node) && labeled("edit", t("reply.edit_message"), actions.edit),
+        larger && labeled("power", t("reply.reload_with", { tokens: Number(larger.settings.context) }), actions.larger),
+        button({ icon: icon("retry"), text: t("action.retry"), label: t("action.retry"), class: "eh-btn eh-outline", onClick: actions.retry }),
+        ofEngine(error) && button({ text: t("model.reload"), label: t("model.reload"), class: "eh-btn eh-outline", onClick: actions.reload }),
+        button({ text: t("action.show_log"), label: t("action.show_log"), class: "eh-btn eh-outline", onClick: actions.log }))));
 }
 
 /** @param {string} name @param {string} text @param {() => unknown} onClick */
@@ -36,16 +36,16 @@ const labeled = (name, text, onClick) => button({ icon: icon(name), text, label:
 export function interruptedCard(node, actions) {
   return h("div", { class: "eh-callout" }, icon("info"),
     h("div", { class: "eh-callout-text" },
-      h("p", { text: "The server stopped while this reply was being written." }),
-      h("p", { class: "eh-muted", text: node.text ? "What was written is kept." : "Nothing had been written yet." }),
+      h("p", { text: t("reply.interrupted") }),
+      h("p", { class: "eh-muted", text: node.text ? t("reply.kept") : t("reply.nothing") }),
       h("div", { class: "eh-row" },
-        node.text && button({ icon: icon("play"), text: "Continue", label: "Continue", class: "eh-btn eh-outline", onClick: actions.continueReply }),
-        button({ icon: icon("retry"), text: "Retry", label: "Retry", class: "eh-btn eh-outline", onClick: actions.retry }))));
+        node.text && button({ icon: icon("play"), text: t("action.continue"), label: t("action.continue"), class: "eh-btn eh-outline", onClick: actions.continueReply }),
+        button({ icon: icon("retry"), text: t("action.retry"), label: t("action.retry"), class: "eh-btn eh-outline", onClick: actions.retry }))));
 }
 
 /** What the server decided or could not do for this reply, each in one line. @param {import("../types.js").Notice[]} notices */
 export function noticeList(notices) {
-  return h("ul", { class: "eh-notices", "aria-label": "Notes on this reply" },
+  return h("ul", { class: "eh-notices", "aria-label": t("reply.notes") },
     grouped(notices).map((notice) => h("li", {}, icon("info"), h("span", { text: notice.message }))));
 }
 
@@ -54,5 +54,5 @@ function grouped(notices) {
   const ignored = notices.filter((notice) => notice.code === "sampler_ignored" && notice.param);
   if (ignored.length < 2) return notices;
   const names = ignored.map((notice) => notice.param).join(", ");
-  return [...notices.filter((notice) => !ignored.includes(notice)), { message: `Not used by this loader: ${names}.` }];
+  return [...notices.filter((notice) => !ignored.includes(notice)), { message: t("reply.ignored", { names }) }];
 }

@@ -2,6 +2,7 @@
 
 import { button, h } from "../core/dom.js";
 import { icon } from "../core/icons.js";
+import { t } from "../core/texts.js";
 
 const RUNNING = ["starting", "ready", "busy"];
 const ENGINE = new Set([
@@ -50,8 +51,8 @@ export function changesOf(offer) {
 /** The offer with its button. @param {import("../types.js").FallbackOffer} offer @param {string} label @param {() => unknown} onClick */
 export function offerView(offer, label, onClick) {
   return h("div", { class: "eh-offer" },
-    offer.why && h("p", { text: `${offer.model} could not be loaded again: ${offer.why}`, dir: "auto" }),
-    h("p", { text: `With less, ${offer.model} should fit:`, dir: "auto" }),
+    offer.why && h("p", { text: t("offer.again", { model: offer.model, reason: offer.why }), dir: "auto" }),
+    h("p", { text: t("offer.title") }),
     h("ul", {}, changesOf(offer).map((text) => h("li", { text, dir: "auto" }))),
     button({ icon: icon("retry"), text: label, label, class: "eh-btn eh-solid", onClick }));
 }

@@ -3,6 +3,7 @@
 import { button, h, setText } from "../core/dom.js";
 import { icon } from "../core/icons.js";
 import { copyText, tick } from "../markdown/code_block.js";
+import { t } from "../core/texts.js";
 
 const COMMAND = "python3 start.py";
 
@@ -15,23 +16,23 @@ export class FirstRun {
     this.folder = h("code", { class: "eh-path" });
     this.found = h("p", { class: "eh-muted", role: "status" });
     const look = button({
-      icon: icon("retry"), text: "Look again", label: "Look again", class: "eh-btn eh-solid",
+      icon: icon("retry"), text: t("first.rescan"), label: t("first.rescan"), class: "eh-btn eh-solid",
       onClick: () => run(async () => {
         const models = await rescan();
-        setText(this.found, models.some((model) => !model.builtin) ? "" : "Nothing there yet.");
+        setText(this.found, models.some((model) => !model.builtin) ? "" : t("first.nothing"));
       }),
     });
     this.command = h("code", { text: COMMAND });
-    const copy = button({ icon: icon("copy"), label: "Copy the command", onClick: () => run(async () => { await copyText(this.command.textContent); tick(copy, "copy"); }) });
+    const copy = button({ icon: icon("copy"), label: t("first.copy"), onClick: () => run(async () => { await copyText(this.command.textContent); tick(copy, "copy"); }) });
     this.node = h("section", { class: "eh-empty eh-first", hidden: true },
-      h("h2", { text: "Welcome to Enginehouse" }),
-      h("p", { class: "eh-muted", text: "There is no model here yet. Three ways to begin:" }),
+      h("h2", { text: t("first.title") }),
+      h("p", { class: "eh-muted", text: t("first.intro") }),
       h("div", { class: "eh-choices" },
-        choice("folder", "I have models", h("p", {}, "Put ", h("strong", { text: ".gguf" }), " files into this folder, then look again:"), this.folder, h("div", { class: "eh-row" }, look, this.found)),
-        choice("download", "Get a small one", h("p", { text: "SmolLM2 135M, 98 MB, Apache-2.0. Small and quick rather than clever; it runs on any machine. Stop the server and start it with:" }), h("div", { class: "eh-command" }, this.command, copy)),
-        choice("chat", "Try without one", h("p", { text: "The echo engine repeats what you write. It is not a language model, but everything else works as it will." }),
-          button({ text: "Start the echo engine", label: "Start the echo engine", class: "eh-btn eh-outline", onClick: () => run(tryEcho) }))),
-      h("p", { class: "eh-muted eh-privacy", text: "Everything stays on this machine: your messages, the replies and the model." }));
+        choice("folder", t("first.have"), h("p", { text: t("first.have_text") }), this.folder, h("div", { class: "eh-row" }, look, this.found)),
+        choice("download", t("first.get"), h("p", { text: t("first.get_text") }), h("div", { class: "eh-command" }, this.command, copy)),
+        choice("chat", t("first.try"), h("p", { text: t("first.try_text") }),
+          button({ text: t("first.echo"), label: t("first.echo"), class: "eh-btn eh-outline", onClick: () => run(tryEcho) }))),
+      h("p", { class: "eh-muted eh-privacy", text: t("chat.privacy") }));
     store.on(["server"], () => setText(this.command, startCommand(store.get("server")?.settings?.user_data_dir ?? "")));
     store.on(["modelsFolder"], () => setText(this.folder, store.get("modelsFolder") || "user_data/models"));
   }

@@ -2,6 +2,7 @@
 
 import { touch } from "../core/viewport.js";
 import { copyText } from "../markdown/code_block.js";
+import { t } from "../core/texts.js";
 
 /** @param {import("../chat_app.js").ChatApp} app */
 export function bindKeys(app) {
@@ -30,11 +31,11 @@ export function bindKeys(app) {
   shortcuts.on("drawer", () => app.toggle("drawer"));
   shortcuts.on("params", () => app.toggle("params"));
   shortcuts.on("focus_composer", () => composer.focus());
-  shortcuts.on("copy_reply", () => onReply((node) => copy(node.text, "Copied the reply.")));
+  shortcuts.on("copy_reply", () => onReply((node) => copy(node.text, t("reply.copied"))));
   shortcuts.on("copy_code", () => {
     const code = [...view.log.querySelectorAll(".eh-code code")].pop();
     if (!code) return false;
-    safely(() => copy(code.textContent ?? "", "Copied the code."));
+    safely(() => copy(code.textContent ?? "", t("code.copied")));
     return true;
   });
   shortcuts.on("delete_chat", () => {

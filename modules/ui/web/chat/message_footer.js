@@ -6,9 +6,8 @@ import { copyText, tick } from "../markdown/code_block.js";
 import { describe } from "./message_counts.js";
 import { openRegenerateMenu } from "./regenerate_menu.js";
 import { liveLine, statsCard, statsLine } from "./stats.js";
+import { t } from "../core/texts.js";
 
-/** @type {Partial<Record<import("../types.js").MessageState, string>>} */
-const ENDS = { stopped: "stopped", failed: "failed", interrupted: "cut off" };
 const RESUMABLE = new Set(["stopped", "interrupted", "failed"]);
 
 export class MessageFooter {
@@ -28,8 +27,8 @@ export class MessageFooter {
   constructor(context, role) {
     this.#context = context;
     const turn = (/** @type {number} */ step, /** @type {string} */ label, /** @type {string} */ name) => button({ icon: icon(name), label, onClick: () => context.conversation.turn(this.#node.id, step) });
-    this.back = turn(-1, "Previous version", "left");
-    this.forth = turn(1, "Next version", "right");
+    this.back = turn(-1, t("message.previous"), "left");
+    this.forth = turn(1, t("message.next"), "right");
     this.#versions.append(this.back, this.#count, this.forth, this.#by);
     this.#stats = h("button", { type: "button", class: "eh-stats", "aria-haspopup": "dialog", "aria-expanded": "false", on: { click: () => this.#figures() } });
     this.actions = h("div", { class: "eh-actions" }, role === "assistant" ? this.#replyActions() : this.#ownActions());
@@ -37,7 +36,7 @@ export class MessageFooter {
   }
 
   #copyButton() {
-    const made = button({ icon: icon("copy"), label: "Copy message", onClick: () => this.#context.run(async () => {
+    const made = button({ icon: icon("copy"), label: t("message.copy"), onClick: () => this.#context.run(async () => {
       await copyText(this.#node.text);
       tick(made, "copy");
     }) });
@@ -45,11 +44,11 @@ export class MessageFooter {
   }
 
   #editButton() {
-    return button({ icon: icon("edit"), label: "Edit", onClick: () => this.#context.edit(this.#node.id) });
+    return button({ icon: icon("edit"), label: t("action.edit"), onClick: () => this.#context.edit(this.#node.id) });
   }
 
   #moreButton() {
-    const more = button({ icon: icon("more"), label: "More actions", "aria-haspopup": "menu", "aria-expanded": "false", onClick: () => this.#menu(more) });
+    const more = button({ icon: icon("more"), label: t("action.more"), "aria-haspopup": "menu", "aria-expanded": "false", onClick: () => this.#menu(more) });
     return more;
   }
 
@@ -59,12 +58,12 @@ export class MessageFooter {
 
   #replyActions() {
     const { conversation, run } = this.#context;
-    const again = button({ icon: icon("retry"), label: "Regenerate", onClick: () => run(() => conversation.regenerate(this.#node.id)) });
+    const again = button({ icon: icon("retry"), label: t("message.regenerate"), onClick: () => run(() => conversation.regenerate(this.#node.id)) });
     const ways = button({
-      icon: icon("caret"), label: "Other ways to regenerate", class: "eh-btn eh-ways", "aria-haspopup": "menu", "aria-expanded": "false",
+      icon: icon("caret"), label: t("message.regenerate_options"), class: "eh-btn eh-ways", "aria-haspopup": "menu", "aria-expanded": "false",
       onClick: () => openRegenerateMenu(this.#context, ways, this.#node),
     });
-    this.#continue = button({ icon: icon("play"), text: "Continue", label: "Continue", "aria-label": "Continue", title: "Continue", class: "eh-btn eh-continue", onClick: () => run(() => conversation.continueReply(this.#node.id)) });
+    this.#continue = button({ icon: icon("play"), text: t("action.continue"), label: t("action.continue"), "aria-label": t("action.continue"), title: t("action.continue"), class: "eh-btn eh-continue", onClick: () => run(() => conversation.continueReply(this.#node.id)) });
     return [this.#copyButton(), this.#editButton(), again, ways, this.#continue, this.#moreButton()];
   }
 
@@ -75,16 +74,16 @@ export class MessageFooter {
     const { tree } = conversation;
     const gone = tree?.subtree(node.id).flatMap((id) => tree.get(id) ?? []) ?? [];
     popup.menu(anchor, [
-      { icon: icon("branch"), label: "Branch from here", disabled: this.#place.last, run: () => conversation.show(node.id) },
-      node.role === "user" && { icon: icon("retry"), label: "Ask for another reply", run: () => run(() => conversation.regenerate(node.id)) },
-      node.role === "assistant" && { icon: icon("info"), label: "Figures", disabled: !node.stats, run: () => this.#figures(anchor) },
+      { icon: icon("branch"), label: t("message.branch"), disabled: this.#place.last, run: () => conversation.show(node.id) },
+      node.role === "user" && { icon: icon("retry"), label: t("message.another"), run: () => run(() => conversation.regenerate(node.id)) },
+      node.role === "assistant" && { icon: icon("info"), label: t("message.details"), disabled: !node.stats, run: () => this.#figures(anchor) },
       null,
-      { icon: icon("trash"), label: `Delete ${describe(gone)}`, danger: true, run: () => run(() => conversation.remove(node.id)) },
-    ], "More actions");
+      { icon: icon("trash"), label: t("message.delete", { what: describe(gone) }), danger: true, run: () => run(() => conversation.remove(node.id)) },
+    ], t("action.more"));
   }
 
   #figures(anchor = /** @type {HTMLElement} */ (this.#stats)) {
-    this.#context.popup.show(anchor, statsCard(this.#node), { label: "Figures of this reply" });
+    this.#context.popup.show(anchor, statsCard(this.#node), { label: t("message.details_label") });
   }
 
   /** @param {import("../types.js").Place} place @param {import("../types.js").Message} node @param {import("./live_reply.js").LiveReply|null} live */
@@ -95,7 +94,7 @@ export class MessageFooter {
     const many = place.versions.length > 1;
     show(this.#versions, many);
     if (many) {
-      const label = `Message version ${at + 1} of ${place.versions.length}`;
+      const label = t("message.version", { at: at + 1, total: place.versions.length });
       this.#versions.setAttribute("aria-label", label);
       setText(this.#count, `${at + 1}/${place.versions.length}`);
       this.back.disabled = at <= 0;
@@ -128,7 +127,7 @@ export class MessageFooter {
 
   /** @param {import("../types.js").Message} node */
   #ended(node) {
-    const end = ENDS[node.state] ?? (node.finish_reason === "length" ? "length limit" : "");
+    const end = RESUMABLE.has(node.state) ? t(`message.end.${node.state}`) : node.finish_reason === "length" ? t("message.end.length") : "";
     return [statsLine(node), end].filter(Boolean).join(" · ");
   }
 }

@@ -9,6 +9,7 @@ import { editFor, largerFor, offerFor } from "./fallback_offer.js";
 import { SmoothStream } from "./smooth_stream.js";
 import { ProgressView } from "./progress.js";
 import { ReasoningView } from "./reasoning.js";
+import { t } from "../core/texts.js";
 
 export class MessageView {
   #context;
@@ -61,7 +62,7 @@ export class MessageView {
     this.article.dataset.id = node.id;
     this.article.classList.toggle("eh-last", place.last);
     this.article.classList.toggle("eh-dropped", place.dropped);
-    setText(this.heading, node.role === "user" ? "You" : `Reply${node.model ? ` from ${node.model}` : ""}`);
+    setText(this.heading, node.role === "user" ? t("message.you") : node.model ? t("message.reply_from", { model: node.model }) : t("message.reply"));
     this.#follow(this.#context.conversation.live(node.id));
     if (!this.#live) this.#rest();
     this.#notesNow();

@@ -2,7 +2,8 @@
 
 import { h, setText } from "../core/dom.js";
 import { icon } from "../core/icons.js";
-import { count, duration } from "../core/format.js";
+import { duration } from "../core/format.js";
+import { t } from "../core/texts.js";
 
 export class ReasoningView {
   #label = h("span", {});
@@ -18,7 +19,7 @@ export class ReasoningView {
   live(live) {
     const over = live.text.length > 0;
     this.#write(live.reasoning);
-    setText(this.#label, over ? summary(live.thoughtFor, live.reasoningTokens) : `Thinking… ${count(live.reasoningTokens)} tokens`);
+    setText(this.#label, over ? summary(live.thoughtFor, live.reasoningTokens) : t("reasoning.live", { tokens: t("unit.tokens", { count: live.reasoningTokens }) }));
     this.node.classList.toggle("eh-working", !over);
   }
 
@@ -43,6 +44,6 @@ export class ReasoningView {
 
 /** @param {number} ms @param {number|undefined} tokens */
 function summary(ms, tokens) {
-  const time = ms >= 100 ? `Thought for ${duration(ms)}` : "Thought";
-  return tokens ? `${time} · ${count(tokens)} tokens` : time;
+  const time = ms >= 100 ? t("reasoning.done", { time: duration(ms) }) : t("reasoning.short");
+  return tokens ? `${time} · ${t("unit.tokens", { count: tokens })}` : time;
 }

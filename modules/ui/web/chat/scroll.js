@@ -2,6 +2,7 @@
 
 import { button, show } from "../core/dom.js";
 import { icon } from "../core/icons.js";
+import { t } from "../core/texts.js";
 
 const NEAR = 40; // px from the end that count as being there
 const GESTURE = 400; // ms after a gesture in which scrolling counts as the reader's
@@ -21,7 +22,7 @@ export class Scroller {
   constructor(log, column) {
     this.#log = log;
     this.#places = restore();
-    this.pill = button({ icon: icon("down"), label: "Go to the newest message", class: "eh-btn eh-pill", hidden: true, onClick: () => this.toEnd() });
+    this.pill = button({ icon: icon("down"), label: t("chat.newest"), class: "eh-btn eh-pill", hidden: true, onClick: () => this.toEnd() });
     const passive = { passive: true };
     log.addEventListener("scroll", () => this.#scrolled(), passive);
     for (const type of ["wheel", "touchmove"]) log.addEventListener(type, () => this.#meant(), passive);

@@ -1,5 +1,7 @@
 /** Every call to the server, by name. Errors come as ApiError with the server's own words. */
 
+import { t } from "./texts.js";
+
 /** @typedef {import("../types.js").ServerError} ServerError */
 /** @typedef {import("../types.js").ParamValue} ParamValue */
 /** @typedef {import("../types.js").PresetState} PresetState */
@@ -28,7 +30,7 @@ export function describeError(error) {
   return error instanceof Error ? error.message : String(error);
 }
 
-const AWAY = { message: "The server does not answer.", hint: "What you typed is kept.", code: "unreachable" };
+const away = () => ({ message: t("server.away"), hint: t("server.away_hint"), code: "unreachable" });
 const OUTLIVES = 20_000; // characters; a browser carries 64 kB for pages that are gone, and one character is 3 bytes at most
 const id = encodeURIComponent;
 
@@ -53,7 +55,7 @@ export class Api {
       answer = await fetch(this.base + path, init);
     } catch (error) {
       if (error instanceof Error && error.name === "AbortError") throw error;
-      throw new ApiError(AWAY);
+      throw new ApiError(away());
     }
     if (answer.ok) return answer;
     throw await this.#error(answer);
@@ -69,7 +71,7 @@ export class Api {
       error = null; // not ours: a proxy's page, for example; said below with its status
     }
     if (answer.status === 401 && !this.base) location.assign("/login");
-    const plain = { message: `The server answered ${answer.status}.`, hint: text.slice(0, 200), code: "http" };
+    const plain = { message: t("server.status", { status: String(answer.status) }), hint: text.slice(0, 200), code: "http" };
     return new ApiError({ ...(error ?? plain), status: answer.status });
   }
 
@@ -79,8 +81,8 @@ export class Api {
     try {
       return await answer.json();
     } catch (error) {
-      if (error instanceof SyntaxError) throw new ApiError({ message: "The server's answer could not be read.", code: "bad_answer" });
-      throw new ApiError(AWAY);
+      if (error instanceof SyntaxError) throw new ApiError({ message: t("server.unreadable"), code: "bad_answer" });
+      throw new ApiError(away());
     }
   }
 

@@ -1,16 +1,12 @@
 /** Numbers, sizes and times in people's words. Figures use the browser's language for separators. */
 
+import { t } from "./texts.js";
+
 const whole = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
 const tenth = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
 
 /** @param {number|null} [value] */
 export const count = (value) => whole.format(value ?? 0);
-
-/** 3100 → "3.1k"; below a thousand the number itself. @param {number} value */
-export function short(value) {
-  if (value < 1000) return whole.format(value);
-  return value < 100_000 ? `${tenth.format(value / 1000)}k` : `${whole.format(value / 1000)}k`;
-}
 
 /** Bytes as GB or MB with their unit. @param {number|null} [value] */
 export function bytes(value) {
@@ -18,6 +14,9 @@ export function bytes(value) {
   if (value >= 1e9) return `${tenth.format(value / 1e9)} GB`;
   return value >= 1e6 ? `${whole.format(value / 1e6)} MB` : `${whole.format(Math.max(1, value / 1e3))} kB`;
 }
+
+/** Parameters as people write them: 135000000 → "135M", 1100000000 → "1.1B". @param {number} value */
+export const millions = (value) => (value >= 1e9 ? `${tenth.format(value / 1e9)}B` : `${whole.format(value / 1e6)}M`);
 
 /** @param {number|null} [value]  bytes */
 export const gigabytes = (value) => tenth.format((value ?? 0) / 1e9);
@@ -30,14 +29,14 @@ export function plural(value, one, many = `${one}s`) {
 /** Milliseconds as "0.4 s", "12 s" or "3 min 20 s". @param {number} ms */
 export function duration(ms) {
   const seconds = ms / 1000;
-  if (seconds < 10) return `${tenth.format(seconds)} s`;
-  if (seconds < 100) return `${whole.format(seconds)} s`;
-  return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
+  if (seconds < 10) return t("unit.seconds", { value: tenth.format(seconds) });
+  if (seconds < 100) return t("unit.seconds", { value: whole.format(seconds) });
+  return t("unit.minutes", { minutes: Math.floor(seconds / 60), seconds: Math.round(seconds % 60) });
 }
 
 /** @param {number} tokensPerSecond */
 export function speed(tokensPerSecond) {
-  return `${tokensPerSecond < 100 ? tenth.format(tokensPerSecond) : whole.format(tokensPerSecond)} t/s`;
+  return t("unit.speed", { value: tokensPerSecond < 100 ? tenth.format(tokensPerSecond) : whole.format(tokensPerSecond) });
 }
 
 /** Clock time, with the date when it is not today's. @param {string|undefined} iso */
@@ -55,9 +54,9 @@ export function dayGroup(iso, now = new Date()) {
   const date = new Date(iso);
   const midnight = new Date(now.getFullYear(), now.getMonth(), now.getDate());
   const days = Math.ceil((midnight.getTime() - date.getTime()) / 86_400_000);
-  if (days <= 0) return "Today";
-  if (days === 1) return "Yesterday";
-  if (days <= 7) return "Previous 7 days";
-  if (days <= 30) return "Previous 30 days";
+  if (days <= 0) return t("day.today");
+  if (days === 1) return t("day.yesterday");
+  if (days <= 7) return t("day.week");
+  if (days <= 30) return t("day.month");
   return new Intl.DateTimeFormat(undefined, { month: "long", year: "numeric" }).format(date);
 }

@@ -2,6 +2,7 @@
 
 import { button, h, saveAs, setText } from "../core/dom.js";
 import { icon } from "../core/icons.js";
+import { t } from "../core/texts.js";
 
 /** @type {Record<string, string>} */
 const ENDINGS = {
@@ -22,7 +23,7 @@ export async function copyText(text) {
   const copied = document.execCommand("copy");
   area.remove();
   if (focused instanceof HTMLElement) focused.focus({ preventScroll: true });
-  if (!copied) throw new Error("This browser does not let the page copy.");
+  if (!copied) throw new Error(t("code.no_copy"));
   return undefined;
 }
 
@@ -45,7 +46,7 @@ export class CodeBlock {
     this.#text = document.createTextNode(source);
     this.code = h("code", { dir: "ltr" }, this.#text);
     this.highlighter = highlighter;
-    this.node = h("div", { class: "eh-code" }, this.#head(), h("pre", { tabindex: 0, "aria-label": "Code" }, this.code));
+    this.node = h("div", { class: "eh-code" }, this.#head(), h("pre", { tabindex: 0, "aria-label": t("code.label") }, this.code));
     this.name(language);
     if (closed) this.close();
   }
@@ -77,16 +78,16 @@ export class CodeBlock {
 
   #head() {
     const wrap = button({
-      icon: icon("wrap"), label: "Wrap long lines", "aria-pressed": "false",
+      icon: icon("wrap"), label: t("code.wrap"), "aria-pressed": "false",
       onClick: () => wrap.setAttribute("aria-pressed", String(this.node.classList.toggle("eh-wrap"))),
     });
     const copy = button({
-      icon: icon("copy"), label: "Copy code", class: "eh-btn eh-copy-code",
+      icon: icon("copy"), label: t("code.copy"), class: "eh-btn eh-copy-code",
       onClick: () => copyText(this.source).then(() => tick(copy, "copy"), (error) => {
         copy.dispatchEvent(new CustomEvent("eh-problem", { bubbles: true, detail: error })); // the page says it
       }),
     });
-    const save = button({ icon: icon("download"), label: "Download code", onClick: () => this.#save() });
+    const save = button({ icon: icon("download"), label: t("code.download"), onClick: () => this.#save() });
     return h("div", { class: "eh-code-head" }, this.label, wrap, copy, save);
   }
 

@@ -6,6 +6,7 @@
 import { h } from "../core/dom.js";
 import { sanitize } from "./sanitize.js";
 import { CodeBlock } from "./code_block.js";
+import { t } from "../core/texts.js";
 
 const CLOSED_FENCE = /(?:^|\n) {0,3}(`{3,}|~{3,})[ \t]*\n*$/;
 
@@ -179,7 +180,7 @@ export class MarkdownView {
     for (const pre of fragment.querySelectorAll("pre")) this.#code(pre);
     for (const formula of /** @type {NodeListOf<HTMLElement>} */ (fragment.querySelectorAll(".eh-math"))) this.#tools.math.render(formula);
     for (const table of fragment.querySelectorAll("table")) {
-      const frame = h("div", { class: "eh-table", tabindex: 0, role: "region", "aria-label": "Table" });
+      const frame = h("div", { class: "eh-table", tabindex: 0, role: "region", "aria-label": t("markdown.table") });
       table.replaceWith(frame);
       frame.append(table);
     }

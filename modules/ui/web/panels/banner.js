@@ -3,6 +3,7 @@
 import { button, fill, h } from "../core/dom.js";
 import { icon } from "../core/icons.js";
 import { ConnectionBanner } from "./connection_banner.js";
+import { t } from "../core/texts.js";
 
 export class Banner {
   #drawn = "";
@@ -26,7 +27,7 @@ export class Banner {
     fill(this.problems, problems.map(({ source, message }) => {
       /** @type {HTMLElement} */
       const row = h("div", { class: "eh-banner", role: "status" }, icon("info"), h("p", {}, source && h("strong", { text: `${source}: ` }), message),
-        button({ icon: icon("close"), label: "Dismiss", onClick: () => row.remove() }));
+        button({ icon: icon("close"), label: t("action.dismiss"), onClick: () => row.remove() }));
       return row;
     }));
   }

@@ -2,6 +2,7 @@
 
 import { button, h, show } from "../core/dom.js";
 import { icon } from "../core/icons.js";
+import { t } from "../core/texts.js";
 
 const GRACE = 700; // ms; a short break is not worth a word
 
@@ -18,8 +19,8 @@ export class ConnectionBanner {
     this.wait = h("span", {});
     // The seconds stand outside the alert: each change inside would be read out again.
     this.node = h("div", { class: "eh-banner eh-warning", hidden: true }, icon("alert"),
-      h("p", {}, h("span", { role: "alert" }, h("strong", { text: "Can't reach the server. " }), "Your changes are kept and saved when it is back. "), this.wait),
-      button({ text: "Try now", label: "Try now", class: "eh-btn eh-outline", onClick: retry }));
+      h("p", {}, h("span", { role: "alert" }, h("strong", { text: t("server.away") }), " ", t("server.away_changes"), " "), this.wait),
+      button({ text: t("server.try_now"), label: t("server.try_now"), class: "eh-btn eh-outline", onClick: retry }));
   }
 
   up() {
@@ -33,7 +34,7 @@ export class ConnectionBanner {
     this.#timer = setTimeout(() => this.#show(true), this.node.hidden ? GRACE : 0);
     const count = () => {
       const left = Math.ceil((retryAt - Date.now()) / 1000);
-      this.wait.textContent = left > 0 ? `Retrying in ${left} s.` : "Retrying…";
+      this.wait.textContent = left > 0 ? t("server.retry_in", { seconds: left }) : t("server.retrying");
     };
     count();
     this.#seconds = setInterval(count, 1000);

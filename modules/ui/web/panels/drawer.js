@@ -7,6 +7,7 @@ import { composing } from "../core/shortcuts.js";
 import { narrow } from "../core/viewport.js";
 import { titleOf } from "../chat/chats.js";
 import { askDialog } from "./dialog.js";
+import { t } from "../core/texts.js";
 
 export class Drawer {
   #context;
@@ -20,13 +21,13 @@ export class Drawer {
     this.#context = context;
     this.#store = context.store;
     const { keys } = context;
-    this.search = h("input", { type: "search", class: "eh-input", placeholder: "Search chats", "aria-label": "Search chats", title: keys("search") });
+    this.search = h("input", { type: "search", class: "eh-input", placeholder: t("chats.search"), "aria-label": t("chats.search"), title: keys("search") });
     this.search.addEventListener("input", () => context.chats.search(this.search.value));
-    this.fresh = button({ icon: icon("plus"), text: "New chat", label: "New chat", class: "eh-btn eh-outline eh-new", onClick: () => context.newChat() });
+    this.fresh = button({ icon: icon("plus"), text: t("chats.new"), label: t("chats.new"), class: "eh-btn eh-outline eh-new", onClick: () => context.newChat() });
     this.fresh.title = keys("new_chat");
-    this.#older = button({ text: "Show older chats", label: "Show older chats", class: "eh-btn eh-older", onClick: () => context.run(() => context.chats.more()) });
-    const close = button({ icon: icon("close"), label: "Close the list", class: "eh-btn eh-sheet-only", onClick: () => context.toggle("drawer", false) });
-    this.node = h("nav", { class: "eh-drawer", "aria-label": "Chats" },
+    this.#older = button({ text: t("chats.older"), label: t("chats.older"), class: "eh-btn eh-older", onClick: () => context.run(() => context.chats.more()) });
+    const close = button({ icon: icon("close"), label: t("chats.close"), class: "eh-btn eh-sheet-only", onClick: () => context.toggle("drawer", false) });
+    this.node = h("nav", { class: "eh-drawer", "aria-label": t("chats.title") },
       h("div", { class: "eh-drawer-head" }, this.fresh, close), h("div", { class: "eh-search" }, icon("search"), this.search), this.#list, this.#older);
     this.node.addEventListener("keydown", (event) => this.#key(event));
     this.#store.on(["chats", "chatsMore", "chat", "running", "tick", "ready"], () => this.#draw());
@@ -51,7 +52,7 @@ export class Drawer {
       group = heading;
       rows.at(-1)?.append(this.#row(chat, chat.id === open));
     }
-    const none = query ? "No chat has these words." : "Your chats will be listed here.";
+    const none = query ? t("chats.no_match") : t("chats.none");
     fill(this.#list, rows.length ? rows : h("p", { class: "eh-muted eh-none", text: ready ? none : "" }));
     if (focused) /** @type {HTMLElement|null} */ (this.#list.querySelector(`[data-id="${CSS.escape(focused)}"] .eh-chat-open`))?.focus();
   }
@@ -61,9 +62,9 @@ export class Drawer {
     const title = titleOf(chat);
     const main = h("button", { type: "button", class: "eh-chat-open", "aria-current": open ? "true" : null, title: `${title}\n${when(chat.updated)}`, on: { click: () => this.#open(chat.id) } },
       h("bdi", { text: title }), this.#store.get("query") && chat.snippet && h("small", { class: "eh-muted", dir: "auto", text: chat.snippet }));
-    const more = button({ icon: icon("more"), label: `Actions for ${title}`, "aria-haspopup": "menu", "aria-expanded": "false", onClick: () => this.#menu(more, chat) });
+    const more = button({ icon: icon("more"), label: t("chats.actions_for", { title }), "aria-haspopup": "menu", "aria-expanded": "false", onClick: () => this.#menu(more, chat) });
     return h("div", { class: open ? "eh-chat eh-open" : "eh-chat", role: "listitem", "data-id": chat.id },
-      main, this.#store.get("running").has(chat.id) && h("span", { class: "eh-run-dot", role: "img", "aria-label": "A reply is being written" }), more);
+      main, this.#store.get("running").has(chat.id) && h("span", { class: "eh-run-dot", role: "img", "aria-label": t("chats.running") }), more);
   }
 
   /** @param {string} id */
@@ -76,17 +77,17 @@ export class Drawer {
   #menu(anchor, chat) {
     const { popup, run, chats } = this.#context;
     popup.menu(anchor, [
-      { icon: icon("pen"), label: "Rename", run: () => run(() => this.rename(chat)) },
-      { icon: icon("download"), label: "Export as Markdown", run: () => run(() => chats.export(chat.id, "markdown")) },
-      { icon: icon("file"), label: "Export the journal", run: () => run(() => chats.export(chat.id, "jsonl")) },
+      { icon: icon("pen"), label: t("action.rename"), run: () => run(() => this.rename(chat)) },
+      { icon: icon("download"), label: t("chats.export_markdown"), run: () => run(() => chats.export(chat.id, "markdown")) },
+      { icon: icon("file"), label: t("chats.export_jsonl"), run: () => run(() => chats.export(chat.id, "jsonl")) },
       null,
-      { icon: icon("trash"), label: "Delete", danger: true, run: () => run(() => chats.remove(chat.id)) },
-    ], "Chat actions");
+      { icon: icon("trash"), label: t("action.delete"), danger: true, run: () => run(() => chats.remove(chat.id)) },
+    ], t("chats.actions"));
   }
 
   /** @param {{id: string|null, title?: string, snippet?: string}} chat */
   async rename(chat) {
-    const title = await askDialog({ root: this.#context.root, title: "Rename the chat", label: "Name", value: titleOf(chat), yes: "Rename" });
+    const title = await askDialog({ root: this.#context.root, title: t("chats.rename"), label: t("chats.name"), value: titleOf(chat), yes: t("action.rename") });
     if (title && chat.id) await this.#context.chats.rename(chat.id, title);
   }
 

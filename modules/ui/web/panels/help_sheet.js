@@ -2,6 +2,7 @@
 
 import { h, uid } from "../core/dom.js";
 import { openDialog } from "./dialog.js";
+import { t } from "../core/texts.js";
 
 /** @param {{root: Element, shortcuts: import("../core/shortcuts.js").Shortcuts}} context */
 export function openHelp({ root, shortcuts }) {
@@ -18,7 +19,7 @@ export function openHelp({ root, shortcuts }) {
   const body = [
     h("div", { class: "eh-help" }, [...groups].map(([group, rows]) => h("section", {}, h("h3", { class: "eh-day", text: group }),
       h("dl", { class: "eh-keys" }, rows.map((row) => [h("dt", {}, row.keys.map((keys) => h("kbd", { text: shortcuts.name(keys) }))), h("dd", { text: row.label })]))))),
-    h("p", { class: "eh-row" }, on, h("label", { for: name, text: "Keyboard shortcuts on (sending with Enter always works)" })),
+    h("p", { class: "eh-row" }, on, h("label", { for: name, text: t("help.switch") })),
   ];
-  openDialog({ root, title: "Keyboard shortcuts", body, wide: true });
+  openDialog({ root, title: t("help.title"), body, wide: true });
 }

@@ -3,6 +3,7 @@
 import { button, h, refill, show } from "../core/dom.js";
 import { icon } from "../core/icons.js";
 import { changesOf, offerFor, offerView } from "../chat/fallback_offer.js";
+import { t } from "../core/texts.js";
 
 export class LoadCard {
   #context;
@@ -37,7 +38,7 @@ export class LoadCard {
     const ours = status.model === taken.offer.model && Object.entries(taken.offer.settings).every(([name, value]) => status.settings[name] === value);
     if (ours && status.state === "starting") taken.begun = true;
     const there = ours && ["ready", "busy"].includes(status.state);
-    if (there) this.#context.toasts.show({ message: `${status.model} is loaded with less, as you chose.`, hint: `${changesOf(taken.offer).join("; ")}.` });
+    if (there) this.#context.toasts.show({ message: t("load.smaller_done", { model: status.model }), hint: `${changesOf(taken.offer).join("; ")}.` });
     if (there || (taken.begun && !(ours && status.state === "starting"))) this.#taken = null;
   }
 
@@ -50,14 +51,14 @@ export class LoadCard {
   /** @param {import("../types.js").ModelStatus} status @param {import("../types.js").FallbackOffer} offer @param {string|null} key */
   #card(status, offer, key) {
     const { run, showLog } = this.#context;
-    return h("div", { class: "eh-callout eh-error", role: "alert", "aria-label": `${offer.model} did not load` }, icon("alert"),
+    return h("div", { class: "eh-callout eh-error", role: "alert", "aria-label": t("load.failed_label", { model: offer.model }) }, icon("alert"),
       h("div", { class: "eh-callout-text" },
-        h("p", {}, h("strong", { text: `${offer.model} did not load. `, dir: "auto" }), status.error?.message),
+        h("p", {}, h("strong", { text: t("load.failed", { model: offer.model }), dir: "auto" }), " ", status.error?.message),
         status.error?.hint && h("p", { class: "eh-muted", text: status.error.hint }),
-        offerView(offer, "Load with less memory", () => run(() => this.#take(offer))),
+        offerView(offer, t("load.smaller"), () => run(() => this.#take(offer))),
         h("div", { class: "eh-row" },
-          button({ text: "Show log", label: "Show log", class: "eh-btn eh-outline", onClick: () => run(showLog) }),
-          button({ text: "Dismiss", label: "Dismiss", class: "eh-btn eh-outline", onClick: () => this.#dismiss(key) }))));
+          button({ text: t("action.show_log"), label: t("action.show_log"), class: "eh-btn eh-outline", onClick: () => run(showLog) }),
+          button({ text: t("action.dismiss"), label: t("action.dismiss"), class: "eh-btn eh-outline", onClick: () => this.#dismiss(key) }))));
   }
 
   /** @param {import("../types.js").FallbackOffer} offer */

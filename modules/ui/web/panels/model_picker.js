@@ -1,9 +1,10 @@
 /** Choose a model: search, arrow keys, what is loaded, on disk, built in; why one cannot run; load and unload here. */
 
 import { button, fill, h, setText, show, uid } from "../core/dom.js";
-import { bytes, count } from "../core/format.js";
+import { bytes } from "../core/format.js";
 import { icon } from "../core/icons.js";
 import { composing } from "../core/shortcuts.js";
+import { t } from "../core/texts.js";
 
 /** @typedef {import("../types.js").ModelInfo} ModelInfo */
 
@@ -41,21 +42,21 @@ export class ModelPicker {
   /** Open below `anchor`. @param {HTMLElement} anchor */
   open(anchor) {
     const list = uid("models");
-    this.#list = h("div", { class: "eh-models", role: "listbox", id: list, "aria-label": "Models" });
+    this.#list = h("div", { class: "eh-models", role: "listbox", id: list, "aria-label": t("models.title") });
     this.#input = h("input", {
-      type: "search", class: "eh-input", placeholder: "Find a model", role: "combobox", "aria-label": "Find a model",
+      type: "search", class: "eh-input", placeholder: t("models.search"), role: "combobox", "aria-label": t("models.search"),
       "aria-controls": list, "aria-expanded": "true", "aria-autocomplete": "list", autocomplete: "off",
     });
     this.#input.addEventListener("input", () => { this.#at = 0; this.#draw(); });
     this.#input.addEventListener("keydown", (event) => this.#key(event));
     this.folder = h("span", { class: "eh-muted eh-path" });
-    const rescan = button({ icon: icon("retry"), label: "Look for new files", onClick: () => this.#context.run(() => this.#context.rescan()) });
+    const rescan = button({ icon: icon("retry"), label: t("models.rescan"), onClick: () => this.#context.run(() => this.#context.rescan()) });
     this.now = h("div", { class: "eh-row eh-picker-now" }); // beside the list: a button inside an option can't be reached
     const card = h("div", { class: "eh-picker" }, h("div", { class: "eh-search" }, icon("search"), this.#input), this.now, this.#list,
       h("div", { class: "eh-row eh-picker-foot" }, icon("folder"), this.folder, rescan));
     this.#at = 0;
     this.#drawn = "";
-    this.#context.popup.show(anchor, card, { label: "Models" });
+    this.#context.popup.show(anchor, card, { label: t("models.title") });
     if (!this.#context.popup.open) return;
     this.#off?.();
     this.#off = this.#store.on(["models", "model", "modelsFolder"], () => (card.isConnected ? this.#draw() : this.#off?.()));
@@ -71,9 +72,9 @@ export class ModelPicker {
     const models = this.#store.get("models").filter(match);
     /** @type {[string, ModelInfo[]][]} */
     const groups = [
-      ["Loaded", models.filter(current)],
-      ["On disk", models.filter((model) => !current(model) && !model.builtin)],
-      ["Built in", models.filter((model) => !current(model) && model.builtin)],
+      [t("models.loaded"), models.filter(current)],
+      [t("models.on_disk"), models.filter((model) => !current(model) && !model.builtin)],
+      [t("models.builtin"), models.filter((model) => !current(model) && model.builtin)],
     ];
     return groups.filter(([, group]) => group.length);
   }
@@ -93,7 +94,7 @@ export class ModelPicker {
         h("h3", { class: "eh-day", role: "presentation", text: name }), models.map((model) => this.#row(model))));
     }
     this.#drawNow(status);
-    fill(this.#list, nodes.length ? nodes : h("p", { class: "eh-muted eh-none", text: this.#input.value ? "No model has these words." : "No models yet. Put .gguf files into the folder below." }));
+    fill(this.#list, nodes.length ? nodes : h("p", { class: "eh-muted eh-none", text: this.#input.value ? t("models.no_match") : t("models.none") }));
     this.folder.textContent = this.#store.get("modelsFolder");
     this.folder.title = this.folder.textContent;
     this.#mark();
@@ -103,7 +104,7 @@ export class ModelPicker {
   /** @param {import("../types.js").ModelStatus} status */
   #progress({ progress, stage }) {
     if (!this.#loading) return;
-    if (this.#loading.text) setText(this.#loading.text, `Loading ${Math.round((progress ?? 0) * 100)} % ${stage ?? ""}`.trim());
+    if (this.#loading.text) setText(this.#loading.text, t("models.loading", { percent: Math.round((progress ?? 0) * 100), stage: stage ?? "" }).trim());
     this.#loading.bar.style.transform = `scaleX(${progress ?? 0})`;
   }
 
@@ -130,17 +131,17 @@ export class ModelPicker {
     show(this.now, there);
     fill(this.now, there && [
       h("bdi", { class: "eh-grow eh-model-name", text: model }),
-      button({ icon: icon(loading ? "stop" : "power"), text: loading ? "Cancel loading" : "Unload", label: loading ? "Cancel loading" : "Unload", class: "eh-btn eh-outline", onClick: () => this.#context.run(() => this.#context.unload()) })]);
+      button({ icon: icon(loading ? "stop" : "power"), text: loading ? t("model.cancel") : t("model.unload"), label: loading ? t("model.cancel") : t("model.unload"), class: "eh-btn eh-outline", onClick: () => this.#context.run(() => this.#context.unload()) })]);
   }
 
   /** @param {import("../types.js").ModelInfo} model @param {import("../types.js").ModelStatus|null} status */
   #remark(model, status) {
     if (!model.runnable) return h("small", { class: "eh-bad", text: model.reason });
     if (status?.state === "starting") return h("small", { class: "eh-model-loading" });
-    if (["failed", "crashed"].includes(status?.state ?? "")) return h("small", { class: "eh-bad", text: status?.error?.message ?? "It did not load the last time." });
+    if (["failed", "crashed"].includes(status?.state ?? "")) return h("small", { class: "eh-bad", text: status?.error?.message ?? t("models.failed_before") });
     const free = this.#store.get("memory")?.available ?? 0;
     const loaded = ["ready", "busy"].includes(status?.state ?? "");
-    if (!loaded && free && model.size * HEADROOM > free) return h("small", { class: "eh-warn", text: `~${bytes(model.size * HEADROOM)} needed, ${bytes(free)} free: may be too big` });
+    if (!loaded && free && model.size * HEADROOM > free) return h("small", { class: "eh-warn", text: t("models.too_big", { needed: bytes(model.size * HEADROOM), free: bytes(free) }) });
     return null;
   }
 
@@ -183,7 +184,7 @@ export class ModelPicker {
 
 /** "Q4_1 · 98 MB · 2,048 context · 135M parameters" @param {import("../types.js").ModelInfo} model */
 function facts(model) {
-  if (model.builtin) return "repeats what you write; for trying things out, not a language model";
+  if (model.builtin) return t("models.echo");
   const size = model.parameters && model.parameters >= 1e9 ? `${(model.parameters / 1e9).toFixed(1)}B` : model.parameters ? `${Math.round(model.parameters / 1e6)}M` : "";
-  return [model.quant, size && `${size} parameters`, model.size && bytes(model.size), model.context_length && `${count(model.context_length)} context`].filter(Boolean).join(" · ");
+  return [model.quant, size && t("models.parameters", { size }), model.size && bytes(model.size), model.context_length && t("models.context", { tokens: model.context_length })].filter(Boolean).join(" · ");
 }

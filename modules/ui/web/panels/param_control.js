@@ -2,12 +2,11 @@
 
 import { button, h, setText, show, uid } from "../core/dom.js";
 import { icon } from "../core/icons.js";
+import { t } from "../core/texts.js";
 
 /** @typedef {import("../types.js").ParamValue} ParamValue */
 /** @typedef {HTMLInputElement|HTMLSelectElement|HTMLTextAreaElement} Control */
 
-/** @type {Record<string, string>} */
-const HOW = { list: 'Quoted items with commas between, as in "a", "b".', map: 'Written as {"1234": -100}: a token and its bias.' };
 const SETTLE = 250; // ms without a further change until a value is saved
 
 export class ParamControl {
@@ -27,7 +26,7 @@ export class ParamControl {
     this.save = save;
     this.id = uid("param");
     this.problem = h("small", { class: "eh-bad", role: "status", hidden: true });
-    this.reset = button({ icon: icon("retry"), label: `Neutral value of ${row.label}`, class: "eh-btn eh-reset", onClick: () => this.#toNeutral() });
+    this.reset = button({ icon: icon("retry"), label: t("params.reset", { name: row.label }), class: "eh-btn eh-reset", onClick: () => this.#toNeutral() });
     this.inputs = this.#inputs();
     this.node = h("div", { class: `eh-param eh-param-${row.kind}`, title: row.help },
       h("label", { for: this.id, text: row.label }), this.reset, h("div", { class: "eh-param-inputs" }, this.inputs), this.problem);
@@ -43,7 +42,7 @@ export class ParamControl {
     if (kind === "float" || kind === "int") {
       const number = h("input", { type: "number", id: this.id, class: "eh-input", step: kind === "int" ? 1 : "any", on: { input: change } });
       if (high - low > 10_000) return [number];
-      const slider = h("input", { type: "range", min: low, max: high, step, "aria-label": `${label}, slider` });
+      const slider = h("input", { type: "range", min: low, max: high, step, "aria-label": t("params.slider", { name: label }) });
       slider.addEventListener("input", () => { number.value = slider.value; change(); });
       number.addEventListener("input", () => { slider.value = number.value; });
       return [slider, number];
@@ -110,12 +109,12 @@ export class ParamControl {
     let said = "";
     try {
       const value = this.#read();
-      if (Number.isNaN(value)) throw new Error("A number is needed.");
+      if (Number.isNaN(value)) throw new Error(t("params.number"));
       await this.save({ [this.row.name]: value });
       this.value = value;
       show(this.reset, JSON.stringify(value) !== JSON.stringify(this.row.default));
     } catch (error) {
-      said = error instanceof SyntaxError ? HOW[this.row.kind] : error instanceof Error ? error.message : String(error);
+      said = error instanceof SyntaxError ? t(`params.how.${this.row.kind}`) : error instanceof Error ? error.message : String(error);
     }
     this.#saving = this.#timer !== 0; // changed again meanwhile
     setText(this.problem, said);

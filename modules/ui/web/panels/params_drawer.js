@@ -4,6 +4,7 @@ import { button, fill, h, show } from "../core/dom.js";
 import { icon } from "../core/icons.js";
 import { ParamControl } from "./param_control.js";
 import { SystemPrompt } from "./system_prompt.js";
+import { t } from "../core/texts.js";
 
 export class ParamsDrawer {
   #context;
@@ -17,17 +18,17 @@ export class ParamsDrawer {
   /** @param {import("../chat_app.js").ChatApp} context */
   constructor(context) {
     this.#context = context;
-    const close = button({ icon: icon("close"), label: "Close parameters", onClick: () => context.toggle("params", false) });
-    this.preset = h("select", { class: "eh-input", "aria-label": "Preset" });
+    const close = button({ icon: icon("close"), label: t("params.close"), onClick: () => context.toggle("params", false) });
+    this.preset = h("select", { class: "eh-input", "aria-label": t("params.preset") });
     this.preset.addEventListener("change", () => context.run(() => this.#loadPreset()));
-    this.modified = h("small", { class: "eh-muted", text: "changed since", hidden: true });
+    this.modified = h("small", { class: "eh-muted", text: t("params.modified"), hidden: true });
     this.system = new SystemPrompt(context);
-    const reset = button({ text: "Reset all", label: "Reset all", class: "eh-btn eh-outline", onClick: () => context.run(() => this.#reset()) });
-    this.node = h("aside", { class: "eh-params", "aria-label": "Parameters" },
-      h("header", { class: "eh-drawer-head" }, h("h2", { text: "Parameters" }), close),
+    const reset = button({ text: t("params.defaults"), label: t("params.defaults"), class: "eh-btn eh-outline", onClick: () => context.run(() => this.#reset()) });
+    this.node = h("aside", { class: "eh-params", "aria-label": t("params.title") },
+      h("header", { class: "eh-drawer-head" }, h("h2", { text: t("params.title") }), close),
       h("div", { class: "eh-params-scroll" },
-        h("section", {}, h("h3", { class: "eh-day", text: "System prompt of this chat" }), this.system.node),
-        h("section", {}, h("h3", { class: "eh-day", text: "Preset" }), h("div", { class: "eh-row" }, this.preset, reset), this.modified), this.#list));
+        h("section", {}, h("h3", { class: "eh-day", text: t("params.system") }), this.system.node),
+        h("section", {}, h("h3", { class: "eh-day", text: t("params.preset") }), h("div", { class: "eh-row" }, this.preset, reset), this.modified), this.#list));
     context.store.on(["params"], () => { if (context.store.get("params") && !this.#loaded) context.run(() => this.load()); });
     context.store.on(["model"], () => this.#follow(context.store.get("model").loader));
   }
@@ -49,7 +50,7 @@ export class ParamsDrawer {
       groups.set(row.group, [...(groups.get(row.group) ?? []), control.node]);
     }
     fill(this.#list, [...groups].map(([name, nodes], at) => h("details", { open: at < 3 }, h("summary", { class: "eh-day" }, name, icon("caret")), nodes)));
-    fill(this.preset, h("option", { value: "", text: "no preset" }), presets.map(({ name, shipped }) => h("option", { value: name, text: shipped ? name : `${name} (own)` })));
+    fill(this.preset, h("option", { value: "", text: t("params.no_preset") }), presets.map(({ name, shipped }) => h("option", { value: name, text: shipped ? t("params.builtin", { name }) : name })));
     this.#showPreset(preset, modified);
   }
 

@@ -1,6 +1,7 @@
 /** The system prompt of the open chat: saved shortly after the last key, to the chat it was typed in. */
 
 import { h } from "../core/dom.js";
+import { t } from "../core/texts.js";
 
 const SETTLE = 600; // ms
 
@@ -19,7 +20,7 @@ export class SystemPrompt {
   /** @param {import("../chat_app.js").ChatApp} context */
   constructor(context) {
     this.#context = context;
-    this.node = h("textarea", { class: "eh-input", rows: 4, dir: "auto", placeholder: "None: the model answers as it was trained.", "aria-label": "System prompt of this chat" });
+    this.node = h("textarea", { class: "eh-input", rows: 4, dir: "auto", placeholder: t("params.no_system"), "aria-label": t("params.system") });
     this.node.addEventListener("input", () => this.#typed());
     this.node.addEventListener("blur", () => this.flush());
     this.#show();
@@ -64,9 +65,9 @@ export class SystemPrompt {
     this.#old = draft !== now && ![null, now].includes(drafts.systemBefore(key));
     if (!this.#old) return void this.#soon();
     toasts.show({
-      message: "This chat has another system prompt by now than the one you typed here, which was not saved.",
-      hint: "Yours stands under Parameters; change it there to have it saved.",
-      action: "Discard", onAction: () => this.#discard(key),
+      message: t("params.system_changed"),
+      hint: t("params.system_changed_hint"),
+      action: t("action.discard"), onAction: () => this.#discard(key),
     });
   }
 

@@ -3,6 +3,7 @@
 import { ApiError } from "../core/api.js";
 import { button, h } from "../core/dom.js";
 import { icon } from "../core/icons.js";
+import { t } from "../core/texts.js";
 
 const STAY = 6000;
 const STAY_WITH_ACTION = 12_000;
@@ -18,7 +19,7 @@ export class Toasts {
    */
   show({ message, hint = "", level = "info", action, onAction }) {
     while (this.node.children.length >= MOST) this.node.firstElementChild?.remove();
-    const close = button({ icon: icon("close"), label: "Dismiss", onClick: () => toast.remove() });
+    const close = button({ icon: icon("close"), label: t("action.dismiss"), onClick: () => toast.remove() });
     const act = action && button({
       text: action, label: action, class: "eh-btn eh-toast-action",
       onClick: () => { toast.remove(); this.#run(onAction); },

@@ -2,6 +2,7 @@
 
 import { fill, h } from "../core/dom.js";
 import { icon } from "../core/icons.js";
+import { t } from "../core/texts.js";
 
 /** @typedef {{name: string, version?: string, ok: boolean, problem?: string}} ExtensionRow */
 
@@ -9,7 +10,7 @@ import { icon } from "../core/icons.js";
 export function mount({ element, props, watch }) {
   const draw = () => {
     const rows = props.value || [];
-    fill(element, rows.length === 0 && h("p", { class: "eht-muted", text: "No extension was asked for." }), rows.map(row));
+    fill(element, rows.length === 0 && h("p", { class: "eht-muted", text: t("extensions.none") }), rows.map(row));
   };
   watch("value", draw);
   draw();
@@ -22,5 +23,5 @@ function row({ name, version, ok, problem }) {
     h("div", {},
       h("strong", { text: name }),
       version && h("span", { class: "eht-muted", text: ` ${version}` }),
-      h("p", { class: problem ? "eht-problem" : "eht-muted", text: problem || "loaded" })));
+      h("p", { class: problem ? "eht-problem" : "eht-muted", text: problem || t("extensions.loaded") })));
 }

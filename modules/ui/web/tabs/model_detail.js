@@ -1,10 +1,11 @@
 /** The selected model: facts, state, and what can be done with it now. */
 
 import { button, fill, h, refill } from "../core/dom.js";
-import { bytes, count, gigabytes, plural, short } from "../core/format.js";
+import { bytes, gigabytes, millions } from "../core/format.js";
 import { icon } from "../core/icons.js";
 import { api, attempt, start, store } from "./model_store.js";
-import { COMPANIONS, STATES } from "./models_list.js";
+import { COMPANIONS } from "./models_list.js";
+import { t } from "../core/texts.js";
 
 /** @param {import("../types.js").Surface} parts */
 export function mount({ element, trigger }) {
@@ -42,40 +43,41 @@ function drawHead(head, trigger) {
   const focused = head.contains(document.activeElement);
   refill(head, [model, waiting, state, error, current], () => (model
     ? [h("div", { class: "eht-detail-title" }, h("h2", { text: model.name, dir: "auto" }), h("p", { class: "eht-muted", text: facts(model) }), chips(model),
-      model.sends_to && !(RUNNING.includes(state) && current === model.name) && leaves(model.sends_to, "Text you send to it will leave")),
+      model.sends_to && !(RUNNING.includes(state) && current === model.name) && leaves(t("model.will_leave", { host: model.sends_to }))),
       h("div", { class: "eht-detail-actions" }, actions(model, trigger))]
-    : h("p", { class: "eht-muted", text: waiting ? "" : "Choose a model on the list, or put one into the folder and rescan." })));
+    : h("p", { class: "eht-muted", text: waiting ? "" : t("model.none_selected") })));
   if (focused && !head.contains(document.activeElement)) /** @type {HTMLElement|null} */ (head.querySelector("button:not([disabled])"))?.focus();
 }
 
 /** @param {ModelInfo} model */
 function facts(model) {
   return [
-    model.builtin ? "built in, for trying things out" : model.format?.toUpperCase(),
+    model.builtin ? t("models.builtin_note") : model.format?.toUpperCase(),
     model.size ? bytes(model.size) : "",
     model.quant,
-    model.parameters ? `${short(model.parameters / 1e6)} M parameters` : "",
+    model.parameters ? t("models.parameters", { size: millions(model.parameters) }) : "",
     model.arch,
-    model.layers ? plural(model.layers, "layer") : "",
-    model.context_length ? `trained for ${count(model.context_length)} tokens` : "",
-    model.builtin || !model.runnable ? "" : model.chat_template ? "has a chat template" : "no chat template: chats use a plain one",
+    model.layers ? t("model.layers", { count: model.layers }) : "",
+    model.context_length ? t("model.trained", { tokens: model.context_length }) : "",
+    model.builtin || !model.runnable ? "" : model.chat_template ? t("model.template") : t("model.no_template"),
   ].filter(Boolean).join(" · ");
 }
 
 /** @type {Record<string, string>} */
+/** @type {Record<string, string>} the server's name of a capability → the last part of its text's key */
 const CAN = {
-  images: "sees images", audio: "hears sound", tools: "calls tools", thinking: "thinks first", embeddings: "makes embeddings",
-  rerank: "ranks documents", "fill in the middle": "fills gaps in code",
+  images: "vision", audio: "audio", tools: "tools", thinking: "reasoning", embeddings: "embeddings", rerank: "rerank",
+  "fill in the middle": "infill",
 };
 
 /** What the model can do and which languages it states, known before it is loaded. @param {ModelInfo} model */
 function chips(model) {
-  const can = (model.capabilities ?? []).filter((one) => CAN[one]).map((one) => CAN[one]);
+  const can = (model.capabilities ?? []).filter((one) => CAN[one]).map((one) => t(`model.can.${CAN[one]}`));
   const languages = (model.languages ?? []).map(language);
   const shown = languages.slice(0, 6);
-  if (languages.length > shown.length) shown.push(`${languages.length - shown.length} more languages`);
+  if (languages.length > shown.length) shown.push(t("model.more_languages", { count: languages.length - shown.length }));
   const all = [...can.map((text) => ["is-skill", text]), ...shown.map((text) => ["", text])];
-  return all.length > 0 && h("ul", { class: "eht-chips", "aria-label": "What it can do" },
+  return all.length > 0 && h("ul", { class: "eht-chips", "aria-label": t("model.capabilities") },
     all.map(([kind, text]) => h("li", { class: `eht-chip ${kind}`.trim(), text, dir: "auto" })));
 }
 
@@ -99,37 +101,37 @@ function actions(model, trigger) {
   const unload = (/** @type {string} */ text) => button({
     text, label: text, id: "eh-unload", class: "eh-btn", onClick: () => attempt(() => api.unload()),
   });
-  if (status.state === "starting" && mine) return [unload("Cancel loading")];
-  if (status.state === "stopping" && mine) return [h("span", { class: "eht-muted", text: "Unloading …" })];
-  if (RUNNING.includes(status.state) && mine) return [load("Reload", ""), unload("Unload")];
-  return [load(mine && status.error ? "Try again" : "Load")];
+  if (status.state === "starting" && mine) return [unload(t("model.cancel"))];
+  if (status.state === "stopping" && mine) return [h("span", { class: "eht-muted", text: t("model.unloading") })];
+  if (RUNNING.includes(status.state) && mine) return [load(t("model.reload_short"), ""), unload(t("model.unload"))];
+  return [load(mine && status.error ? t("action.try_again") : t("model.load"))];
 }
 
 /** @param {HTMLElement} state */
 function drawState(state) {
   const status = store.get("status");
   if (!store.get("connected")) {
-    fill(state, dot("empty"), h("span", { text: "Can't reach the server." }));
+    fill(state, dot("empty"), h("span", { text: t("server.away") }));
     return;
   }
   if (!status.model || status.state === "empty") {
-    fill(state, dot("empty"), h("span", { text: "No model is loaded." }));
+    fill(state, dot("empty"), h("span", { text: t("model.none") }));
     return;
   }
   const mine = status.model === store.get("selected");
-  const words = mine ? "" : `${status.model}${status.state === "failed" ? "" : " is"} `;
+  const words = mine ? "" : `${status.model}: `;
   const parts = [dot(status.state), h("span", { text: mine ? sentence(describe(status)) : words + describe(status) })];
   if (status.state === "starting") parts.push(bar(status));
-  if (RUNNING.includes(status.state) && status.info?.sends_to) parts.push(leaves(status.info.sends_to));
+  if (RUNNING.includes(status.state) && status.info?.sends_to) parts.push(leaves(t("model.leaves", { host: status.info.sends_to })));
   if (RUNNING.includes(status.state) && mine && status.info?.details?.notes) {
     parts.push(h("p", { class: "eht-muted eht-load-notes", text: status.info.details.notes, dir: "auto" }));
   }
   fill(state, parts);
 }
 
-/** @param {string} host */
-const leaves = (host, words = "Text you send leaves") => h("p", { class: "eht-leaves" }, icon("alert"),
-  h("span", { text: `${words} this machine: ${host}`, dir: "auto" }));
+/** @param {string} text */
+const leaves = (text) => h("p", { class: "eht-leaves" }, icon("alert"),
+  h("span", { text, dir: "auto" }));
 
 /** @param {string} text */
 const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
@@ -140,17 +142,17 @@ const dot = (state) => h("span", { class: `eht-dot is-${state}`, "aria-hidden": 
 /** @param {ModelStatus} status */
 function describe(status) {
   if (status.state === "starting") {
-    const percent = status.progress === null ? "" : ` ${Math.round(status.progress * 100)} %`;
-    return `${status.stage || "loading"}${percent}`;
+    const percent = status.progress === null ? "" : ` ${Math.round(status.progress * 100)}%`;
+    return `${status.stage || t("state.starting")}${percent}`;
   }
-  if (!RUNNING.includes(status.state)) return STATES[status.state] ?? status.state;
+  if (!RUNNING.includes(status.state)) return t(`models.state.${status.state}`);
   return [
-    `${STATES[status.state]} with ${status.loader}`,
-    status.info ? `${count(status.info.context)} tokens of context` : "",
-    status.info && status.info.slots > 1 ? `${status.info.slots} replies at a time` : "",
-    status.memory_bytes ? `${bytes(status.memory_bytes)} of memory` : "",
-    status.running ? `${plural(status.running, "reply", "replies")} running` : "",
-    status.waiting ? `${status.waiting} waiting` : "",
+    t("model.running", { state: t(`models.state.${status.state}`), loader: status.loader }),
+    status.info ? t("model.context", { tokens: status.info.context }) : "",
+    status.info && status.info.slots > 1 ? t("model.slots", { count: status.info.slots }) : "",
+    status.memory_bytes ? t("model.memory", { size: bytes(status.memory_bytes) }) : "",
+    status.running ? t("model.active", { count: status.running }) : "",
+    status.waiting ? t("model.waiting", { count: status.waiting }) : "",
   ].filter(Boolean).join(" · ");
 }
 
@@ -159,7 +161,7 @@ function bar(status) {
   const percent = status.progress === null || status.progress === undefined ? null : Math.round(status.progress * 100);
   const known = percent !== null;
   return h("div", {
-    class: `eht-progress${known ? "" : " is-open"}`, role: "progressbar", "aria-label": "Loading", "aria-valuemin": "0",
+    class: `eht-progress${known ? "" : " is-open"}`, role: "progressbar", "aria-label": t("model.loading"), "aria-valuemin": "0",
     "aria-valuemax": "100", "aria-valuenow": percent, vars: { "--eh-part": `${percent ?? 30}%` },
   }, h("span"));
 }
@@ -176,8 +178,8 @@ function drawCards(cards, trigger) {
   refill(cards, shown, () => [
     problem && card(problem.message, problem.hint),
     failed && card(failed.message, failed.hint, offer && smaller(offer, trigger)),
-    model && !model.runnable && card(`This file cannot run${COMPANIONS.includes(model.kind) ? " by itself" : ""}: ${model.reason}`, ""),
-    replaced && h("p", { class: "eht-muted", text: `Loading it ends ${status.model}, once its replies are done.` })]);
+    model && !model.runnable && card(COMPANIONS.includes(model.kind) ? t("model.companion", { reason: model.reason }) : t("model.cannot_run", { reason: model.reason }), ""),
+    replaced && h("p", { class: "eht-muted", text: t("model.replaces", { model: status.model }) })]);
 }
 
 /** @param {string} message @param {string|undefined} hint @param {import("../types.js").Child} more */
@@ -188,8 +190,8 @@ function card(message, hint, more = null) {
 
 /** What would fit instead, with one button that loads it so. @param {import("../types.js").FallbackOffer} offer @param {Trigger} trigger */
 function smaller(offer, trigger) {
-  return h("div", { class: "eht-offer" }, h("span", { text: `With less memory: ${offer.says}` }),
-    button({ text: "Load with these settings", label: "Load with these settings", id: "eh-load-smaller",
+  return h("div", { class: "eht-offer" }, h("span", { text: t("model.offer", { changes: offer.says }) }),
+    button({ text: t("load.smaller"), label: t("load.smaller"), id: "eh-load-smaller",
       class: "eh-btn eh-btn-primary", onClick: () => trigger("smaller", {}) }));
 }
 
@@ -200,6 +202,6 @@ function drawMemory(memory) {
   const used = known.total - known.available;
   const share = Math.min(100, Math.round((used / known.total) * 100));
   return fill(memory,
-    h("span", { class: "eht-muted", text: `Memory: ${gigabytes(known.available)} of ${gigabytes(known.total)} GB free · engine ${bytes(known.engine)} · server ${bytes(known.server)}` }),
+    h("span", { class: "eht-muted", text: t("memory.line", { free: gigabytes(known.available), total: gigabytes(known.total), engine: bytes(known.engine), server: bytes(known.server) }) }),
     h("div", { class: "eht-meter", "aria-hidden": "true", vars: { "--eh-part": `${share}%` } }, h("span")));
 }

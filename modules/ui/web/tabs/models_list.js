@@ -1,9 +1,10 @@
 /** The list of models on disk: search, one row each, and where the folder is. */
 
 import { button, h, refill, show } from "../core/dom.js";
-import { bytes, count, plural } from "../core/format.js";
+import { bytes } from "../core/format.js";
 import { icon } from "../core/icons.js";
 import { rescan, start, store } from "./model_store.js";
+import { t } from "../core/texts.js";
 
 /** @typedef {import("../types.js").ModelInfo} ModelInfo */
 
@@ -13,12 +14,12 @@ const SEARCH_FROM = 8; // fewer models than this fit on the screen
 /** @param {import("../types.js").Surface<string>} parts */
 export function mount({ element, trigger, props }) {
   const search = h("input", {
-    type: "search", class: "eht-search-input", placeholder: "Find a model", "aria-label": "Find a model", autocomplete: "off",
+    type: "search", class: "eht-search-input", placeholder: t("models.search"), "aria-label": t("models.search"), autocomplete: "off",
   });
   const searchRow = h("div", { class: "eht-search" }, icon("search"), search);
-  const rows = h("div", { class: "eht-model-rows", role: "group", "aria-label": "Models" });
+  const rows = h("div", { class: "eht-model-rows", role: "group", "aria-label": t("models.title") });
   const foot = h("div", { class: "eht-model-foot" });
-  element.append(h("h2", { class: "eht-heading", text: "Models" }), searchRow, rows, foot);
+  element.append(h("h2", { class: "eht-heading", text: t("models.title") }), searchRow, rows, foot);
 
   const draw = () => {
     const models = store.get("models");
@@ -45,7 +46,7 @@ function drawRows(rows, models, query) {
 
 /** @param {HTMLElement} rows @param {ModelInfo[]|null} models @param {string} query */
 function rowNodes(rows, models, query) {
-  if (models === null) return h("p", { class: "eht-muted", text: "Looking at the folder …" });
+  if (models === null) return h("p", { class: "eht-muted", text: t("models.scanning") });
   const active = document.activeElement;
   const focused = active instanceof HTMLElement && rows.contains(active) ? active.dataset.name : null;
   const found = models.filter((model) => `${model.name} ${model.quant} ${model.arch}`.toLowerCase().includes(query));
@@ -55,11 +56,11 @@ function rowNodes(rows, models, query) {
   if (focused) queueMicrotask(() => /** @type {HTMLElement|null} */ (rows.querySelector(`[data-name="${CSS.escape(focused)}"]`))?.focus());
   return [
     runnable.map(row),
-    companions.length > 0 && h("h3", { class: "eht-model-group", text: `Goes with a model (${companions.length})` }),
+    companions.length > 0 && h("h3", { class: "eht-model-group", text: t("models.companions", { count: companions.length }) }),
     companions.map(row),
-    rest.length > 0 && h("h3", { class: "eht-model-group", text: `Cannot run (${rest.length})` }),
+    rest.length > 0 && h("h3", { class: "eht-model-group", text: t("models.cannot_run", { count: rest.length }) }),
     rest.map(row),
-    found.length === 0 && h("p", { class: "eht-muted", text: models.length ? "No model is called that." : "There is no model yet." }),
+    found.length === 0 && h("p", { class: "eht-muted", text: models.length ? t("models.no_match") : t("models.none_short") }),
   ];
 }
 
@@ -67,8 +68,8 @@ function rowNodes(rows, models, query) {
 function row(model) {
   const status = store.get("status");
   const mine = status.model === model.name;
-  const facts = [model.quant, model.size ? bytes(model.size) : "", model.context_length ? `${count(model.context_length)} context` : "",
-    model.builtin ? "built in, for trying things out" : ""];
+  const facts = [model.quant, model.size ? bytes(model.size) : "", model.context_length ? t("models.context", { tokens: model.context_length }) : "",
+    model.builtin ? t("models.builtin_note") : ""];
   return h(
     "button",
     {
@@ -77,24 +78,19 @@ function row(model) {
       on: { click: () => store.set({ selected: model.name, problem: null }) },
     },
     h("span", { class: "eht-model-name", text: model.name, dir: "auto" }),
-    mine && h("span", { class: `eht-badge is-${status.state}`, text: STATES[status.state] ?? status.state }),
+    mine && h("span", { class: `eht-badge is-${status.state}`, text: t(`models.state.${status.state}`) }),
     h("span", { class: "eht-model-facts", text: model.runnable ? facts.filter(Boolean).join(" · ") : model.reason }),
   );
 }
 
 /** @type {Record<string, string>} */
-export const STATES = {
-  empty: "not loaded", starting: "loading", ready: "loaded", busy: "answering", stopping: "unloading",
-  crashed: "stopped by a fault", failed: "did not load",
-};
-
 /** @param {HTMLElement} foot @param {ModelInfo[]|null} models */
 function drawFoot(foot, models) {
   const scanning = store.get("scanning");
   refill(foot, [scanning, store.get("folder"), models?.length], () => [
-    h("p", { class: "eht-muted" }, "Where are my models? Put .gguf files and Hugging Face folders into ", h("code", { text: store.get("folder") || "the models folder" }), "."),
+    h("p", { class: "eht-muted" }, t("models.folder"), " ", h("code", { text: store.get("folder") })),
     h("div", { class: "eht-foot-row" },
-      button({ text: scanning ? "Looking …" : "Rescan", icon: icon("retry"), label: "Rescan", class: "eh-btn eh-btn-quiet", disabled: scanning, onClick: rescan }),
-      h("span", { class: "eht-muted", role: "status", text: models ? plural(models.length, "model") : "" })),
+      button({ text: scanning ? t("models.scanning") : t("models.rescan"), icon: icon("retry"), label: t("models.rescan"), class: "eh-btn eh-btn-quiet", disabled: scanning, onClick: rescan }),
+      h("span", { class: "eht-muted", role: "status", text: models ? t("models.count", { count: models.length }) : "" })),
   ]);
 }

@@ -3,6 +3,7 @@
 import { h } from "../core/dom.js";
 import { serverEvents } from "../core/server_events.js";
 import { ConnectionBanner } from "../panels/connection_banner.js";
+import { t } from "../core/texts.js";
 
 /** @param {import("../types.js").Surface} parts */
 export function mount({ element }) {
@@ -12,7 +13,7 @@ export function mount({ element }) {
     shown: () => dispatchEvent(new Event("resize")), // the chat is as tall as what is left below
   });
   events.watch({ up: () => banner.up(), down: (retryAt) => banner.down(retryAt) });
-  const skip = h("a", { class: "eht-skip", href: "#eh-tabs", text: "Skip to content" });
+  const skip = h("a", { class: "eht-skip", href: "#eh-tabs", text: t("page.skip") });
   skip.addEventListener("click", (event) => {
     event.preventDefault(); // the address names the chat
     toContent();

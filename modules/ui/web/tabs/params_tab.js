@@ -3,6 +3,7 @@
 import { h } from "../core/dom.js";
 import { icon } from "../core/icons.js";
 import { onServerEvent } from "./server_events.js";
+import { t } from "../core/texts.js";
 
 const GATHER = 120; // ms; a preset changes many values in one event, a slider one after the other
 
@@ -14,13 +15,13 @@ export function mount({ element, trigger }) {
 
 function searchBox() {
   const input = h("input", {
-    type: "search", class: "eht-search-input", placeholder: "Find a parameter", "aria-label": "Find a parameter",
+    type: "search", class: "eht-search-input", placeholder: t("params.search"), "aria-label": t("params.search"),
     autocomplete: "off", spellcheck: "false",
   });
   const nothing = h("span", { class: "eht-muted", role: "status" });
   input.addEventListener("input", () => {
     const found = filter(input.value.trim().toLowerCase());
-    nothing.textContent = found ? "" : "No parameter is called that.";
+    nothing.textContent = found ? "" : t("params.no_match");
   });
   return h("div", { class: "eht-search" }, icon("search"), input, nothing);
 }
