@@ -59,7 +59,7 @@ SPEC = LoaderSpec(
         LoadParam("tokens", "int", 0, "Reply length", "Tokens in a reply of seeded words. 0 = echo.", 0, 10_000_000),
         LoadParam("speed", "float", 0.0, "Speed", "Tokens per second. 0 = as fast as possible.", 0, 1e6),
         LoadParam("script", "text", "", "Reply", "Answer with this text instead of an echo."),
-        LoadParam("context", "int", 8192, "Context", "Tokens of prompt and reply together.", 16, 10_000_000),
+        LoadParam("context", "int", 8192, "Context length", "Tokens of prompt and reply together.", 16, 10_000_000),
         LoadParam("parallel", "int", 8, "Parallel requests", "Replies that run at the same time.", 1, 1024),
         LoadParam("load_time", "float", 0.0, "Load time", "Seconds loading takes.", 0, 3600),
         LoadParam("load_error", "text", "", "Load error", "Loading fails with this reason."),

@@ -20,7 +20,7 @@ SPEC = LoaderSpec(
     rank=30,
     formats=("exl3", "safetensors"),
     params=(
-        LoadParam("context", "int", 0, "Context",
+        LoadParam("context", "int", 0, "Context length",
                   "Tokens of prompt and reply, shared by replies that run at the same time. 0 = what the model was "
                   "made for, at most 8192.", 0, 2**22, 256),
         LoadParam("parallel", "int", 4, "Parallel requests", "Replies that run at the same time.", 1, 256, 1),

@@ -44,7 +44,7 @@ SPEC = LoaderSpec(
     rank=10,
     formats=("gguf",),
     params=(
-        LoadParam("context", "int", 0, "Context",
+        LoadParam("context", "int", 0, "Context length",
                   f"Tokens of prompt and reply together. 0 = what the model was made for, at most {DEFAULT_CONTEXT}.",
                   0, 2**22, 256),
         LoadParam("gpu_layers", "int", -1, "GPU layers",

@@ -27,7 +27,8 @@ SPEC = LoaderSpec(
     rank=80,
     formats=("endpoint",),
     params=(
-        LoadParam("context", "int", 0, "Context", "Tokens of prompt and reply together. 0 = as the endpoint file or "
+        LoadParam("context", "int", 0, "Context length",
+                  "Tokens of prompt and reply together. 0 = as the endpoint file or "
                   "the server says.", 0, 2**24, 256),
         LoadParam("parallel", "int", 0, "Parallel requests", "Replies at the same time. 0 = as the "
                   f"endpoint file or the server says, else {DEFAULT_PARALLEL}.", 0, 4096, 1),

@@ -26,7 +26,7 @@ __all__ = ["BY_NAME", "SETTINGS", "Setting", "Settings", "Value", "is_loopback"]
 HERE = Path(__file__).resolve().parents[2]
 
 
-NETWORK, MODELS, CHATS, LOOK, FILES = "Network", "Models", "Chats", "Look and log", "Files and extensions"
+NETWORK, MODELS, CHATS, LOOK, FILES = "Network", "Models", "Chats", "Appearance & logging", "Files and extensions"
 
 SETTINGS: tuple[Setting, ...] = (
     Setting("host", "text", "127.0.0.1", "--host", NETWORK,
@@ -40,7 +40,7 @@ SETTINGS: tuple[Setting, ...] = (
             "Let other computers in your network in. Without an API key one is made and printed at the start.",
             restart_needed=True),
     Setting("api_key", "text", "", "--api-key", NETWORK,
-            "Key that the web page and every API request have to give. Empty = no key. "
+            "Required for the web UI and API. Empty = no key. "
             "ENGINEHOUSE_API_KEY keeps it out of the list of processes.",
             metavar="KEY", restart_needed=True, secret=True),
     Setting("allowed_hosts", "list", (), "--allowed-hosts", NETWORK,
@@ -50,10 +50,10 @@ SETTINGS: tuple[Setting, ...] = (
             "Web pages of other sites that may use the API from a browser, for example https://example.org. "
             "Empty = none.", metavar="ORIGIN", restart_needed=True),
     Setting("model", "text", "", "--model", MODELS,
-            "Model to load at the start, as named in the model list. Empty = load when the first message comes.",
+            "Model to load at startup, as named in the model list. Empty = load with the first message.",
             metavar="NAME", restart_needed=True),
     Setting("loader", "text", "", "--loader", MODELS,
-            "Loader for that model. Empty = the best one for its format, with the reason shown.",
+            "Loader for the default model. Empty = chosen by format, with the reason shown.",
             metavar="NAME", restart_needed=True),
     Setting("llama_server", "text", "", "--llama-server", MODELS,
             "A llama-server of your own (built for CUDA, Vulkan, ROCm or RPC; ik_llama.cpp) that the loader llama.cpp "
@@ -69,11 +69,11 @@ SETTINGS: tuple[Setting, ...] = (
             "How many models may be loaded at the same time. When one more is asked for, the one that was "
             "used longest ago is unloaded.", low=1, high=16, metavar="N"),
     Setting("load_fallback", "choice", "offer", "--load-fallback", MODELS,
-            "What to do when a model does not fit into memory: offer shows with which smaller settings it would, take "
-            "loads it with them and says what changed.", choices=("offer", "take")),
+            "What to do when a model doesn't fit into memory: offer = ask first, with smaller settings that should "
+            "fit; take = load with them and say what changed.", choices=("offer", "take")),
     Setting("context_overflow", "choice", "drop_oldest", "--context-overflow", CHATS,
-            "What to do when a chat no longer fits the context: drop_oldest leaves out the oldest messages and "
-            "says so, error refuses.", choices=("drop_oldest", "error")),
+            "What to do when a chat exceeds the context: drop_oldest = leave out the oldest messages and say so; "
+            "error = stop with an error.", choices=("drop_oldest", "error")),
     Setting("thinking", "choice", "default", "--thinking", CHATS,
             "Whether models think before they answer in chats, where their chat template can switch it: default leaves "
             "it to the template.", choices=("default", "on", "off")),
@@ -81,9 +81,9 @@ SETTINGS: tuple[Setting, ...] = (
             "Serve the web page besides the API. Off (--no-ui) = the API only; starts faster.",
             restart_needed=True),
     Setting("theme", "choice", "system", "--theme", LOOK,
-            "Colours of the web page; system follows the computer.", choices=("system", "light", "dark")),
+            "Colors of the web page; system = as the operating system.", choices=("system", "light", "dark")),
     Setting("log_level", "choice", "info", "--log-level", LOOK,
-            "How much the console and the log file tell.", choices=("debug", "info", "warning", "error")),
+            "Logging verbosity of the console and the log file.", choices=("debug", "info", "warning", "error")),
     Setting("user_data_dir", "text", "", "--user-data-dir", FILES,
             "Folder with your models, chats, presets, settings. Empty = the folder user_data beside server.py.",
             metavar="FOLDER", restart_needed=True, in_file=False),

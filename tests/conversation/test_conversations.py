@@ -78,7 +78,7 @@ def failed_reply(app: App, settings: dict[str, Any]) -> tuple[str, str]:
     chat = app.chats.create().id
     question = app.chats.add_message(chat, None, "user", "Hello")
     reply = app.chats.begin_reply(chat, question.id, "echo")
-    changes = [{"name": "context", "label": "Context", "was": "4,096", "now": "2,048"}]
+    changes = [{"name": "context", "label": "Context length", "was": "4,096", "now": "2,048"}]
     offer = {"model": "echo", "loader": "echo", "settings": settings, "says": "", "changes": changes}
     app.chats.finish(chat, reply.id, "", state="failed", error={"message": "Too large.", "fallback": offer})
     return chat, reply.id

@@ -62,7 +62,7 @@ def test_a_message_whose_model_does_not_fit_is_answered_with_less_by_keyboard_al
     card = page.replies.last.get_by_role("alert", name="Reply failed")
     expect(card).to_contain_text("There was not enough memory.")
     expect(card).to_contain_text("Try a smaller context.")
-    expect(card.get_by_role("listitem")).to_have_text(["Context: 4,096 → 2,048"])
+    expect(card.get_by_role("listitem")).to_have_text(["Context length: 4,096 → 2,048"])
     expect(page.page.locator(".eh-load-card")).to_be_hidden()  # said once, not twice
     fits_across(page, PHONE)
     page.reload()
@@ -71,17 +71,17 @@ def test_a_message_whose_model_does_not_fit_is_answered_with_less_by_keyboard_al
     page.page.keyboard.press("Enter")
     expect(page.page.get_by_role("group", name="Message version 2 of 2")).to_be_visible()
     # That was still too much; the next offer stands on the new version, and on the old one nothing that has failed.
-    expect(page.replies.last.get_by_role("listitem").first).to_have_text("Context: 2,048 → 1,024")
+    expect(page.replies.last.get_by_role("listitem").first).to_have_text("Context length: 2,048 → 1,024")
     tab_to(page, page.replies.last.get_by_role("button", name=BUTTON))
     page.page.keyboard.press("Enter")
     expect(page.replies.last.locator(".eh-md")).to_contain_text("Does it fit?")
     page.finished()
     notes = page.replies.last.get_by_role("list", name="Notes")
-    expect(notes).to_contain_text("echo was loaded with less, as you chose. Context: 2,048 → 1,024.")
+    expect(notes).to_contain_text("echo was loaded with less, as you chose. Context length: 2,048 → 1,024.")
     status = live.call("GET", "/api/state")["model"]
     assert (status["state"], status["settings"]["context"]) == ("ready", 1024)
     page.reload()
-    expect(notes).to_contain_text("Context: 2,048 → 1,024")
+    expect(notes).to_contain_text("Context length: 2,048 → 1,024")
     page.button("Previous version").click()
     expect(page.page.get_by_role("group", name="Reply failed")).to_be_visible()
     expect(page.button(BUTTON)).to_have_count(0)  # the model is there by now
@@ -109,7 +109,7 @@ def test_an_engine_that_died_and_cannot_be_loaded_again_offers_less_on_the_card_
     fail_to_load(live, context=4096, fails_above=2048)
     page.button(BUTTON).click()
     expect(page.replies.last.locator(".eh-md")).to_contain_text("Crash, please.")
-    expect(page.replies.last).to_contain_text("Context: 4,096 → 2,048")
+    expect(page.replies.last).to_contain_text("Context length: 4,096 → 2,048")
 
 
 def test_a_load_nobody_asked_a_reply_of_has_a_card_with_the_reason_and_the_offer(chat: Open, live: LiveServer) -> None:
@@ -122,7 +122,7 @@ def test_a_load_nobody_asked_a_reply_of_has_a_card_with_the_reason_and_the_offer
     card.get_by_role("button", name="Dismiss").click()
     expect(card).to_be_hidden()
     fail_to_load(live, **TIGHT)  # another failure is said again
-    expect(card.get_by_role("listitem")).to_have_text(["Context: 4,096 → 2,048"])
+    expect(card.get_by_role("listitem")).to_have_text(["Context length: 4,096 → 2,048"])
     fits_across(page, PHONE)
     toast = page.page.locator(".eh-toast", has_text="Loaded echo with the smaller settings you chose.")
     loading = Held(page, LOAD, "POST")
@@ -131,11 +131,11 @@ def test_a_load_nobody_asked_a_reply_of_has_a_card_with_the_reason_and_the_offer
     loading.wait()
     live.load_echo()  # meanwhile somebody loads it in another way: that is not what was chosen here
     expect(card).to_be_hidden()
-    expect(page.composer).to_have_attribute("placeholder", "Write a message")
+    expect(page.composer).to_have_attribute("placeholder", "Message echo")
     assert toast.count() == 0  # one that comes would go by itself: not to be waited for
     loading.release()
-    expect(card.get_by_role("listitem")).to_have_text(["Context: 2,048 → 1,024"])
+    expect(card.get_by_role("listitem")).to_have_text(["Context length: 2,048 → 1,024"])
     page.button("Load with these settings").click()
-    expect(toast).to_contain_text("Context: 2,048 → 1,024.")
+    expect(toast).to_contain_text("Context length: 2,048 → 1,024.")
     expect(card).to_be_hidden()
     assert live.call("GET", "/api/state")["model"]["settings"]["context"] == 1024

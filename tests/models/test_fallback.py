@@ -36,7 +36,7 @@ def test_a_smaller_context_is_enough_where_the_cache_was_too_large() -> None:
     assert found.settings["context"] == 8192
     assert found.settings["cache_type_k"] == "f16"
     assert found.says == ("The context is 8,192 tokens.",)
-    assert found.changes == (Change("context", "Context", "65,536", "8,192"),)
+    assert found.changes == (Change("context", "Context length", "65,536", "8,192"),)
 
 
 def test_steps_are_taken_until_it_fits_and_the_last_word_on_each_counts() -> None:

@@ -33,7 +33,7 @@ async def test_a_load_that_does_not_fit_offers_less_and_keeps_quiet_otherwise(tm
         assert failed.value.fallback["says"] == "The context is 2,048 tokens."
         assert (failed.value.fallback["model"], failed.value.fallback["loader"]) == ("echo", "echo")
         assert failed.value.fallback["changes"] == [
-            {"name": "context", "label": "Context", "was": "4,096", "now": "2,048"}
+            {"name": "context", "label": "Context length", "was": "4,096", "now": "2,048"}
         ]
         assert models.status.state == "failed"
         assert (models.status.error or {})["fallback"] == failed.value.fallback

@@ -17,7 +17,7 @@ from modules.types import Chunk, Failed, Notice, Progress
 
 ECHO = Registry().get("echo")
 USUAL = ECHO.check_settings({"speed": 5.0})
-ROW = {"name": "context", "label": "Context", "was": "4,096", "now": "2,048"}
+ROW = {"name": "context", "label": "Context length", "was": "4,096", "now": "2,048"}
 
 
 def offer(settings: Mapping[str, Any], *rows: Any) -> Offer:
@@ -31,9 +31,9 @@ def offer(settings: Mapping[str, Any], *rows: Any) -> Offer:
 def test_an_offer_does_what_it_says_and_settings_it_does_not_tell_of_are_told() -> None:
     taken = confirmed(offer({"context": 2048, "speed": 5}, ROW), ECHO, USUAL)
     assert taken.settings == {**USUAL, "context": 2048}
-    assert taken.words == "Context: 4,096 → 2,048"
+    assert taken.words == "Context length: 4,096 → 2,048"
     taken = confirmed(offer({"context": 2048, "speed": 7.5, "noise": True}, ROW), ECHO, USUAL)
-    assert taken.words == "Context: 4,096 → 2,048; Speed, as it was tried: 7.5; Noise, as it was tried: on"
+    assert taken.words == "Context length: 4,096 → 2,048; Speed, as it was tried: 7.5; Noise, as it was tried: on"
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_a_refused_value_goes_back_to_the_stored_one_and_says_what_is_allowed(vi
     page.locator("#param-logit-bias textarea").fill("not json")
     page.locator("#param-logit-bias textarea").blur()
     said = seen.toast()
-    assert "Token bias" in said
+    assert "Logit bias" in said
     assert '{"1234": -100}' in said
     expect(page.locator("#param-logit-bias textarea")).to_have_value("")
     box(page, "seed").fill("")
@@ -104,7 +104,7 @@ def test_a_preset_is_saved_loaded_changed_and_deleted(visit: VisitMaker) -> None
     set_number(page, "top-k", "12")
     expect(state).to_contain_text("Preset: My own ${1+1} (modified)")
     page.locator("#eh-preset-save").click()
-    expect(state).to_contain_text("The values are those of")
+    expect(state).to_have_text("Preset: My own ${1+1}")
 
     shipped = next(one["name"] for one in seen.live.call("GET", "/api/presets")["presets"] if one["shipped"])
     page.locator("#eh-preset input").click()
@@ -131,7 +131,7 @@ def test_a_shipped_preset_cannot_be_saved_over(visit: VisitMaker) -> None:
     seen.page.locator("#eh-preset-save-as").click()
     seen.page.locator("#eh-preset-name input, #eh-preset-name textarea").fill(shipped)
     seen.page.locator("#eh-preset-name-save").click()
-    assert "came with the program" in seen.toast()
+    assert "built-in preset" in seen.toast()
 
 
 def test_reset_brings_the_start_values_and_neutral_the_models_own_probabilities(visit: VisitMaker) -> None:
