@@ -12,9 +12,10 @@ import pytest
 from modules.app import App
 from modules.conversation.prompt import Overrides
 from modules.errors import BadRequest, NotFound, StorageError
+from modules.messages.parts import FilePart, ImagePart, TextPart
 from modules.replies.sink import ReplySink
 from modules.settings.store import Settings
-from modules.types import GenerationRequest
+from modules.types import GenerationRequest, Message
 
 pytestmark = pytest.mark.anyio
 
@@ -99,3 +100,13 @@ async def test_an_offer_that_is_not_what_a_chat_says_of_it_is_refused_and_nothin
     chat, reply = failed_reply(app, {"context": 2048})
     await app.conversations.regenerate(chat, reply, None, smaller=True)
     assert [one.model for one in asked] == ["echo"]
+
+
+async def test_an_edit_keeps_the_files_and_the_speaker(app: App, asked: list[GenerationRequest]) -> None:
+    chat = app.chats.create().id
+    image = FilePart(app.chats.attachments.put(b"png"), "image/png", "cat.png")
+    old = app.chats.add_message(chat, None, "user", "Look", parts=(image, TextPart("Look")), name="Ann")
+    change = await app.conversations.edit(chat, old.id, "Look again", None, True)
+    assert change.message is not None
+    assert (change.message.parts, change.message.name) == ((image, TextPart("Look again")), "Ann")
+    assert asked[0].messages == (Message("user", (ImagePart("cG5n"), TextPart("Look again")), name="Ann"),)

@@ -55,8 +55,8 @@ def real(folder: Path, **settings: Any) -> Any:
 
 
 def ask_with_images(prompt: str | tuple[int, ...], **more: Any) -> GenerationRequest:
-    """A request whose images go where the marks stand in `prompt`."""
-    if isinstance(prompt, tuple):
+    """A request whose images go where the marks stand in `prompt`; without images a mark is text."""
+    if isinstance(prompt, tuple) or not more.get("images"):
         return ask(prompt, **more)
     found = split_marks(prompt)
     return ask(found.text, image_places=found.image_places, **more)
