@@ -16,7 +16,7 @@ _MAX_READ = 64 * 1024
 
 
 class GrammarRefusal:
-    """Looks at what the engine logs between sending a request with a grammar or schema and its first token.
+    """Looks at what the engine logs from a request with a grammar or schema on; one look at a size per piece of text.
 
     The log names no request: of two that begin at the same moment both are refused, which is better than text nobody
     constrains.
@@ -27,14 +27,14 @@ class GrammarRefusal:
         self._param = "grammar" if request.grammar else "response_format"
         self._log = log if constrained else None
         self._start = 0 if self._log is None else self._log.size()
+        self._seen = 0
 
     def check(self) -> None:
         """Raises BadParameter (code "grammar_not_enforced") with the engine's reason."""
-        if self._log is None:
+        if self._log is None or (grown := self._log.size() - self._start) <= self._seen:
             return
-        grown = self._log.size() - self._start
-        found = _REFUSED.search(self._log.tail_bytes(min(grown, _MAX_READ))) if grown > 0 else None
-        self._log = None
+        self._seen = grown
+        found = _REFUSED.search(self._log.read_from(self._start, _MAX_READ))
         if found is not None:
             reason = found[1].decode("utf-8", "replace")[:300]
             what = "grammar" if self._param == "grammar" else "JSON schema"

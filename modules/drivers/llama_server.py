@@ -115,7 +115,7 @@ class LlamaServerEngine:
                 if not begun:
                     begun = True
                     self._started(reader)
-                    enforced.check()
+                enforced.check()
                 for chunk in reader.read(batch):
                     turn.pause()
                     yield chunk

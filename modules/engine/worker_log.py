@@ -67,6 +67,15 @@ class WorkerLog:
             return b""
         return data if length <= size else data.partition(b"\n")[2]
 
+    def read_from(self, start: int, size: int) -> bytes:
+        """At most `size` bytes from there on; empty when there is no file, or it was cut meanwhile."""
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(start)
+                return file.read(size)
+        except OSError:
+            return b""
+
     def tail(self, lines: int = 200) -> list[str]:
         """The last lines as text."""
         return self.tail_bytes().decode("utf-8", "replace").splitlines()[-lines:]

@@ -21,6 +21,8 @@ MEMORY = 1 << 30
 CPU_SECONDS = 20
 _PLACE = re.compile(r'^(?:at \d+\(\d+\): )?(?:failed to compile JSON schema: |failed to parse "%json": )?')
 _LONGEST_REASON = 300  # characters
+_LIMIT = "max is"  # the compiler's own words, not ours
+STEPS = 4
 
 
 def why_not(kind: str, text: str) -> str | None:
@@ -40,13 +42,27 @@ def why_not(kind: str, text: str) -> str | None:
     # Validation names what is not supported; tokens written as <name> belong to a model and are not looked up here.
     said = str(LLMatcher.validate_grammar(compiled))
     if not said and not (kind == "grammar" and "<" in compiled):
-        matcher = LLMatcher(tokenizer, compiled, log_level=0)
-        if not matcher.is_error():
-            matcher.compute_bitmask()
-        if matcher.is_error():
-            return "no text fits it"
+        return _tried(LLMatcher(tokenizer, compiled, log_level=0))
     reason = " ".join(_PLACE.sub("", said.split("\n   1 | ")[0]).split())  # without the grammar quoted below
     return reason if len(reason) <= _LONGEST_REASON else reason[:_LONGEST_REASON] + "…"
+
+
+def _tried(matcher: Any) -> str:
+    """Why a text cannot be begun and gone on with, "" when it can: some limits show only after the first token."""
+    for step in range(STEPS):
+        if matcher.is_error() or matcher.is_stopped():
+            break
+        bits = matcher.compute_bitmask()
+        if matcher.is_error():
+            break
+        allowed = next((number for number in range(256) if bits[number // 8] >> number % 8 & 1), None)
+        if allowed is None:
+            return "" if step else "no text fits it"
+        matcher.consume_token(allowed)
+    if not matcher.is_error():
+        return ""
+    said = " ".join(str(matcher.get_error()).partition("<state>")[0].split())
+    return f"the compiler gives up on it ({said})" if _LIMIT in said else "no text fits it"
 
 
 class _Bytes:

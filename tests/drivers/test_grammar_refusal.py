@@ -25,6 +25,12 @@ def test_what_the_engine_logs_about_this_request_is_told(tmp_path: Path) -> None
     with pytest.raises(BadParameter, match="lexer precomputation failed") as caught:
         watch.check()
     assert (caught.value.code, caught.value.param) == ("grammar_not_enforced", "response_format")
+    later = GrammarRefusal(request, log)
+    later.check()
+    with log.path.open("ab") as file:
+        file.write(REFUSED)
+    with pytest.raises(BadParameter):
+        later.check()
 
 
 def test_a_request_without_a_grammar_does_not_look(tmp_path: Path) -> None:
