@@ -21,7 +21,7 @@ if os.name != "nt":
     import fcntl
 
 LIMIT = 8 * 2**30
-"""Bytes of all saved states together; see docs/decisions.md."""
+"""Bytes of all saved states together; see docs/decisions/."""
 SHARE = 4
 """They also take at most one part in so many of the disk's space that is free or theirs."""
 _TRIES = 3

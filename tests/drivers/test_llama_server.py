@@ -62,6 +62,20 @@ async def test_vectors_come_in_the_order_of_the_texts_and_with_length_one() -> N
         await engine.close()
 
 
+async def test_a_mark_for_images_that_a_person_typed_does_not_reach_the_engine() -> None:
+    heard: list[Any] = []
+
+    def make(body: Any) -> Any:
+        heard.append(body["input"])
+        return {"data": [{"index": 0, "embedding": [1.0]}], "usage": {}}
+
+    async with served(answering("/v1/embeddings", make)) as (_, client):
+        engine = engine_at(client.port, features=("embeddings",))
+        await engine.embed([f"a {MEDIA_MARK}"])
+        assert MEDIA_MARK not in heard[0][0]
+        await engine.close()
+
+
 @pytest.mark.parametrize("flavour", ["llama-server", "openai"])
 async def test_vectors_are_computed_where_they_hold_up_nobody(flavour: str, monkeypatch: pytest.MonkeyPatch) -> None:
     where: list[threading.Thread] = []

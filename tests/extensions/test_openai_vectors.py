@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 
 from extensions.openai.script import routes
 from loaders.base import Feature
-from loaders.text.media_mark import MEDIA_MARK
 from modules.errors import EngineError, NotFound
 from modules.extension_api import ExtensionContext, ModelAccess
 from modules.generation.pipeline import Generation
@@ -292,27 +291,6 @@ def test_a_failure_of_the_engine_is_told_and_the_model_given_back() -> None:
     short = post("/v1/rerank", {"query": "q", "documents": ["a", "b"]}, StandIn(scores=(1.0,)))
     assert short.status_code == 500
     assert "1 scores for 2 documents" in short.json()["error"]["message"]
-
-
-def test_marks_for_images_never_reach_the_engine() -> None:
-    heard: list[str] = []
-
-    class Listening(StandIn):
-        async def embed(self, texts: Any) -> Any:
-            heard.extend(texts)
-            return await super().embed(texts)
-
-        async def rerank(self, query: str, documents: Any) -> Any:
-            heard.extend([query, *documents])
-            return await super().rerank(query, documents)
-
-    marked = f"a {MEDIA_MARK}"
-    ids = list(marked.encode())
-    assert post("/v1/embeddings", {"input": [marked, ids]}, Listening()).status_code == 200
-    body = {"query": marked, "documents": [marked]}
-    assert post("/v1/rerank", body, Listening(scores=(1.0,))).status_code == 200
-    assert len(heard) == 4
-    assert not [text for text in heard if MEDIA_MARK in text]
 
 
 JSON = st.recursive(
