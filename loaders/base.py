@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from modules.errors import BadParameter, shown_value
 from modules.sampling.param import as_flag, as_number, written
-from modules.types import Chunk, Embeddings, EngineInfo, GenerationRequest, Message, ParamValue
+from modules.tasks import Task
+from modules.types import Chunk, EngineInfo, GenerationRequest, Message, ParamValue
 
 if TYPE_CHECKING:
     from modules.estimates.values import Estimator, Step
@@ -99,6 +100,7 @@ class LoaderSpec:
     rank      place among the loaders of a format: the smallest that can run is taken unless another is asked for
     hardware  kinds of device it cannot do without, any of them: ("cuda",); () = runs anywhere
     estimate  what a load will take (see modules/estimates/values.py); None = it cannot be said
+    tasks     names of tasks (modules/tasks.py) it has without a feature of that name
     options   names of program settings (modules/settings/store.py) it has to know, as LoadRequest.options
     ladder    how to make a load smaller that did not fit, step by step (see modules/models/fallback.py)
     """
@@ -120,6 +122,7 @@ class LoaderSpec:
     ladder: tuple[Step, ...] = ()
     options: tuple[str, ...] = ()
     format_needs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    tasks: tuple[str, ...] = ()
 
     def check_settings(self, settings: Mapping[str, Any]) -> dict[str, ParamValue]:
         """All settings with defaults filled in. Raises BadParameter for an unknown name or a bad value."""
@@ -174,9 +177,7 @@ class EngineBackend(Protocol):
     An engine with Feature.TOOLS gets `request.tools` and yields ToolCall pieces; it then ends with "tool_calls".
     `render` with `continue_last` leaves the last message open; `tokenize` with `special` adds what the model
     puts around a text (BOS). A backend whose `info.endpoint` is set is never asked for any of these: the server
-    speaks to the endpoint. `embed` is called only where the spec has Feature.EMBEDDINGS, from threads of its own,
-    several at the same time; it has to look at `cancelled()` between texts and raise Cancelled soon after it turns
-    true, and to let running replies have their turn.
+    speaks to the endpoint.
     """
 
     info: EngineInfo
@@ -185,8 +186,16 @@ class EngineBackend(Protocol):
     def render(self, messages: tuple[Message, ...], variables: Mapping[str, Any], continue_last: bool) -> str: ...
     def tokenize(self, text: str, special: bool) -> list[int]: ...
     def detokenize(self, tokens: list[int]) -> str: ...
-    def embed(self, texts: list[str], cancelled: Callable[[], bool]) -> Embeddings: ...
     def close(self) -> None: ...
+
+
+TaskFunction = Callable[[Mapping[str, Any], Callable[[], bool]], Any]
+"""`run(request, cancelled)`: one task of a backend, from its request's fields to its answer, JSON-ready or a dataclass.
+
+A backend that has tasks beside writing text has an attribute `tasks`: name of the task (modules/tasks.py) → function.
+They are called from threads of their own, several at the same time. Each has to look at `cancelled()` and raise
+Cancelled soon after it turns true, and to let running replies have their turn.
+"""
 
 
 LoadFunction = Callable[[LoadRequest, Callable[[float, str], None]], EngineBackend]
@@ -196,3 +205,8 @@ LoadFunction = Callable[[LoadRequest, Callable[[float, str], None]], EngineBacke
 def features_of(spec: LoaderSpec, info: EngineInfo) -> frozenset[Feature]:
     """What a loaded model offers: what its loader can do, less what this model cannot."""
     return spec.features if info.features is None else spec.features & {Feature(name) for name in info.features}
+
+
+def offers(spec: LoaderSpec, info: EngineInfo, task: Task[Any, Any]) -> bool:
+    """Whether a loaded model can be asked for a task: by its feature, or because the spec lists it."""
+    return task.name in spec.tasks or any(feature.value == task.feature for feature in features_of(spec, info))

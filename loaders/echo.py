@@ -20,12 +20,13 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from loaders.base import Feature, LoaderSpec, LoadParam, LoadRequest
+from loaders.base import Feature, LoaderSpec, LoadParam, LoadRequest, TaskFunction
 from loaders.text.media_mark import MEDIA_MARK, marked_text
 from modules.errors import OUT_OF_MEMORY, Cancelled, ContextOverflow, EngineError, LoadFailed, Unsupported
 from modules.estimates.values import Settings, Step
 from modules.formats.facts import ModelFacts
 from modules.sampling.params import ECHO, dialect
+from modules.tasks import EMBED
 from modules.types import (
     Chunk,
     Done,
@@ -124,6 +125,9 @@ class EchoEngine:
 
     def __init__(self, request: LoadRequest) -> None:
         self._settings = request.settings
+        self.tasks: dict[str, TaskFunction] = {
+            EMBED.name: lambda asked, cancelled: self.embed(asked["texts"], cancelled)
+        }
         self._tool_calls = _calls(str(request.settings["tool_calls"]))
         self._ballast = bytearray(os.urandom(1024) * 1024 * int(self._number("memory")))
         self.info = EngineInfo(

@@ -12,6 +12,7 @@ from loaders.base import Feature, LoaderSpec
 from modules.errors import EnginehouseError
 from modules.messages.parts import ImagePart, TextPart
 from modules.sampling.params import ECHO, dialect
+from modules.tasks import EmbedRequest, Task
 from modules.types import (
     Chunk,
     Done,
@@ -91,11 +92,10 @@ class StandIn:
     async def detokenize(self, tokens: Sequence[int]) -> str:
         return bytes(tokens).decode()
 
-    async def embed(self, texts: Sequence[str]) -> Embeddings:
-        return Embeddings(tuple((0.6, 0.0, 0.8) for _ in texts), sum(map(len, texts)))
-
-    async def rerank(self, query: str, documents: Sequence[str]) -> Ranking:
-        return Ranking(tuple(self.scores), sum(map(len, documents)))
+    async def call(self, task: Task[Any, Any], request: Any) -> Any:
+        if isinstance(request, EmbedRequest):
+            return Embeddings(tuple((0.6, 0.0, 0.8) for _ in request.texts), sum(map(len, request.texts)))
+        return Ranking(tuple(self.scores), sum(map(len, request.documents)))
 
 
 @dataclass

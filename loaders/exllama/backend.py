@@ -22,7 +22,6 @@ from modules.sampling.params import BY_NAME
 from modules.types import (
     Chunk,
     Done,
-    Embeddings,
     EngineInfo,
     FinishReason,
     GenerationRequest,
@@ -156,10 +155,6 @@ class ExLlamaEngine:
 
     def detokenize(self, tokens: list[int]) -> str:
         return self._library.decode(tokens)
-
-    def embed(self, texts: list[str], cancelled: Callable[[], bool]) -> Embeddings:
-        """The libraries compute none; the specs say so."""
-        raise Unsupported("ExLlama makes no embeddings.", param="model")
 
     def close(self) -> None:
         """The process ends, and with it the card's memory."""

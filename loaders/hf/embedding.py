@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
-from loaders.base import Feature, LoaderSpec, LoadRequest
+from loaders.base import Feature, LoaderSpec, LoadRequest, TaskFunction
 from loaders.hf.cancellation import Stopped, layers_of, stoppable
 from loaders.hf.device_map import Place, choose_dtype
 from loaders.hf.loading import main_device, weights_reported
@@ -21,6 +21,7 @@ from loaders.hf.out_of_memory import trim
 from loaders.text.embedding_queue import turn
 from loaders.text.hf_folder import choose_context, folder_of
 from modules.errors import BadRequest, Cancelled, ContextOverflow, LoadFailed, Unsupported
+from modules.tasks import EMBED
 from modules.types import Chunk, Embeddings, EngineInfo, GenerationRequest, Message
 
 _AT_ONCE, _TOKENS = 16, 8192
@@ -45,6 +46,11 @@ class EmbeddingEngine:
         self._device = device
         self._lock = threading.Lock()
         self._stack = layers_of(model)
+
+    @property
+    def tasks(self) -> Mapping[str, TaskFunction]:
+        """See TaskFunction."""
+        return {EMBED.name: lambda request, cancelled: self.embed(request["texts"], cancelled)}
 
     def embed(self, texts: list[str], cancelled: Callable[[], bool]) -> Embeddings:
         """One vector of length 1 per text. Raises BadRequest for none, ContextOverflow for one that is too long, and

@@ -27,7 +27,7 @@ from loaders.text.template_probe import probe
 from loaders.torch_sampling.chain import Sampler
 from loaders.torch_sampling.grammar import Grammar
 from modules.errors import BadRequest, ContextOverflow, LoadFailed, Unsupported
-from modules.types import Chunk, Embeddings, EngineInfo, GenerationRequest, Message, ParamValue
+from modules.types import Chunk, EngineInfo, GenerationRequest, Message, ParamValue
 
 _SPACES = {"whitespace_pattern": r" ?|\n{1,2}[ \t]{0,20}"}
 """Between the parts of JSON, as llama.cpp allows: a small model may write blank lines to the end of its reply."""
@@ -132,10 +132,6 @@ class HfEngine:
     def detokenize(self, tokens: list[int]) -> str:
         """Text of ids; those the tokenizer does not know have none."""
         return self._words.decode(tokens)
-
-    def embed(self, texts: list[str], cancelled: Callable[[], bool]) -> Embeddings:
-        """It writes; models for embeddings have a backend of their own."""
-        raise Unsupported("This model makes no embeddings.", hint="Load a model made for them.", param="model")
 
     def close(self) -> None:
         """End the model's thread."""

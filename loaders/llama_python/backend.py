@@ -15,6 +15,7 @@ import llama_cpp
 import numpy as np
 import numpy.typing as npt
 
+from loaders.base import TaskFunction
 from loaders.llama_python.chain import Chain, unused
 from loaders.llama_python.constraint import Constraint, Schemas, constraint_of
 from loaders.llama_python.images import ImagePart
@@ -28,6 +29,7 @@ from loaders.text.template_probe import probe
 from loaders.text.utf8_stream import TextPieces
 from modules.errors import BadParameter, BadRequest, Cancelled, ContextOverflow, EngineError, Unsupported
 from modules.sampling.params import BY_NAME
+from modules.tasks import EMBED
 from modules.types import (
     Chunk,
     Done,
@@ -145,6 +147,11 @@ class LlamaPythonEngine:
 
     def detokenize(self, tokens: list[int]) -> str:
         return self._vocabulary.detokenize(tokens)
+
+    @property
+    def tasks(self) -> Mapping[str, TaskFunction]:
+        """See TaskFunction."""
+        return {EMBED.name: lambda request, cancelled: self.embed(request["texts"], cancelled)}
 
     def embed(self, texts: list[str], cancelled: Callable[[], bool]) -> Embeddings:
         """One vector per text, pooled as the model says, else by the mean. Texts are read one after the other; a

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 from modules.errors import EngineError
-from modules.types import Chunk, Embeddings, EngineInfo, GenerationRequest, Message
+from modules.types import Chunk, EngineInfo, GenerationRequest, Message
 
 
 class Template(Protocol):
@@ -38,9 +38,6 @@ class EndpointBackend:
         raise _elsewhere()
 
     def detokenize(self, tokens: list[int]) -> str:
-        raise _elsewhere()
-
-    def embed(self, texts: list[str], cancelled: Callable[[], bool]) -> Embeddings:
         raise _elsewhere()
 
     def close(self) -> None:

@@ -6,7 +6,9 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Protocol
 
 from loaders.base import LoaderSpec
-from modules.types import Chunk, Embeddings, EngineInfo, GenerationRequest, Message, Ranking, RenderedPrompt
+from modules.errors import Unsupported
+from modules.tasks import A, Q, Task
+from modules.types import Chunk, EngineInfo, GenerationRequest, Message, RenderedPrompt
 
 
 class Engine(Protocol):
@@ -21,7 +23,7 @@ class Engine(Protocol):
     `continue_last` leaves the last message open, so that the reply goes on from it. `variables` go to the template as
     they are; `tools` among them are the functions on offer. Images are given as places in the text.
 
-    `embed` and `rerank` are there where the spec has Feature.EMBEDDINGS and Feature.RERANK.
+    `call` asks for anything else, by a row of modules/tasks.py. Unsupported where the engine has no such task.
 
     All but `generate` raise EngineError, Unsupported or a BadRequest.
     """
@@ -39,6 +41,10 @@ class Engine(Protocol):
 
     async def detokenize(self, tokens: Sequence[int]) -> str: ...
 
-    async def embed(self, texts: Sequence[str]) -> Embeddings: ...
+    async def call(self, task: Task[Q, A], request: Q) -> A: ...
 
-    async def rerank(self, query: str, documents: Sequence[str]) -> Ranking: ...
+
+def no_task(spec: LoaderSpec, task: Task[Any, Any]) -> Unsupported:
+    """The error of every driver for a task that its engine does not have."""
+    return Unsupported(f"The loader {spec.name} does not offer {task.feature or task.name}.",
+                       hint="Use a model and a loader that offer it.", param="model")  # fmt: skip

@@ -11,7 +11,7 @@ import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -19,6 +19,7 @@ from loaders.base import Feature, LoaderSpec, features_of
 from loaders.served.llama_adapters import ROUTE, adapters_of
 from loaders.text.media_mark import MEDIA_MARK, marked_text, rendered, without_marks
 from modules.drivers import llama_embeddings, openai_errors, slot_state
+from modules.drivers.base import no_task
 from modules.drivers.endpoint_client import client_of
 from modules.drivers.grammar_refusal import GrammarRefusal
 from modules.drivers.http_client import Connection, ConnectionLost, events, read_all
@@ -32,6 +33,7 @@ from modules.engine.process import WorkerProcess
 from modules.errors import BadRequest, EngineCrashed, EngineError, EnginehouseError, Unsupported
 from modules.messages.reasoning import MARK_TOKENS, model_marks
 from modules.messages.tool_calls import openai_message, system_for_developer
+from modules.tasks import A, EmbedRequest, Q, RerankRequest, Task
 from modules.types import (
     Chunk,
     Done,
@@ -172,8 +174,15 @@ class LlamaServerEngine:
         """See Engine."""
         return str((await self._ask("/detokenize", {"tokens": list(tokens)}))["content"])
 
-    async def embed(self, texts: Sequence[str]) -> Embeddings:
+    async def call(self, task: Task[Q, A], request: Q) -> A:
         """See Engine. The model has to be loaded for it."""
+        if isinstance(request, EmbedRequest):
+            return cast(A, await self._embed(request.texts))
+        if isinstance(request, RerankRequest):
+            return cast(A, await self._rerank(request))
+        raise no_task(self.spec, task)
+
+    async def _embed(self, texts: Sequence[str]) -> Embeddings:
         self._offers(Feature.EMBEDDINGS, "makes no embeddings", "embeddings")
         if not texts:
             return Embeddings((), 0)
@@ -182,12 +191,12 @@ class LlamaServerEngine:
         )
         return await asyncio.to_thread(llama_embeddings.embeddings, answer, len(texts))  # a second for many long ones
 
-    async def rerank(self, query: str, documents: Sequence[str]) -> Ranking:
-        """See Engine. The model has to be one that ranks."""
+    async def _rerank(self, request: RerankRequest) -> Ranking:
         self._offers(Feature.RERANK, "does not rank texts", "rerank")
+        documents = [without_marks(text) for text in request.documents]
         if not documents:
             return Ranking((), 0)
-        body = {"query": without_marks(query), "documents": [without_marks(text) for text in documents]}
+        body = {"query": without_marks(request.query), "documents": documents}
         return llama_embeddings.ranking(await self._ask("/v1/rerank", body, llama_embeddings.TIMEOUT), len(documents))
 
     async def save_slot(self, name: str, prompt: Prompt) -> int:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
 from loaders.base import LoaderSpec
 from loaders.served.server_kinds import FLAVOURS
 from modules.drivers import openai_errors
+from modules.drivers.base import no_task
 from modules.drivers.endpoint_client import client_of
 from modules.drivers.http_client import Connection, ConnectionLost, read_all
 from modules.drivers.openai_reply import Reply, sse
@@ -23,6 +24,7 @@ from modules.drivers.openai_request import Ask, ask_for, unit, without
 from modules.engine.in_flight import InFlight
 from modules.engine.process import WorkerProcess
 from modules.errors import BadRequest, EngineError, EnginehouseError, Unsupported
+from modules.tasks import A, EmbedRequest, Q, Task
 from modules.types import (
     Chunk,
     Embeddings,
@@ -33,7 +35,6 @@ from modules.types import (
     Message,
     Notice,
     Progress,
-    Ranking,
     RenderedPrompt,
 )  # fmt: skip
 
@@ -209,18 +210,19 @@ class OpenAIServerEngine:
         if not self._flavour.tokenize:
             raise Unsupported(f"The server at {self.where} does not tell its tokens.", code="no_tokenizer")
 
-    async def embed(self, texts: Sequence[str]) -> Embeddings:
-        """See Engine."""
+    async def call(self, task: Task[Q, A], request: Q) -> A:
+        """See Engine. OpenAI's protocol has embeddings, and no route that ranks."""
+        if isinstance(request, EmbedRequest):
+            return cast(A, await self._embed(request.texts))
+        raise no_task(self.spec, task)
+
+    async def _embed(self, texts: Sequence[str]) -> Embeddings:
         body = {"model": self._model, "input": list(texts), "encoding_format": "float"}
         answer = await self._ask(self._endpoint.api + "/embeddings", body)
         try:
             return await asyncio.to_thread(_embeddings, answer, len(texts))  # a second for many long ones
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise self._unreadable(error) from None
-
-    async def rerank(self, query: str, documents: Sequence[str]) -> Ranking:
-        """Raises Unsupported: OpenAI's protocol has no such route."""
-        raise Unsupported(f"The loader {self.spec.name} does not rerank.", param="model")
 
     async def close(self) -> None:
         """Hang up on the server."""

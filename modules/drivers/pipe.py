@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
-from loaders.base import LoaderSpec
+from loaders.base import LoaderSpec, offers
 from loaders.text.media_mark import marked_prompt, rendered, without_marks
+from modules.drivers.base import no_task
 from modules.drivers.worker_call import call
 from modules.engine import protocol
 from modules.engine.chunk_buffer import ChunkBuffer
 from modules.engine.in_flight import InFlight
 from modules.engine.process import WorkerProcess
-from modules.errors import BadRequest, EnginehouseError, Unsupported
+from modules.errors import BadRequest, EnginehouseError
 from modules.messages.parts import TextPart
 from modules.sampling.params import BY_NAME, without_neutral
+from modules.tasks import A, Q, Task
 from modules.types import (
     Chunk,
     Done,
-    Embeddings,
     EngineInfo,
     Failed,
     GenerationRequest,
     Message,
-    Ranking,
     RenderedPrompt,
 )
 
@@ -113,17 +113,24 @@ class PipeEngine:
         """See Engine."""
         return str(await call(self._process, "detokenize", tokens=list(tokens)))
 
-    async def embed(self, texts: Sequence[str]) -> Embeddings:
+    async def call(self, task: Task[Q, A], request: Q) -> A:
         """See Engine. Whoever stops waiting stops the computation too."""
-        found = await call(self._process, "embed", stops=True, texts=[without_marks(text) for text in texts])
-        return Embeddings(tuple(tuple(vector) for vector in found["vectors"]), int(found["tokens"]))
-
-    async def rerank(self, query: str, documents: Sequence[str]) -> Ranking:
-        """No engine in a worker of ours offers it."""
-        raise Unsupported(f"The loader {self.spec.name} does not rerank.", param="model")
+        if not offers(self.spec, self.info, task):
+            raise no_task(self.spec, task)
+        asked = _unmarked(asdict(request))  # type: ignore[call-overload]
+        return task.read(await call(self._process, "task", stops=True, task=task.name, request=asked))
 
     async def close(self) -> None:
         """Nothing to close: the pipes are the worker's."""
+
+
+def _unmarked(value: Any) -> Any:
+    """A request without the marks of images that a person may have typed into one of its texts."""
+    if isinstance(value, str):
+        return without_marks(value)
+    if isinstance(value, Mapping):
+        return {name: _unmarked(inner) for name, inner in value.items()}
+    return [_unmarked(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def _sendable_message(message: Message) -> Message:

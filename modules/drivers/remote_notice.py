@@ -6,7 +6,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Protocol
 
 from modules.drivers.base import Engine
-from modules.types import Chunk, Embeddings, GenerationRequest, Message, Notice, Ranking, RenderedPrompt
+from modules.tasks import A, Q, Task
+from modules.types import Chunk, GenerationRequest, Message, Notice, RenderedPrompt
 
 
 class Closing(Engine, Protocol):
@@ -55,13 +56,9 @@ class RemoteNoticeEngine:
         """See Engine."""
         return await self.engine.detokenize(tokens)
 
-    async def embed(self, texts: Sequence[str]) -> Embeddings:
+    async def call(self, task: Task[Q, A], request: Q) -> A:
         """See Engine."""
-        return await self.engine.embed(texts)
-
-    async def rerank(self, query: str, documents: Sequence[str]) -> Ranking:
-        """See Engine."""
-        return await self.engine.rerank(query, documents)
+        return await self.engine.call(task, request)
 
     async def close(self) -> None:
         """Hang up."""

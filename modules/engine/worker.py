@@ -28,9 +28,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from loaders.base import EngineBackend, LoadFunction
+from loaders.base import EngineBackend, LoadFunction, TaskFunction
 from modules.engine import protocol
-from modules.errors import Cancelled, EngineError, EnginehouseError, LoadFailed
+from modules.errors import Cancelled, EngineError, EnginehouseError, LoadFailed, Unsupported
 from modules.types import Chunk, Done, Failed, GenerationRequest, Progress
 
 _PR_SET_PDEATHSIG = 1
@@ -51,8 +51,8 @@ class Wire:
                 rest = rest[os.write(self.fd, rest) :]
 
 
-_VECTORS = 4
-"""Requests for vectors that are taken in at the same time; the backend lets them take turns."""
+_TASKS = 4
+"""Tasks (vectors of texts …) that are taken in at the same time; the backend lets them take turns."""
 
 
 @dataclass(slots=True)
@@ -71,7 +71,7 @@ class Worker:
         self._backend: EngineBackend | None = None
         self._slots: ThreadPoolExecutor | None = None
         self._calls = ThreadPoolExecutor(max_workers=2, thread_name_prefix="call")
-        self._vectors = ThreadPoolExecutor(max_workers=_VECTORS, thread_name_prefix="vectors")  # chats do not wait here
+        self._tasks = ThreadPoolExecutor(max_workers=_TASKS, thread_name_prefix="task")  # chats do not wait here
         self._running: dict[int, Running] = {}
         self._calling: dict[int, Running] = {}
         self._lock = threading.Lock()
@@ -169,7 +169,7 @@ class Worker:
         key, calling = int(line["id"]), Running()
         with self._lock:
             self._calling[key] = calling
-        threads = self._vectors if line.get("method") == "embed" else self._calls
+        threads = self._tasks if line.get("method") == "task" else self._calls
         calling.future = threads.submit(self._call, key, line, calling)
 
     def _call(self, key: int, line: protocol.Line, calling: Running) -> None:
@@ -206,8 +206,11 @@ def _called(
             return backend.tokenize(arguments["text"], bool(arguments["special"]))
         case "detokenize":
             return backend.detokenize(arguments["tokens"])
-        case "embed":
-            return backend.embed(arguments["texts"], cancelled)
+        case "task":
+            functions: Mapping[str, TaskFunction] = getattr(backend, "tasks", {})
+            if (run := functions.get(str(arguments["task"]))) is not None:
+                return run(arguments["request"], cancelled)
+            raise Unsupported("This engine, as it is loaded, has no such task.", param="model")
     raise EngineError(f"The engine has no method {method!r}.")
 
 

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from loaders.base import Feature, LoaderSpec, features_of
-from modules.drivers.base import Engine
+from loaders.base import Feature, LoaderSpec, offers
+from modules.drivers.base import Engine, no_task
 from modules.errors import EngineError
 from modules.generation.checks import lacking, text_of_ids
 from modules.models.lease import Leases
 from modules.models.model_file import ModelFile
+from modules.tasks import EMBED, RERANK, A, EmbedRequest, Q, RerankRequest, Task
 from modules.types import Notice
 
-KINDS = {Feature.EMBEDDINGS: "embedding", Feature.RERANK: "reranker"}
 MOST_NAMED = 10
 Input = str | tuple[int, ...]
 Files = Callable[[], Awaitable[Iterable[ModelFile]]]
@@ -49,9 +50,9 @@ async def embed(models: Leases, name: str | None, inputs: Sequence[Input], files
     """
     async with models.lease(name) as lease:
         engine = lease.engine
-        await _check(engine, Feature.EMBEDDINGS, files)
+        await _check(engine, EMBED, files)
         texts = [one if isinstance(one, str) else await text_of_ids(engine, one, "input") for one in inputs]
-        found = await engine.embed(texts)
+        found = await engine.call(EMBED, EmbedRequest(tuple(texts)))
         if len(found.vectors) != len(texts):
             raise EngineError(f"The engine gave {len(found.vectors)} vectors for {len(texts)} texts.")
         return Embedded(engine.info.model, found.vectors, found.tokens, lease.notices)
@@ -61,24 +62,35 @@ async def rerank(models: Leases, name: str | None, query: str, documents: Sequen
     """Scores of documents for a query. Raises as `embed` does."""
     async with models.lease(name) as lease:
         engine = lease.engine
-        await _check(engine, Feature.RERANK, files)
-        found = await engine.rerank(query, documents)
+        await _check(engine, RERANK, files)
+        found = await engine.call(RERANK, RerankRequest(query, tuple(documents)))
         if len(found.scores) != len(documents):
             raise EngineError(f"The engine gave {len(found.scores)} scores for {len(documents)} documents.")
         return Ranked(engine.info.model, found.scores, found.tokens, lease.notices)
 
 
-def _made_for(file: ModelFile, feature: Feature) -> bool:
+async def run_task(models: Leases, name: str | None, task: Task[Q, A], request: Q, files: Files) -> A:
+    """Any task of modules/tasks.py, or one that a loader of an extension brings. Raises as `embed` does."""
+    async with models.lease(name) as lease:
+        await _check(lease.engine, task, files)
+        answer: A = await lease.engine.call(task, request)
+        return answer
+
+
+def _made_for(file: ModelFile, task: Task[Any, Any]) -> bool:
     """Whether a model of the catalogue was made for it, as far as its file says."""
-    return file.kind == KINDS[feature] or feature.value in file.capabilities
+    return file.kind == task.kind or task.feature in file.capabilities
 
 
-async def _check(engine: Engine, feature: Feature, files: Files) -> None:
+async def _check(engine: Engine, task: Task[Any, Any], files: Files) -> None:
     """Raises Unsupported that names what could do it: models that are there, or a setting of this loader."""
-    if feature in features_of(engine.spec, engine.info):
+    if offers(engine.spec, engine.info, task):
         return
+    if not task.feature:
+        raise no_task(engine.spec, task)
+    feature = Feature(task.feature)
     ways = []
-    there = [file.name for file in await files() if file.runnable and _made_for(file, feature)]
+    there = [file.name for file in await files() if file.runnable and _made_for(file, task)]
     if others := [name for name in there if name != engine.info.model][:MOST_NAMED]:
         ways.append("name a model that was made for it: " + ", ".join(others))
     if feature in engine.spec.features and (setting := _setting_for(engine.spec, feature)):

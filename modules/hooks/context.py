@@ -18,6 +18,7 @@ from modules.models.pool import ModelPool
 from modules.models.status import ModelStatus
 from modules.sampling.presets import Presets
 from modules.settings.store import Settings
+from modules.tasks import A, Q, Task
 from modules.version import VERSION
 
 
@@ -53,6 +54,10 @@ class ModelAccess:
         Loads it when it is not there. Raises Unsupported for a model or loader that makes none, naming what could.
         """
         return await vectors.embed(self._models, name, inputs, self.list)
+
+    async def run_task(self, name: str | None, task: Task[Q, A], request: Q) -> A:
+        """What a loader offers beside text, embeddings and ranking, by a task of its own; otherwise as `embed`."""
+        return await vectors.run_task(self._models, name, task, request, self.list)
 
     async def rerank(self, name: str | None, query: str, documents: Sequence[str]) -> Ranked:
         """How well each document fits the query, larger is better; otherwise as `embed`."""

@@ -22,6 +22,7 @@ from modules.errors import BadRequest, ContextOverflow, EngineError, Unsupported
 from modules.types import Endpoint, EngineInfo
 from tests.drivers.openai_making import driver
 from tests.drivers.test_http_client import OK, STREAM, Answer, chunk, served
+from tests.engine.asking import embed, rerank
 from tests.engine.making import ask, ask_with_images, collect, done_of, failed_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
@@ -55,7 +56,7 @@ async def test_vectors_come_in_the_order_of_the_texts_and_with_length_one() -> N
 
     async with served(answering("/v1/embeddings", make)) as (_, client):
         engine = engine_at(client.port, features=("embeddings",))
-        found = await engine.embed(["a", "b"])
+        found = await embed(engine, ["a", "b"])
         assert found.vectors == (pytest.approx((0.6, 0.8)), pytest.approx((0.6, 0.8)))
         assert found.tokens == 5
         assert failed_of(await collect(engine, ask("x"))).error["param"] == "model"
@@ -71,7 +72,7 @@ async def test_a_mark_for_images_that_a_person_typed_does_not_reach_the_engine()
 
     async with served(answering("/v1/embeddings", make)) as (_, client):
         engine = engine_at(client.port, features=("embeddings",))
-        await engine.embed([f"a {MEDIA_MARK}"])
+        await embed(engine, [f"a {MEDIA_MARK}"])
         assert MEDIA_MARK not in heard[0][0]
         await engine.close()
 
@@ -90,7 +91,7 @@ async def test_vectors_are_computed_where_they_hold_up_nobody(flavour: str, monk
         here = engine_at(client.port, features=("embeddings",))
         engine = here if flavour == "llama-server" else driver(f"http://127.0.0.1:{client.port}", key="")
         monkeypatch.setattr(math, "sqrt", watched)
-        await engine.embed(["a"])
+        await embed(engine, ["a"])
         monkeypatch.undo()
         assert where
         assert threading.current_thread() not in where
@@ -105,11 +106,11 @@ async def test_scores_come_in_the_order_of_the_documents() -> None:
 
     async with served(answering("/v1/rerank", make)) as (_, client):
         engine = engine_at(client.port, features=("rerank",))
-        found = await engine.rerank("q", ["a", "b", "c"])
+        found = await rerank(engine, "q", ["a", "b", "c"])
         assert found.scores == (0.0, -1.0, -2.0)
         assert found.tokens == 7
         with pytest.raises(Unsupported):
-            await engine.embed(["a"])
+            await embed(engine, ["a"])
         await engine.close()
 
 
@@ -120,7 +121,7 @@ async def test_a_server_that_has_no_embeddings_says_so_itself() -> None:
     async with served(answering("/v1/embeddings", lambda _: error, b"501 Not Implemented")) as (_, client):
         engine = engine_at(client.port)
         with pytest.raises(EngineError, match="does not support embeddings"):
-            await engine.embed(["a"])
+            await embed(engine, ["a"])
         await engine.close()
 
 

@@ -30,6 +30,7 @@ from tests.drivers.openai_making import (
     plain,
     saying,
 )  # fmt: skip
+from tests.engine.asking import embed
 from tests.engine.making import ask, collect, failed_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
@@ -134,7 +135,7 @@ async def test_a_llama_server_tells_its_time_too() -> None:
         engine = LlamaServerEngine(endpoint, info, SPEC)
         assert failed_of(await collect(engine, ask("Hi"))).error["retry_after"] == 4.0
         with pytest.raises(EnginehouseError) as caught:
-            await engine.embed(["x"])
+            await embed(engine, ["x"])
         assert caught.value.retry_after == 4.0
         await engine.close()
 

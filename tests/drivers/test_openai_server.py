@@ -34,6 +34,7 @@ from tests.drivers.openai_making import (
     plain,
     saying,
 )  # fmt: skip
+from tests.engine.asking import embed, rerank
 from tests.engine.making import ask, collect, done_of, failed_of, text_of, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
@@ -319,7 +320,7 @@ async def test_embeddings_come_in_order_and_of_length_one() -> None:
     rows = [{"index": 1, "embedding": [0, 2]}, {"index": 0, "embedding": [3, 4]}]
     async with faking(giving(plain({"data": rows, "usage": {"prompt_tokens": 6}}))) as fake:
         engine = driver(fake.url)
-        found = await engine.embed(["a", "b"])
+        found = await embed(engine, ["a", "b"])
         assert found.vectors == ((0.6, 0.8), (0.0, 1.0))
         assert found.tokens == 6
         assert fake.asked[0].body["input"] == ["a", "b"]
@@ -331,14 +332,14 @@ async def test_embeddings_that_are_none_are_an_error(body: Any) -> None:
     async with faking(giving(plain(body))) as fake:
         engine = driver(fake.url)
         with pytest.raises(EnginehouseError):
-            await engine.embed(["a"])
+            await embed(engine, ["a"])
         await engine.close()
 
 
 async def test_what_the_protocol_does_not_have_is_refused() -> None:
     engine = driver("http://127.0.0.1:1")
     with pytest.raises(Unsupported):
-        await engine.rerank("a", ["b"])
+        await rerank(engine, "a", ["b"])
     for request in (
         chat(grammar="root ::= x"),
         ask("x", json_schema={}),

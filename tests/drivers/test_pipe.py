@@ -10,6 +10,7 @@ import pytest
 from modules.engine import chunk_buffer
 from modules.engine.chunk_buffer import MOST_JOINED
 from modules.types import Chunk, Message, Text
+from tests.engine.asking import embed
 from tests.engine.making import ask, collect, done_of, failed_of, running, text_of, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
@@ -64,7 +65,7 @@ async def test_texts_nobody_wants_vectors_of_any_more_end_in_the_worker_and_neve
     tmp_path: Path,
 ) -> None:
     async with running(tmp_path, embeddings=8, speed=0.5) as (engine, process):
-        many = [asyncio.create_task(engine.embed(["word and word"] * 500)) for _ in range(6)]  # two of them wait
+        many = [asyncio.create_task(embed(engine, ["word and word"] * 500)) for _ in range(6)]  # two of them wait
         await until(lambda: len(process._handlers) == 6)
         rendered = await asyncio.wait_for(engine.render((Message("user", "hello"),), {}), 30)
         assert "hello" in rendered.text
@@ -76,5 +77,5 @@ async def test_texts_nobody_wants_vectors_of_any_more_end_in_the_worker_and_neve
             isinstance(end, asyncio.CancelledError) for end in await asyncio.gather(*many, return_exceptions=True)
         )
         await until(lambda: not process._handlers, 15)  # each was said to have ended; all of it would take hours
-        assert len((await engine.embed(["word"])).vectors) == 1
+        assert len((await embed(engine, ["word"])).vectors) == 1
         assert process.alive

@@ -284,7 +284,7 @@ def test_who_cannot_names_the_models_that_can(path: str, body: dict[str, Any], f
 
 def test_a_failure_of_the_engine_is_told_and_the_model_given_back() -> None:
     class Broken(StandIn):
-        async def embed(self, texts: Any) -> Any:
+        async def call(self, task: Any, request: Any) -> Any:
             raise EngineError("It broke.")
 
     assert post("/v1/embeddings", {"input": "x"}, Broken()).status_code == 500

@@ -14,6 +14,7 @@ from modules.drivers.connect import ConnectedEngine
 from modules.errors import BadParameter, EnginehouseError, Unsupported
 from modules.generation.checks import checked_against
 from modules.types import Message, Progress
+from tests.engine.asking import embed, rerank
 from tests.engine.making import ask, collect, done_of
 
 IN_THE_SUITE: Mapping[Feature, str] = {
@@ -52,10 +53,10 @@ async def refused(engine: ConnectedEngine, feature: Feature) -> None:
             checked_against(dataclasses.replace(ask(), **REQUESTS[feature]), engine)
     elif feature is Feature.EMBEDDINGS:
         with pytest.raises(EnginehouseError):
-            await engine.embed(["x"])
+            await embed(engine, ["x"])
     elif feature is Feature.RERANK:
         with pytest.raises(EnginehouseError):
-            await engine.rerank("x", ["y"])
+            await rerank(engine, "x", ["y"])
     elif feature is Feature.SPECULATION:  # a setting, not a request
         for name in GUESSES_AHEAD:
             with pytest.raises(BadParameter, match="has no setting called"):

@@ -16,6 +16,7 @@ from modules.generation.checks import checked_against
 from modules.messages.parts import FunctionCall
 from modules.messages.tool_calls import ToolCallAssembler
 from modules.types import GenerationRequest, Message, ToolCall
+from tests.engine.asking import embed
 from tests.engine.making import ask, collect, done_of, running, text_of
 from tests.loaders.conformance import Conformance, Loaded, cell
 from tests.pictures import picture
@@ -101,7 +102,7 @@ class TestSwitchedOn:
 
     @pytest.mark.cell(Feature.EMBEDDINGS.value, loader="echo")
     async def test_texts_that_share_words_have_vectors_that_are_near(self, engine: ConnectedEngine) -> None:
-        made = await engine.embed(["the cat sat down", "the cat sat up", "entirely other things"])
+        made = await embed(engine, ["the cat sat down", "the cat sat up", "entirely other things"])
         one, near, far = made.vectors
         assert {len(vector) for vector in made.vectors} == {8}
         assert sum(x * y for x, y in zip(one, near, strict=True)) > sum(x * y for x, y in zip(one, far, strict=True))

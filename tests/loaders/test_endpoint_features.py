@@ -19,6 +19,7 @@ from modules.generation.checks import checked_against
 from modules.types import Message, ToolCall
 from tests import gguf_parts
 from tests.drivers.openai_making import DONE, USAGE, driver, event, faking, piece, saying
+from tests.engine.asking import embed, rerank
 from tests.engine.making import MODEL, ask, collect, done_of, failed_of, running, text_of
 from tests.loaders.llama_making import loaded_with
 from tests.loaders.test_llama_features import STORY, far, first_logprobs
@@ -96,10 +97,10 @@ class TestAdapters:
 
     async def test_vectors_are_refused_with_what_the_server_lacks(self, engine: LlamaServerEngine) -> None:
         with pytest.raises(Unsupported) as caught:
-            await engine.embed(["x"])
+            await embed(engine, ["x"])
         assert "--embeddings" in caught.value.hint
         with pytest.raises(Unsupported) as caught:
-            await engine.rerank("x", ["y"])
+            await rerank(engine, "x", ["y"])
         assert "--reranking" in caught.value.hint
 
 
@@ -109,7 +110,7 @@ async def test_a_server_for_embeddings_makes_the_vectors_it_makes_at_home(tmp_pa
         assert features_of(engine.spec, engine.info) == {Feature.EMBEDDINGS}
         assert "It writes no text" in engine.info.details["notes"]
         texts = ["the sea", "a ship", "the sea"]
-        found, wanted = await engine.embed(texts), await own.embed(texts)
+        found, wanted = await embed(engine, texts), await embed(own, texts)
         assert found.tokens == wanted.tokens
         for one, other in zip(found.vectors, wanted.vectors, strict=True):
             assert one == pytest.approx(other, abs=1e-5)
@@ -117,7 +118,7 @@ async def test_a_server_for_embeddings_makes_the_vectors_it_makes_at_home(tmp_pa
         error = failed_of(await collect(engine, ask("the sea"))).error
         assert "does not write text" in error["message"]
         with pytest.raises(Unsupported):
-            await engine.rerank("the", ["sea"])
+            await rerank(engine, "the", ["sea"])
 
 
 @pytest.mark.cell(Feature.EMBEDDINGS.value, loader=OPENAI)
@@ -125,7 +126,7 @@ async def test_the_same_server_by_openais_routes_makes_the_same_vectors(tmp_path
     async with far_away(tmp_path, gguf_parts.vector_model(tmp_path / "tiny.gguf"), "openai") as (engine, own):
         assert Feature.EMBEDDINGS in features_of(engine.spec, engine.info)
         texts = ["a cat", "the sea"]
-        found, wanted = await engine.embed(texts), await own.embed(texts)
+        found, wanted = await embed(engine, texts), await embed(own, texts)
         for one, other in zip(found.vectors, wanted.vectors, strict=True):
             assert one == pytest.approx(other, abs=1e-5)
 
@@ -135,11 +136,11 @@ async def test_a_server_that_ranks_gives_the_scores_it_gives_at_home(tmp_path: P
     async with far_away(tmp_path, gguf_parts.vector_model(tmp_path / "tiny.gguf", ranks=True)) as (engine, own):
         assert features_of(engine.spec, engine.info) == {Feature.RERANK}
         documents = ["the ship", "a cat", "sea sea sea"]
-        found, wanted = await engine.rerank("the sea", documents), await own.rerank("the sea", documents)
+        found, wanted = await rerank(engine, "the sea", documents), await rerank(own, "the sea", documents)
         assert found.scores == pytest.approx(wanted.scores, abs=1e-5)
         assert len(set(found.scores)) == 3
         with pytest.raises(Unsupported):
-            await engine.embed(["the sea"])
+            await embed(engine, ["the sea"])
 
 
 @pytest.mark.real_model
@@ -153,7 +154,7 @@ async def test_a_model_for_text_on_a_server_for_embeddings_does_both_and_its_ada
         assert {Feature.EMBEDDINGS, Feature.LOGPROBS, Feature.PROMPT_CACHE} <= offered
         assert Feature.LORA not in offered
         assert engine.info.adapters == {}
-        (found,), (wanted,) = (await engine.embed([STORY])).vectors, (await own.embed([STORY])).vectors
+        (found,), (wanted,) = (await embed(engine, [STORY])).vectors, (await embed(own, [STORY])).vectors
         assert found == pytest.approx(wanted, abs=1e-4)
         params = {"max_tokens": 4, "temperature": 0.0}
         text = text_of(await collect(engine, ask(STORY, params=params)))

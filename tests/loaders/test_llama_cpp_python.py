@@ -25,6 +25,7 @@ from modules.engine.watchdog import Limits
 from modules.engine.worker_log import WorkerLog
 from modules.errors import ContextOverflow, LoadFailed
 from modules.types import GenerationRequest, Progress, Stats, Text
+from tests.engine.asking import embed
 from tests.engine.making import (
     MODEL,
     ask,
@@ -117,7 +118,7 @@ class TestLlamaCppPython(Conformance):
     async def test_embeddings_are_of_length_one_and_near_for_what_means_the_same(self, loaded: Loaded) -> None:
         engine, _ = loaded
         assert Feature.EMBEDDINGS in features_of(SPEC, engine.info)
-        made = await engine.embed(["The cat sits on the mat.", "A cat is sitting on a mat.", "Stock prices fell 3 %."])
+        made = await embed(engine, ["The cat sits on the mat.", "A cat is sitting on a mat.", "Stock prices fell 3 %."])
         first, same, other = made.vectors
         assert sum(x * x for x in first) == pytest.approx(1, abs=1e-4)
         assert made.tokens > 15
@@ -131,13 +132,13 @@ class TestLlamaCppPython(Conformance):
         self, loaded: Loaded
     ) -> None:
         engine, process = loaded
-        started = asyncio.create_task(engine.embed(["word " * 700] * 400))
+        started = asyncio.create_task(embed(engine, ["word " * 700] * 400))
         await until(lambda: len(process._handlers) == 1)
         assert done_of(await collect(engine, ask("Once", params={"max_tokens": 8}))).reason in ("stop", "length")
         assert not started.done()
         started.cancel()
         await until(lambda: not process._handlers, 15)  # all of it would take minutes
-        assert len((await engine.embed(["the sea"])).vectors) == 1
+        assert len((await embed(engine, ["the sea"])).vectors) == 1
 
     async def test_an_image_is_refused_without_the_part_for_it(self, loaded: Loaded) -> None:
         error = failed_of(await collect(loaded[0], ask("What?", images=("aGVsbG8=",), image_places=(0,)))).error
@@ -168,12 +169,12 @@ async def test_a_model_that_only_makes_embeddings_needs_no_setting_and_writes_no
     path = vector_model(tmp_path / "vectors.gguf")
     async with running(tmp_path, SPEC, str(path), Limits()) as (engine, process):
         assert features_of(SPEC, engine.info) == {Feature.EMBEDDINGS}
-        made = await engine.embed(["the sea", "the ship", "the sea"])
+        made = await embed(engine, ["the sea", "the ship", "the sea"])
         assert made.vectors[0] == made.vectors[2] != made.vectors[1]
         assert sum(x * x for x in made.vectors[0]) == pytest.approx(1, abs=1e-4)
         assert engine.info.context == 64
         with pytest.raises(ContextOverflow, match="64"):
-            await engine.embed(["the sea " * 60])
+            await embed(engine, ["the sea " * 60])
         assert failed_of(await collect(engine, ask("the sea"))).error["status"] == 422
         assert process.alive
 

@@ -23,6 +23,7 @@ from modules.engine.process import WorkerProcess
 from modules.errors import BadParameter, NotFound, StorageError, Unsupported
 from modules.types import Stats, Text
 from tests import gguf_parts
+from tests.engine.asking import embed, rerank
 from tests.engine.making import MODEL, ask, ask_with_images, collect, done_of, failed_of, running, text_of
 from tests.loaders.llama_making import loaded_with, raw
 from tests.pictures import looking
@@ -281,10 +282,10 @@ class TestWriting:
 
     async def test_vectors_are_refused_with_the_way_to_them(self, engine: LlamaServerEngine) -> None:
         with pytest.raises(Unsupported, match="no embeddings") as caught:
-            await engine.embed(["x"])
+            await embed(engine, ["x"])
         assert "mode embeddings" in caught.value.hint
         with pytest.raises(Unsupported):
-            await engine.rerank("x", ["y"])
+            await rerank(engine, "x", ["y"])
 
     async def test_a_reply_goes_on_past_a_full_context_where_it_is_shifted(self, engine: LlamaServerEngine) -> None:
         tokens = tuple((await engine.tokenize(STORY * 8))[:240])

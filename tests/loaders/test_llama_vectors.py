@@ -10,6 +10,7 @@ import pytest
 from loaders.base import Feature, features_of
 from modules.errors import ContextOverflow, Unsupported
 from tests import gguf_parts
+from tests.engine.asking import embed, rerank
 from tests.engine.making import MODEL, ask, collect, failed_of
 from tests.loaders.llama_making import loaded_with, stand_in
 
@@ -27,18 +28,18 @@ async def test_a_model_for_embeddings_makes_vectors_of_length_one_and_writes_not
         assert engine.info.details["used_for"] == "embeddings"
         assert features_of(engine.spec, engine.info) == {Feature.EMBEDDINGS}
         texts = ["the sea", "a ship", "the sea"]
-        found = await engine.embed(texts)
+        found = await embed(engine, texts)
         assert len(found.vectors) == 3
         assert all(math.fsum(value**2 for value in vector) == pytest.approx(1.0) for vector in found.vectors)
         assert found.vectors[0] == pytest.approx(found.vectors[2])
         assert found.vectors[0] != pytest.approx(found.vectors[1])
         assert found.tokens > 6
-        assert (await engine.embed([])).vectors == ()
+        assert (await embed(engine, [])).vectors == ()
         with pytest.raises(ContextOverflow):
-            await engine.embed(["zebra " * 60])
+            await embed(engine, ["zebra " * 60])
         assert "does not write" in failed_of(await collect(engine, ask("the sea"))).error["message"]
         with pytest.raises(Unsupported):
-            await engine.rerank("the", ["sea"])
+            await rerank(engine, "the", ["sea"])
 
 
 @pytest.mark.cell(Feature.RERANK.value, loader="llama.cpp")
@@ -46,14 +47,14 @@ async def test_a_model_that_ranks_scores_every_document_in_its_order(tmp_path: P
     async with loaded_with(tmp_path, gguf_parts.vector_model(tmp_path / "tiny.gguf", ranks=True)) as (engine, _):
         assert engine.info.details["used_for"] == "rerank"
         documents = ["the ship", "a cat", "sea sea sea"]
-        found = await engine.rerank("the sea", documents)
-        turned = await engine.rerank("the sea", documents[::-1])
+        found = await rerank(engine, "the sea", documents)
+        turned = await rerank(engine, "the sea", documents[::-1])
         assert found.scores == pytest.approx(turned.scores[::-1])
         assert len(set(found.scores)) == 3
         assert found.tokens > 9
-        assert (await engine.rerank("the sea", [])).scores == ()
+        assert (await rerank(engine, "the sea", [])).scores == ()
         with pytest.raises(Unsupported):
-            await engine.embed(["the sea"])
+            await embed(engine, ["the sea"])
 
 
 @pytest.mark.real_model
@@ -64,6 +65,6 @@ async def test_a_text_model_makes_embeddings_when_asked_with_the_pooling_asked_f
         own = stand_in(tmp_path) if pooling == "last" else ""
         settings = {"mode": "embeddings", "pooling": pooling, "context": 256, "parallel": 1}
         async with loaded_with(tmp_path, own=own, **settings) as (engine, _):
-            vectors.append((await engine.embed(["The sea is blue."])).vectors[0])
+            vectors.append((await embed(engine, ["The sea is blue."])).vectors[0])
     assert len(vectors[0]) == gguf_parts.HIDDEN
     assert vectors[0] != pytest.approx(vectors[1], abs=1e-3)
