@@ -168,7 +168,7 @@ def test_a_system_prompt_that_was_not_saved_does_not_take_the_place_of_a_newer_o
     page = chat(ready=False)
     with_draft(page, made["id"], "The older one.")
     page.open(made["id"])
-    toast = page.page.locator(".eh-toast", has_text="another system prompt by now")
+    toast = page.page.locator(".eh-toast", has_text="The system prompt of this chat was changed")
     toast.hover()  # so it stays
     page.ask("Hello")  # what is changed last is saved before; this is not
     assert live.call("GET", f"/api/chats/{made['id']}")["system"] == "The newer one."

@@ -57,7 +57,7 @@ def test_a_stale_page_branches_instead_of_overwriting(chat: Open, live: LiveServ
     stale.open(first.chat_id())
     first.ask("Said in the first tab")
     stale.ask("Said in the stale tab")
-    expect(stale.page.get_by_text("This chat had changed in another tab")).to_be_visible()
+    expect(stale.page.get_by_text("This chat was changed in another tab")).to_be_visible()
     expect(stale.own.last.get_by_role("group", name="Message version 2 of 2")).to_be_visible()
     texts = [node["text"] for node in live.call("GET", f"/api/chats/{first.chat_id()}")["messages"]]
     assert {"Said in the first tab", "Said in the stale tab"} <= set(texts)

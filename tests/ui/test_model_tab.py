@@ -46,7 +46,7 @@ def test_the_list_says_what_each_file_is_and_why_one_cannot_run(visit: VisitMake
     expect(page.locator(".eht-alert")).to_contain_text("Can't run this file")
     expect(page.get_by_role("button", name="Load", exact=True)).to_be_disabled()
     expect(page.locator("#eh-loader")).to_be_hidden()
-    expect(page.locator(".eht-model-foot")).to_contain_text("Where are my models?")
+    expect(page.locator(".eht-model-foot")).to_contain_text("Put .gguf files")
 
 
 def test_a_model_is_loaded_with_the_settings_of_its_controls_and_unloaded(visit: VisitMaker) -> None:
@@ -152,7 +152,7 @@ def test_the_memory_a_load_takes_follows_its_settings_and_the_heading_counts_the
     context.blur()
     expect(bar.locator(".eht-fit-legend")).to_contain_text("KV cache 47 MB")
     expect(page.locator("#eh-fold-llama-cpp-context > button")).to_contain_text("Context · 1 changed")
-    expect(page.locator("#eh-load-saved")).to_contain_text("Changed for the next load: Context.")
+    expect(page.locator("#eh-load-saved")).to_contain_text("Changed for the next load: Context length.")
     page.locator("#eh-load-defaults").click()
     expect(bar.locator(".eht-fit-legend")).to_contain_text("KV cache 189 MB")
     expect(page.locator("#eh-load-saved")).to_have_text("")
