@@ -15,7 +15,7 @@ from modules.engine import protocol
 from modules.engine.chunk_buffer import ChunkBuffer
 from modules.engine.in_flight import InFlight
 from modules.engine.process import WorkerProcess
-from modules.errors import BadRequest, EnginehouseError
+from modules.errors import BadRequest, EngineError, EnginehouseError
 from modules.messages.parts import TextPart
 from modules.sampling.params import BY_NAME, without_neutral
 from modules.tasks import A, Q, Task
@@ -118,7 +118,11 @@ class PipeEngine:
         if not offers(self.spec, self.info, task):
             raise no_task(self.spec, task)
         asked = _unmarked(asdict(request))  # type: ignore[call-overload]
-        return task.read(await call(self._process, "task", stops=True, task=task.name, request=asked))
+        found = await call(self._process, "task", stops=True, task=task.name, request=asked)
+        try:
+            return task.read(found)
+        except (KeyError, TypeError, ValueError) as error:
+            raise EngineError(f"What the engine answers to {task.name} is not readable: {error!r}") from error
 
     async def close(self) -> None:
         """Nothing to close: the pipes are the worker's."""

@@ -86,7 +86,7 @@ async def _check(engine: Engine, task: Task[Any, Any], files: Files) -> None:
     """Raises Unsupported that names what could do it: models that are there, or a setting of this loader."""
     if offers(engine.spec, engine.info, task):
         return
-    if not task.feature:
+    if task.feature not in {known.value for known in Feature}:  # a task of an extension
         raise no_task(engine.spec, task)
     feature = Feature(task.feature)
     ways = []

@@ -311,7 +311,9 @@ class Conformance:
             pytest.skip("this loader has no JSON schemas")
         schema = {"type": "object", "properties": {"age": {"type": "integer", "minimum": 0, "maximum": 99}},
                   "required": ["age"], "additionalProperties": False}  # fmt: skip
-        chunks = await collect(engine, ask("A person:", json_schema=schema, params={"max_tokens": 60}))
+        chunks = await collect(
+            engine, ask("A person:", json_schema=schema, params={"max_tokens": 200, "temperature": 0.0})
+        )
         assert 0 <= json.loads(text_of(chunks))["age"] <= 99
 
     @cell("prompt reuse")
