@@ -162,4 +162,4 @@ __all__ = [
     "shown_value",
     "token_spans",
     "unless_disconnected",
-]  # fmt: skip
+]

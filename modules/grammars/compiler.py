@@ -76,9 +76,10 @@ class ConstraintChecks:
             said = "llguidance is not installed, so the grammar was not checked beforehand."
             return Notice("grammar_unchecked", said, param="grammar")
         if reason:
-            said = reason if reason.startswith("The grammar") else f"The grammar cannot be used: {reason}."
-            raise BadParameter(said, hint="See grammars/README.md of llama.cpp for the notation.", param="grammar",
-                               code="grammar_unsupported")  # fmt: skip
+            raise BadParameter(
+                f"The grammar cannot be used: {reason}.", hint="See grammars/README.md of llama.cpp for the notation.",
+                param="grammar", code="grammar_unsupported",
+            )  # fmt: skip
         return None
 
     async def _check_schema(self, schema: Mapping[str, Any]) -> Notice | None:
@@ -109,11 +110,10 @@ class ConstraintChecks:
     async def _ask(self, key: bytes, kind: Kind, text: str) -> str | None:
         try:
             async with self._room:
-                try:
-                    reason = await asyncio.wait_for(ask_child(kind, text), CHECK_SECONDS)
-                except TimeoutError:
-                    reason = "it takes too long to compile"
+                reason = await asyncio.wait_for(ask_child(kind, text), CHECK_SECONDS)
             self._known[key] = reason
+        except TimeoutError:  # not remembered: a busy machine must not refuse an ordinary grammar for good
+            return "it takes too long to compile"
         finally:
             del self._asking[key]
         while len(self._known) > REMEMBERED:

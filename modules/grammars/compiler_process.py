@@ -12,9 +12,8 @@ import re
 import sys
 from typing import Any
 
-from modules.errors import BadParameter
-from modules.grammars.gbnf import read_gbnf
-from modules.grammars.lark import to_lark
+from modules.grammars.gbnf import GrammarRefused, read_gbnf
+from modules.grammars.lark import to_lark, uses_tokens
 
 MEMORY = 1 << 30
 """Bytes of address space beyond what the process has when it starts."""
@@ -31,17 +30,19 @@ def why_not(kind: str, text: str) -> str | None:
         from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
     except ImportError:
         return None
+    has_tokens = False
     if kind == "grammar":
         try:
-            compiled = to_lark(read_gbnf(text))
-        except BadParameter as error:
-            return error.message
+            rules = read_gbnf(text)
+        except GrammarRefused as error:
+            return error.reason.rstrip(".")
+        compiled, has_tokens = to_lark(rules), uses_tokens(rules)
     else:
         compiled = f"%llguidance {{}}\nstart: %json {text}"
     tokenizer = LLTokenizer(TokenizerWrapper(_Bytes()), eos_token=[_Bytes.eos_token_id])
     # Validation names what is not supported; tokens written as <name> belong to a model and are not looked up here.
     said = str(LLMatcher.validate_grammar(compiled))
-    if not said and not (kind == "grammar" and "<" in compiled):
+    if not said and not has_tokens:
         return _tried(LLMatcher(tokenizer, compiled, log_level=0))
     reason = " ".join(_PLACE.sub("", said.split("\n   1 | ")[0]).split())  # without the grammar quoted below
     return reason if len(reason) <= _LONGEST_REASON else reason[:_LONGEST_REASON] + "…"

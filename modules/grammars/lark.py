@@ -19,11 +19,14 @@ LONGEST_WORD = 4000
 def to_lark(rules: Mapping[str, Part]) -> str:
     """The rules that `root` needs; they have to be complete."""
     needed = _needed(rules)
-    regular = not _recursive(rules) and not any(
-        isinstance(part, Token) for name in needed for part in _all(rules[name])
-    )
+    regular = not _recursive(rules) and not uses_tokens(rules)
     regular_text = _written(rules, needed, True) if regular else ""
     return regular_text if 0 < len(regular_text) <= LONGEST_WORD else _written(rules, needed, False)
+
+
+def uses_tokens(rules: Mapping[str, Part]) -> bool:
+    """Whether a rule that `root` needs names single tokens of a model."""
+    return any(isinstance(part, Token) for name in _needed(rules) for part in _all(rules[name]))
 
 
 def _written(rules: Mapping[str, Part], needed: Iterable[str], regular: bool) -> str:

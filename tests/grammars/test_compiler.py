@@ -31,9 +31,20 @@ async def refused(grammar: str = "", schema: dict[str, Any] | None = None) -> Ba
         ('root ::= "a"{1,10000000}', "repetition"),
         ("\n%llguidance {}\nstart: %json {}", "GBNF"),
         ("root ::= root", "no text fits"),
+        ('root ::= "<" root', "no text fits"),
         ("root ::= " + '("a"?) ' * 3000 + '"b"', "gives up"),
     ],
-    ids=["deep", "open", "NUL", "unknown rule", "repetition", "own language", "no text", "3000 optional parts"],
+    ids=[
+        "deep",
+        "open",
+        "NUL",
+        "unknown rule",
+        "repetition",
+        "own language",
+        "no text",
+        "no end",
+        "3000 optional parts",
+    ],
 )
 async def test_a_hostile_or_wrong_grammar_is_refused(grammar: str, words: str) -> None:
     error = await refused(grammar)
@@ -110,7 +121,11 @@ async def test_a_check_that_broke_is_made_again(monkeypatch: pytest.MonkeyPatch)
 
 async def test_what_takes_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler, "CHECK_SECONDS", 0.0)
-    assert "too long" in (await refused(schema={})).message
+    checks = ConstraintChecks()
+    with pytest.raises(BadParameter, match="too long"):
+        await checks.check("", {})
+    monkeypatch.undo()
+    assert await checks.check("", {}) is None, "a busy machine refuses nothing for good"
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux bounds the child's memory by itself")
